@@ -1,0 +1,63 @@
+"""Writes docs/settings.md from the settings table, so that the page cannot say anything else (scripts/docs --write)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin
+
+from antiphon.settings import PREFIX, Settings
+
+PAGE = Path(__file__).with_name("settings.md")
+
+HEAD = """# Settings
+
+Made from `src/antiphon/settings.py` by `scripts/docs --write`; do not edit by hand.
+
+Each is a flag of `antiphon serve` (hyphens and underscores are the same) and an environment variable.
+A flag wins over the variable, the variable over the default.
+An unknown one of either is refused, with the nearest name.
+
+| flag | environment | default | takes | what it is |
+|---|---|---|---|---|
+"""
+
+WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
+
+
+def takes(annotation: Any) -> str:
+    """What a value may be, in words."""
+    if get_origin(annotation) is Literal:
+        return ", ".join(f"`{choice}`" for choice in get_args(annotation))
+    kinds = [kind for kind in get_args(annotation) if kind is not NoneType] or [annotation]
+    return " or ".join(WORDS[kind] for kind in kinds)
+
+
+def limits(metadata: list[Any]) -> str:
+    """The bounds of a number, as in ", at least 1"."""
+    said = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    return "".join(
+        f", {word} {getattr(one, key)}" for one in metadata for key, word in said.items() if hasattr(one, key)
+    )
+
+
+def render() -> str:
+    """The whole page."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        default = "none" if field.default is None else f"`{field.default}`"
+        extra = field.json_schema_extra
+        unit = f" of {extra['unit']}" if isinstance(extra, dict) and extra.get("unit") else ""
+        cells = [
+            f"`--{name}`",
+            f"`{PREFIX}{name.upper()}`",
+            default,
+            f"{takes(field.annotation)}{unit}{limits(field.metadata)}",
+            field.description or "",
+        ]
+        rows.append("| " + " | ".join(cells) + " |\n")
+    return HEAD + "".join(rows)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render())

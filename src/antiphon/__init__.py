@@ -1,0 +1,28 @@
+"""Antiphon: a speech model server on OpenVINO. Public names only; importing this loads nothing heavy."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from antiphon.errors import AntiphonError
+    from antiphon.local import Model, load
+    from antiphon.types import ModelInfo, Segment, Transcript
+
+__version__ = "0.1.0"
+__all__ = ["AntiphonError", "Model", "ModelInfo", "Segment", "Transcript", "__version__", "load"]
+
+
+def __getattr__(name: str) -> object:
+    homes = {
+        "AntiphonError": "antiphon.errors",
+        "Model": "antiphon.local",
+        "ModelInfo": "antiphon.types",
+        "Segment": "antiphon.types",
+        "Transcript": "antiphon.types",
+        "load": "antiphon.local",
+    }
+    if name not in homes:
+        raise AttributeError(f"module 'antiphon' has no attribute {name!r}")
+    return getattr(import_module(homes[name]), name)

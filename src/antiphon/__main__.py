@@ -1,0 +1,17 @@
+"""The `antiphon` command, also as `python -m antiphon`: hands over to the command line.
+
+It must not know any command.
+"""
+
+from __future__ import annotations
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    from antiphon.cli import run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

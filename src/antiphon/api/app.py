@@ -1,0 +1,55 @@
+"""The HTTP application: routes, guard and failures put together around one door.
+
+It builds nothing heavy and loads nothing; it must not know models or how the server is started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from antiphon import __version__
+from antiphon.api import admin, failures, transcriptions
+from antiphon.api.door import Door
+from antiphon.api.guard import REQUEST_ID, Gate, Identity, read_key
+from antiphon.service.speech import SpeechService
+from antiphon.settings import Settings
+
+
+def create_app(service: SpeechService | None, settings: Settings) -> FastAPI:
+    """The application, which closes the service it was given. Without one, 503 until `app.state.door.open(service)`."""
+    door = Door(configured=(settings.model_name or Path(settings.model_path).expanduser().resolve().name,))
+    if service is not None:
+        door.open(service)
+    app = FastAPI(title="Antiphon", version=__version__, lifespan=_lifespan, redirect_slashes=False)
+    app.state.door = door
+    app.state.settings = settings
+    app.include_router(transcriptions.routes())
+    app.include_router(admin.routes())
+    failures.install(app)
+    key = read_key(settings.api_key_file) if settings.api_key_file is not None else None
+    # The last one added is the first one met: identity, then CORS (which a refusal needs too), then the gate.
+    app.add_middleware(Gate, key=key, max_bytes=settings.max_upload_bytes)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=["*"],
+        allow_methods=["*"],
+        allow_headers=["*"],
+        expose_headers=[REQUEST_ID],
+    )
+    app.add_middleware(Identity)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        door: Door = app.state.door
+        await asyncio.to_thread(door.close)

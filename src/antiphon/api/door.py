@@ -1,0 +1,68 @@
+"""Is there a service behind the routes yet, or still? Loading, ready, draining: one place knows.
+
+It holds the service for the routes; it must not know how a model is loaded, nor a request.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Literal
+
+from starlette.requests import Request
+
+from antiphon.errors import Unavailable
+from antiphon.service.speech import SpeechService
+
+_RETRY_AFTER = 5.0  # seconds; about what a starter model takes to load
+
+
+class Door:
+    """Opened once when the model is loaded, closed once when the server stops. Safe to call from any thread."""
+
+    def __init__(self, configured: tuple[str, ...]) -> None:
+        self.state: Literal["loading", "ready", "draining"] = "loading"
+        self.opened = int(time.time())
+        self._configured = configured
+        self._service: SpeechService | None = None
+
+    def open(self, service: SpeechService) -> None:
+        """From now on requests are served."""
+        self._service = service
+        self.opened = int(time.time())
+        if self.state == "loading":
+            self.state = "ready"
+
+    def drain(self) -> None:
+        """From now on new requests are turned away; those inside go on."""
+        self.state = "draining"
+
+    def close(self) -> None:
+        """Wait for the requests inside, then let the service go. Blocking."""
+        self.drain()
+        if self._service is not None:
+            self._service.close(drain=True)
+
+    @property
+    def service(self) -> SpeechService:
+        """The service, or Unavailable."""
+        if self.state != "ready" or self._service is None:
+            raise Unavailable(f"The server is {self.state}; try again shortly.", retry_after=_RETRY_AFTER)
+        return self._service
+
+    def names(self) -> tuple[str, ...]:
+        """The models served; while one is loading, the name it will have."""
+        if self._service is None:
+            return self._configured
+        return tuple(info.name for info in self._service.info())
+
+    def canonical(self, name: str) -> str:
+        """The name of the model that `name` stands for (an alias, or its own), or ModelNotFound."""
+        if self._service is None:
+            return name if name in self._configured else self.service.resolve(name).name
+        return self._service.resolve(name).name
+
+
+def door_of(request: Request) -> Door:
+    """The door of the application this request came to."""
+    door: Door = request.app.state.door
+    return door

@@ -1,0 +1,104 @@
+"""POST audio/transcriptions and audio/translations: a form in, OpenAI's answer out.
+
+It decodes off the event loop and asks the service; it must not know models or batches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from antiphon.api.door import door_of
+from antiphon.api.form import ResponseFormat, SpeechForm, read_form
+from antiphon.api.schemas import DurationUsage, ErrorReply, TranscriptionForm, TranscriptionReply
+from antiphon.audio.decode import decode
+from antiphon.errors import Cancelled
+from antiphon.languages import normalise
+from antiphon.settings import Settings
+from antiphon.types import Samples, Task, TranscribeOptions, Transcript
+
+Answer = TypeVar("Answer")
+
+
+async def transcriptions(request: Request) -> Response:
+    """Speech in any language the model knows, written in that language."""
+    return await _recognise(request, "transcribe")
+
+
+async def translations(request: Request) -> Response:
+    """Speech in any language the model knows, written in English. `language` names what is spoken: an extension."""
+    return await _recognise(request, "translate")
+
+
+async def _recognise(request: Request, task: Task) -> Response:
+    service = door_of(request).service  # no upload is read for a server that cannot serve it
+    settings: Settings = request.app.state.settings
+    async with request.form() as fields:
+        form = read_form(fields)
+        samples = await _decoded(form, settings.max_audio_seconds)
+    language = form.language
+    if task == "translate" and language is not None:
+        # OpenAI has no such field here, so what is not a language of the model is ignored like any unknown field.
+        code = normalise(language)
+        language = code if code in service.resolve(form.model).languages else None
+    options = TranscribeOptions(task, language, form.prompt, form.temperature)
+    work = service.transcribe(samples, form.model, options)
+    return _render(await while_connected(request, work), form.response_format)
+
+
+async def _decoded(form: SpeechForm, max_seconds: float) -> Samples:
+    return await asyncio.to_thread(decode, form.file, max_seconds=max_seconds)
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
+    """The result of `work`; if the caller hangs up first, the work is cancelled. The body must have been read."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise Cancelled("The caller hung up before the answer was ready.")
+        return task.result()
+    finally:
+        task.cancel()
+        gone.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _render(transcript: Transcript, response_format: ResponseFormat) -> Response:
+    text = transcript.text.strip()
+    if response_format == "text":
+        return PlainTextResponse(text + "\n")
+    usage = DurationUsage(seconds=math.ceil(transcript.duration))
+    return JSONResponse(TranscriptionReply(text=text, usage=usage).model_dump())
+
+
+def routes() -> APIRouter:
+    """The router with both routes under /v1, /v3 and, for clients given a bare address, no prefix."""
+    router = APIRouter(tags=["audio"])
+    body = {"required": True, "content": {"multipart/form-data": {"schema": TranscriptionForm.model_json_schema()}}}
+    for prefix in ("/v1", "/v3", ""):
+        for name, handler in (("transcriptions", transcriptions), ("translations", translations)):
+            router.add_api_route(
+                f"{prefix}/audio/{name}",
+                handler,
+                methods=["POST"],
+                response_model=TranscriptionReply,
+                responses={
+                    200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
+                    **{status: {"model": ErrorReply} for status in (400, 401, 404, 413, 429, 500, 503)},
+                },
+                openapi_extra={"requestBody": body},
+                include_in_schema=bool(prefix),
+            )
+    return router

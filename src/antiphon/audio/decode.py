@@ -1,0 +1,169 @@
+"""Any audio file, judged by its content alone, becomes mono float32 at 16 kHz; a file that is not whole is refused.
+
+The one place that knows PyAV's errors. It must not know models, requests or windows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.error import FFmpegError
+
+from antiphon.audio import truncation
+from antiphon.audio.resample import Resampler
+from antiphon.errors import InvalidAudio, TooLarge
+from antiphon.types import Samples
+
+# FFmpeg's names. A list of what is let in, because playlists (hls, concat, dash) would open other files and addresses.
+_CONTAINERS = "aac,aiff,amr,asf,au,avi,caf,flac,matroska,mov,mp3,mpegts,ogg,w64,wav"
+_OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"}
+_RATES = range(1_000, 768_001)  # Hz; a forged rate would blow a few bytes up to hours
+
+
+class _Nameless:
+    """A file without its name: FFmpeg lets a name's extension weigh in the guess, and names lie."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far decoding has come; only here to say where it broke and whether the end was reached."""
+
+    seconds: float = 0.0
+    packets: int = 0
+    last: bytes = b""
+    last_size: int = 0
+
+
+def decode(source: Path | bytes | BinaryIO, *, max_seconds: float | None = None) -> Samples:
+    """Return the whole of `source` as mono float32 at 16 kHz. Blocking: call it off the event loop.
+
+    InvalidAudio if it is not audio, damaged, cut short or empty; TooLarge as soon as it is longer than `max_seconds`.
+    """
+    if isinstance(source, Path):
+        try:
+            with source.open("rb") as file:
+                return _decode(file, max_seconds)
+        except OSError as error:
+            raise InvalidAudio(f"Cannot read {source}: {error.strerror}.") from error
+    return _decode(BytesIO(source) if isinstance(source, bytes) else source, max_seconds)
+
+
+def _decode(file: BinaryIO, max_seconds: float | None) -> Samples:
+    if not file.seek(0, 2):
+        raise InvalidAudio("The file is empty.")
+    if reason := truncation.fault(file):
+        raise InvalidAudio(f"The audio cannot be used: {reason}.")
+    announced = truncation.announced_mpeg_frames(file)
+    file.seek(0)
+    progress = _Progress()
+    resampler = Resampler()
+    buffer = bytearray()  # grows in place: a list of blocks would need the memory twice
+    with _translated(progress), av.open(_Nameless(file), "r", options=_OPTIONS) as container:
+        if not container.streams.audio:
+            raise InvalidAudio("The file has no audio track.")
+        for frame in _frames(container, container.streams.audio[0], progress):
+            progress.seconds += frame.samples / _checked_rate(frame)
+            if max_seconds is not None and progress.seconds > max_seconds:
+                raise TooLarge(
+                    f"The audio is longer than the {max_seconds:g} seconds this server takes.",
+                    param="file",
+                    code="audio_too_long",
+                )
+            buffer += resampler.feed(_mono(frame), frame.sample_rate).tobytes()
+        _check_end(container, container.streams.audio[0], progress, announced)
+    buffer += resampler.flush().tobytes()
+    samples = np.frombuffer(buffer, np.float32)
+    if not samples.size:
+        raise InvalidAudio("The audio holds no samples.")
+    if not np.isfinite(samples).all():
+        raise InvalidAudio("The audio holds samples that are not numbers.")
+    return samples
+
+
+def _frames(container: InputContainer, stream: AudioStream, progress: _Progress) -> Iterator[AudioFrame]:
+    # PCM of unknown length ends in a short read, which FFmpeg flags too; the header check has dealt with those.
+    pcm = stream.codec_context.name.startswith("pcm_")
+    stream.codec_context.thread_count = 1  # the cores belong to the models
+    junk = False
+    for packet in container.demux(stream):
+        if packet.is_corrupt and not pcm:
+            raise _damaged(progress)
+        if packet.size and container.format.name == "mp3":
+            # Padding at either end reaches us as packets without a frame's sync word; in the middle it is damage.
+            # Tags may stand anywhere: clients glue whole files together.
+            head = bytes(memoryview(packet)[:4])
+            if head[:3] in (b"ID3", b"TAG", b"APE"):
+                continue
+            if head[:1] != b"\xff" or head[1:2] < b"\xe0":
+                junk = progress.packets > 0
+                continue
+            if junk:
+                raise _damaged(progress)
+            progress.last = head
+        progress.packets += bool(packet.size)
+        progress.last_size = packet.size or progress.last_size
+        yield from packet.decode()
+
+
+def _check_end(
+    container: InputContainer, stream: AudioStream, progress: _Progress, announced_frames: int | None
+) -> None:
+    """Refuse a stream that stopped before its own end, where the container could not tell but the codec can."""
+    if container.format.name == "mp3":
+        frame = truncation.mpeg_frame(progress.last)
+        if frame is not None and progress.last_size < frame.size:
+            raise _damaged(progress)
+        # Some encoders count the header frame itself.
+        if announced_frames is not None and progress.packets < announced_frames - 1:
+            raise _damaged(progress)
+    if container.format.name == "flac" and stream.duration is not None and stream.time_base is not None:
+        total = float(stream.duration * stream.time_base)
+        if progress.seconds < total - 1.5 / stream.rate:
+            raise _damaged(progress)
+
+
+def _checked_rate(frame: AudioFrame) -> int:
+    if frame.sample_rate not in _RATES:
+        raise InvalidAudio(f"The audio claims a sample rate of {frame.sample_rate} Hz.")
+    return frame.sample_rate
+
+
+def _mono(frame: AudioFrame) -> Samples:
+    """The average of the channels, full scale at 1.0."""
+    block = frame.to_ndarray()
+    channels = frame.layout.nb_channels
+    if not frame.format.is_planar:
+        block = block.reshape(-1, channels).T
+    if block.dtype == np.uint8:
+        block = (block.astype(np.float32) - 128) / 128
+    elif block.dtype.kind == "i":
+        block = block.astype(np.float32) / 2.0 ** (8 * block.dtype.itemsize - 1)
+    return np.ascontiguousarray(block.mean(axis=0, dtype=np.float32))
+
+
+def _damaged(progress: _Progress) -> InvalidAudio:
+    return InvalidAudio(f"The audio is truncated or damaged: it breaks off after {progress.seconds:.2f} s.")
+
+
+@contextmanager
+def _translated(progress: _Progress) -> Iterator[None]:
+    """PyAV's errors in our words."""
+    try:
+        yield
+    except FFmpegError as error:
+        if progress.seconds:
+            raise _damaged(progress) from error
+        raise InvalidAudio(f"The file is not audio that can be read ({error.strerror}).") from error

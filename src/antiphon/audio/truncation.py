@@ -1,0 +1,173 @@
+"""What a file says about its own length, read from its headers: is all of it here?
+
+FFmpeg plays a cut file to its end without a word. This knows container layouts; it must not know codecs or samples.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable
+from typing import BinaryIO, NamedTuple
+
+# Encoders that cannot seek back write 0, 2^32-1, or about 2^31 (sox, espeak-ng, arecord) where the size should be.
+_UNKNOWN_RIFF_SIZE = 0x7FFF0000
+
+_BITRATES = {  # kbit/s by (MPEG-1?, layer); index 0 is "free format", 15 is forbidden
+    (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (True, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (False, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (False, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+_RATES = (44_100, 48_000, 32_000)  # MPEG-1; MPEG-2 has half, MPEG-2.5 a quarter
+
+
+class MpegFrame(NamedTuple):
+    """The part of an MPEG audio frame header that matters here. `size` is in bytes, header included."""
+
+    size: int
+    mpeg1: bool
+    mono: bool
+
+
+def mpeg_frame(header: bytes) -> MpegFrame | None:
+    """Read four bytes as an MPEG audio frame header; None if they are not one, or its size cannot be computed."""
+    if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
+        return None
+    version, layer = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3)
+    bitrate_index, rate_index, padding = header[2] >> 4, header[2] >> 2 & 3, header[2] >> 1 & 1
+    if version == 1 or layer == 4 or bitrate_index in (0, 15) or rate_index == 3:
+        return None
+    mpeg1 = version == 3
+    rate = _RATES[rate_index] // {3: 1, 2: 2, 0: 4}[version]
+    bitrate = _BITRATES[mpeg1, layer][bitrate_index - 1] * 1000
+    if layer == 1:
+        size = (12 * bitrate // rate + padding) * 4
+    else:
+        size = (72 if layer == 3 and not mpeg1 else 144) * bitrate // rate + padding
+    return MpegFrame(size, mpeg1, mono=header[3] >> 6 == 3)
+
+
+def announced_mpeg_frames(file: BinaryIO) -> int | None:
+    """The number of frames an mp3's Xing, Info or VBRI header announces; None if it has none."""
+    file.seek(0)
+    head = file.read(10)
+    while head[:3] == b"ID3" and len(head) == 10:
+        size = head[6] << 21 | head[7] << 14 | head[8] << 7 | head[9]
+        footer = 10 if head[5] & 0x10 else 0
+        file.seek(size + footer, os.SEEK_CUR)
+        head = file.read(10)
+    frame = mpeg_frame(head)
+    if frame is None:
+        return None
+    data = head + file.read(200)
+    side = (17 if frame.mono else 32) if frame.mpeg1 else (9 if frame.mono else 17)
+    tag = data[4 + side :]
+    if tag[:4] in (b"Xing", b"Info") and tag[7] & 1:
+        return int.from_bytes(tag[8:12]) or None
+    if data[36:40] == b"VBRI":
+        return int.from_bytes(data[50:54]) or None
+    return None
+
+
+def fault(file: BinaryIO) -> str | None:
+    """Why the file is not whole, as far as its container tells; None if nothing is missing or it cannot tell."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    head = file.read(12)
+    walk: Callable[[BinaryIO, int], str | None] | None = None
+    if head[:4] in (b"RIFF", b"RF64") and head[8:] == b"WAVE":
+        walk = _riff
+    elif head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+        walk = _aiff
+    elif head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
+        walk = _boxes
+    elif head[:4] == b"OggS":
+        walk = _ogg
+    elif head[:4] == b"\x1aE\xdf\xa3":
+        walk = _ebml
+    return walk(file, size) if walk else None
+
+
+def _missing(end: int, size: int) -> str | None:
+    return f"it is truncated, {end - size} bytes are missing at its end" if end > size else None
+
+
+def _riff(file: BinaryIO, size: int) -> str | None:
+    file.seek(4)
+    riff_size, long_size, position = int.from_bytes(file.read(4), "little"), None, 12
+    while position + 8 <= size:
+        file.seek(position)
+        name, length = struct.unpack("<4sI", file.read(8))
+        if name == b"ds64":
+            long_size = int.from_bytes(file.read(16)[8:], "little")
+        if name == b"data":
+            if length == 0xFFFFFFFF and long_size:
+                length = long_size
+            elif length >= _UNKNOWN_RIFF_SIZE:
+                return None
+            if length == 0 and riff_size + 8 == size:
+                return "it holds no samples"  # a finished header: whatever follows is not audio
+            return _missing(position + 8 + length, size)
+        position += 8 + length + length % 2
+    return None
+
+
+def _aiff(file: BinaryIO, size: int) -> str | None:
+    position = 12
+    while position + 8 <= size:
+        file.seek(position)
+        name, length = struct.unpack(">4sI", file.read(8))
+        if name == b"SSND":
+            return _missing(position + 8 + length, size)
+        position += 8 + length + length % 2
+    return None
+
+
+def _boxes(file: BinaryIO, size: int) -> str | None:
+    position = 0
+    while position + 8 <= size:
+        file.seek(position)
+        length = int.from_bytes(file.read(4))
+        if length == 1:
+            file.seek(position + 8)
+            length = int.from_bytes(file.read(8))
+        if length < 8:  # 0: to the end of the file; less than a header: not a box
+            return None
+        position += length
+    return _missing(position, size)
+
+
+def _ogg(file: BinaryIO, size: int) -> str | None:
+    position = 0
+    while position < size:
+        file.seek(position)
+        header = file.read(27)
+        if header[:4] != b"OggS":
+            return None  # a tag after the last page
+        if len(header) < 27:
+            return _missing(position + 27, size)
+        position += 27 + header[26] + sum(file.read(header[26]))
+    return _missing(position, size)
+
+
+def _ebml(file: BinaryIO, size: int) -> str | None:
+    position = 0
+    while position < size:
+        file.seek(position)
+        header = file.read(12)
+        id_length = 9 - header[0].bit_length()
+        size_byte = header[id_length] if id_length < len(header) else 0
+        size_length = 9 - size_byte.bit_length()
+        if id_length > 4:
+            return None  # not an element
+        start = id_length + size_length
+        if size_length > 8 or len(header) < start:
+            return _missing(position + max(start, len(header) + 1), size)
+        mask = (1 << 7 * size_length) - 1
+        length = int.from_bytes(header[id_length:start]) & mask
+        # A live muxer leaves the size of Segment and Cluster open: step inside. Everything else says how long it is.
+        position += start if length == mask else start + length
+    return _missing(position, size)

@@ -1,0 +1,96 @@
+"""The command line: which commands exist, and how an error becomes one line and an exit code.
+
+Help must be instant, so a command's module is imported when it is run; this one must not import anything heavy.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from antiphon import __version__
+from antiphon.errors import AntiphonError
+
+FAILED = 2  # the exit code for a wrong flag, folder or file, the same as for wrong usage
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A command, before its module is imported."""
+
+    module: str
+    function: str
+    help: str
+
+
+COMMANDS = {
+    "serve": Entry("antiphon.cli.serve", "serve", "Serve a model over HTTP, with OpenAI's audio API."),
+    "transcribe": Entry("antiphon.cli.speech", "transcribe", "Write down what is said in audio files."),
+    "translate": Entry("antiphon.cli.speech", "translate", "Write down in English what is said in audio files."),
+}
+
+
+class LazyGroup(TyperGroup):
+    """Lists commands from the table; imports a command's module only to run it."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        entry = COMMANDS.get(cmd_name)
+        return TyperCommand(cmd_name, help=entry.help) if entry else None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, stub, rest = super().resolve_command(ctx, args)
+        if name not in COMMANDS:
+            return name, stub, rest
+        entry = COMMANDS[name]
+        single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+        single.command(name, help=entry.help)(getattr(importlib.import_module(entry.module), entry.function))
+        return name, typer.main.get_command(single), rest
+
+
+def _hyphens(name: str) -> str:
+    """OVMS spells flags with underscores, everyone else with hyphens: both are understood."""
+    return name.replace("_", "-")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"antiphon {__version__}")
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    """A speech model server on OpenVINO: the OpenAI audio API, batched across requests on a CPU."""
+
+
+def application() -> typer.Typer:
+    """The root command."""
+    app = typer.Typer(
+        name="antiphon",
+        cls=LazyGroup,
+        add_completion=False,
+        no_args_is_help=True,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"token_normalize_func": _hyphens, "help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_root)
+    return app
+
+
+def run() -> None:
+    """Run the command line. What a person can mend is one line on stderr, never a traceback."""
+    try:
+        application()()
+    except AntiphonError as error:
+        typer.echo(f"antiphon: {error}", err=True)
+        sys.exit(FAILED)

@@ -1,0 +1,90 @@
+"""`antiphon transcribe` and `antiphon translate`: files in, text on stdout, without a server.
+
+It knows files, terminals and the service; it must not know HTTP or how a model decodes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from antiphon.audio.decode import decode
+from antiphon.engine.registry import load_session
+from antiphon.errors import InvalidAudio
+from antiphon.service.speech import SpeechService
+from antiphon.service.stitch import Progress
+from antiphon.types import SAMPLE_RATE, Precision, Samples, Task, TranscribeOptions, WeightFormat
+
+_LONG = 120  # seconds of audio; anything shorter is done before a bar could be read
+
+Files = Annotated[list[str], typer.Argument(metavar="FILE", help="Audio files; - is standard input.")]
+ModelFlag = Annotated[str, typer.Option("--model", help="A folder, or the name of a built-in model.")]
+LanguageFlag = Annotated[str, typer.Option("--language", help="What is spoken; detected when left out.")]
+PromptFlag = Annotated[str, typer.Option("--prompt", help="Text that came before, or words to expect.")]
+TemperatureFlag = Annotated[float, typer.Option("--temperature", help="0 is greedy; up to 1 samples.")]
+PrecisionFlag = Annotated[Precision, typer.Option("--precision", help="The arithmetic.")]
+WeightFlag = Annotated[WeightFormat, typer.Option("--weight-format", help="How weights are held in memory.")]
+DeviceFlag = Annotated[str, typer.Option("--device", "--target-device", help="The OpenVINO device.")]
+
+
+def _command(task: Task) -> Callable[..., None]:
+    def recognise(
+        files: Files,
+        model: ModelFlag = "starter-asr",
+        language: LanguageFlag = "",
+        prompt: PromptFlag = "",
+        temperature: TemperatureFlag = 0.0,
+        precision: PrecisionFlag = "auto",
+        weight_format: WeightFlag = "auto",
+        device: DeviceFlag = "CPU",
+    ) -> None:
+        _check(files)
+        session = load_session(model, precision=precision, weight_format=weight_format, device=device)
+        service = SpeechService(session.info.name, max_waiting=sys.maxsize)
+        service.load(session)
+        options = TranscribeOptions(task, language or None, prompt or None, temperature)
+        try:
+            for name in files:
+                text = _recognised(service, name, options)
+                typer.echo(f"# {name}\n{text}" if len(files) > 1 else text)
+        finally:
+            service.close(drain=False)
+
+    return recognise
+
+
+transcribe = _command("transcribe")
+translate = _command("translate")
+
+
+def _check(files: list[str]) -> None:
+    """A misspelt name is told before the model is loaded."""
+    for name in files:
+        if name != "-" and not Path(name).is_file():
+            raise InvalidAudio(f"There is no file {name}.")
+
+
+def _recognised(service: SpeechService, name: str, options: TranscribeOptions) -> str:
+    source = sys.stdin.buffer.read() if name == "-" else Path(name)
+    try:
+        samples = decode(source)
+    except InvalidAudio as error:
+        raise InvalidAudio(f"{'standard input' if name == '-' else name}: {error}") from error
+    with _progress(name, samples) as progress:
+        return service.transcribe_blocking(samples, None, options, progress).text.strip()
+
+
+@contextmanager
+def _progress(name: str, samples: Samples) -> Iterator[Progress | None]:
+    """A bar on stderr for what takes long, if there is someone to watch it."""
+    seconds = len(samples) // SAMPLE_RATE
+    if seconds < _LONG or not sys.stderr.isatty():
+        yield None
+        return
+    with typer.progressbar(length=seconds, label=name, file=sys.stderr) as bar:
+        yield lambda done, _total: bar.update(int(done) - bar.pos)

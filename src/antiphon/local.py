@@ -1,0 +1,147 @@
+"""The Python API: a model in this process, without a server. `antiphon.load("folder").transcribe("talk.mp3").text`
+
+It knows files and arrays and the service; it must not know model families or HTTP.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from os import PathLike, fspath
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from antiphon.audio.decode import decode
+from antiphon.errors import InvalidAudio
+from antiphon.models.base import Session
+from antiphon.service.speech import SpeechService
+from antiphon.types import ModelInfo, Precision, Samples, Task, TranscribeOptions, Transcript, WeightFormat
+
+logger = logging.getLogger(__name__)
+
+Audio = str | PathLike[str] | bytes | NDArray[Any]
+
+
+class Model:
+    """A loaded model. Calls from many threads decode together, in one batch. Close it, or use it in a `with` block."""
+
+    def __init__(self, session: Session) -> None:
+        # Callers here wait in threads of their own, so the queue needs no bound against a crowd.
+        self._service = SpeechService(session.info.name, max_waiting=sys.maxsize)
+        self._service.load(session)
+
+    @property
+    def info(self) -> ModelInfo:
+        return self._service.resolve(None)
+
+    def transcribe(
+        self,
+        audio: Audio,
+        *,
+        language: str | None = None,
+        prompt: str | None = None,
+        temperature: float = 0.0,
+        max_new_tokens: int | None = None,
+        timestamps: bool = False,
+        seed: int = 0,
+    ) -> Transcript:
+        """What is said in a file, in a container's bytes, or in mono float32 samples at 16 kHz."""
+        options = _options("transcribe", language, prompt, temperature, max_new_tokens, timestamps, seed)
+        return self._service.transcribe_blocking(_samples(audio), None, options)
+
+    def translate(
+        self,
+        audio: Audio,
+        *,
+        language: str | None = None,
+        prompt: str | None = None,
+        temperature: float = 0.0,
+        max_new_tokens: int | None = None,
+        timestamps: bool = False,
+        seed: int = 0,
+    ) -> Transcript:
+        """What is said, in English; `language` is the one spoken."""
+        options = _options("translate", language, prompt, temperature, max_new_tokens, timestamps, seed)
+        return self._service.transcribe_blocking(_samples(audio), None, options)
+
+    def close(self) -> None:
+        """Finish the calls under way, refuse new ones, and end the model's thread."""
+        self._service.close(drain=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def load(
+    name_or_folder: str | PathLike[str] = "starter-asr",
+    *,
+    precision: Precision = "auto",
+    weight_format: WeightFormat = "auto",
+    device: str = "CPU",
+    slots: int = 16,
+) -> Model:
+    """Load a model by its name or folder. `slots` is how many windows decode side by side."""
+    from antiphon.engine.registry import load_session  # brings OpenVINO in, which only loading needs
+
+    session = load_session(
+        fspath(name_or_folder),
+        precision=precision,
+        weight_format=weight_format,
+        device=device,
+        slots=slots,
+        name=None,
+        report=logger.info,
+    )
+    return Model(session)
+
+
+def _options(
+    task: Task,
+    language: str | None,
+    prompt: str | None,
+    temperature: float,
+    max_new_tokens: int | None,
+    timestamps: bool,
+    seed: int,
+) -> TranscribeOptions:
+    return TranscribeOptions(
+        task=task,
+        language=language,
+        prompt=prompt,
+        temperature=temperature,
+        max_new_tokens=max_new_tokens,
+        timestamps=timestamps,
+        seed=seed,
+    )
+
+
+def _samples(audio: Audio) -> Samples:
+    if isinstance(audio, np.ndarray):
+        return _array(audio)
+    if isinstance(audio, bytes):
+        return decode(audio)
+    return decode(Path(audio))
+
+
+def _array(audio: NDArray[Any]) -> Samples:
+    if audio.ndim != 1:
+        raise InvalidAudio(
+            f"The array has shape {audio.shape}; give one channel, for instance audio.mean(axis=channel_axis)."
+        )
+    if audio.dtype != np.float32:
+        raise InvalidAudio(
+            f"The array is {audio.dtype}; give float32 from -1 to 1 at 16 kHz, "
+            "for instance audio.astype(numpy.float32) / 32768 for 16-bit samples."
+        )
+    if not np.isfinite(audio).all():
+        raise InvalidAudio("The array holds NaN or infinity; give finite float32 samples.")
+    return np.ascontiguousarray(audio)

@@ -1,0 +1,57 @@
+"""The one protocol every model family answers to, whatever its graphs look like.
+
+It knows units and events; it must not know queues, threads, files or HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol
+
+from antiphon.types import Event, ModelInfo, Unit
+
+Report = Callable[[str], None]  # takes one line about loading, for a person
+
+
+class Runtime(Protocol):
+    """What a family needs of the engine to make a session: `engine/device.py` is one."""
+
+    @property
+    def name(self) -> str:
+        """The device string."""
+        ...
+
+    @property
+    def precision(self) -> Literal["bf16", "f32"]:
+        """What graphs compute in, and what caches are kept in."""
+        ...
+
+    def compile(
+        self, model: Any, *, precision: Literal["bf16", "f32"] | None = None, fuse_attention: bool = True
+    ) -> Any:
+        """Compile an OpenVINO model; `precision` overrides the runtime's, decoders want `fuse_attention=False`."""
+        ...
+
+
+class Session(Protocol):
+    """One loaded model on one worker thread. Never called from two threads at once.
+
+    Every unit that joins ends exactly once: by a `Finished` or `Failed` event, or by `leave`.
+    An exception out of `join` concerns the units just handed in, which then hold no slot; one out of `step`
+    concerns every unit in flight, and the caller must `leave` each of them.
+    """
+
+    info: ModelInfo
+    slots: int
+
+    def join(self, units: Sequence[Unit]) -> list[Event]:
+        """Encode and prefill `units` (at most as many as there are free slots)."""
+        ...
+
+    def step(self) -> list[Event]:
+        """Advance every unit in flight once."""
+        ...
+
+    def leave(self, unit: Unit) -> None:
+        """Give the unit's slot back; a unit without a slot is ignored."""
+        ...

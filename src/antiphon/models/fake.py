@@ -1,0 +1,133 @@
+"""A session without a network: it answers with the length of what it heard, which proves whose audio it was.
+
+For tests of routing, batching and HTTP; it must not know queues, threads, files or HTTP, and holds no weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from antiphon.types import (
+    SAMPLE_RATE,
+    Event,
+    Failed,
+    Finished,
+    LanguageDetected,
+    ModelInfo,
+    Piece,
+    Unit,
+    WindowResult,
+)
+
+FAKE_INFO = ModelInfo(
+    name="fake",
+    family="fake",
+    path=Path("fake"),
+    backend="fake",
+    device="CPU",
+    precision="f32",
+    weight_format="fp32",
+    languages=("en", "es"),
+    tasks=("transcribe", "translate"),
+    default_language="en",
+)
+
+Script = Callable[[Unit], WindowResult | Exception | None]
+Choice = Callable[[Unit], bool]
+
+
+def describe(unit: Unit) -> WindowResult:
+    """The answer of a fake: " audio of 3.20 s" as one piece over the whole window."""
+    seconds = len(unit.samples) / SAMPLE_RATE
+    piece = Piece(start=0.0, end=seconds, text=f" audio of {seconds:.2f} s", tokens=(len(unit.samples),))
+    return WindowResult(
+        language=unit.options.language or FAKE_INFO.default_language,
+        pieces=(piece,),
+        tokens=piece.tokens,
+        resume=seconds,
+        avg_logprob=-0.1,
+        no_speech_prob=0.0,
+        temperature=unit.options.temperature,
+    )
+
+
+def _nothing() -> None:
+    return None
+
+
+def _never(_unit: Unit) -> bool:
+    return False
+
+
+def _unscripted(_unit: Unit) -> WindowResult | Exception | None:
+    return None
+
+
+class FakeSession:
+    """A `Session` whose every unit finishes after one step for each `seconds_per_step` of its audio.
+
+    `script` may give a unit its own result, or an error that ends this unit alone; `join_fails` and `step_fails` choose
+    units that make the whole call raise; `before_step` runs at the start of each step (a test may block in it).
+    `batches` records how many units each step advanced.
+    """
+
+    def __init__(
+        self,
+        name: str = "fake",
+        *,
+        info: ModelInfo = FAKE_INFO,
+        slots: int = 4,
+        seconds_per_step: float = 10.0,
+        script: Script = _unscripted,
+        join_fails: Choice = _never,
+        step_fails: Choice = _never,
+        before_step: Callable[[], None] = _nothing,
+    ) -> None:
+        self.info = replace(info, name=name)
+        self.slots = slots
+        self.batches: list[int] = []
+        self._seconds_per_step = seconds_per_step
+        self._script = script
+        self._join_fails = join_fails
+        self._step_fails = step_fails
+        self._before_step = before_step
+        self._steps_left: dict[Unit, int] = {}
+
+    def join(self, units: Sequence[Unit]) -> list[Event]:
+        if len(self._steps_left) + len(units) > self.slots:
+            raise ValueError(f"{len(units)} units join {len(self._steps_left)}, but there are {self.slots} slots")
+        if any(self._join_fails(unit) for unit in units):
+            raise RuntimeError("the fake was told to fail in join")
+        for unit in units:
+            seconds = len(unit.samples) / SAMPLE_RATE
+            self._steps_left[unit] = max(1, math.ceil(seconds / self._seconds_per_step))
+        return [
+            LanguageDetected(unit, self.info.default_language, 1.0)
+            for unit in units
+            if unit.options.language is None and self.info.languages
+        ]
+
+    def step(self) -> list[Event]:
+        self._before_step()
+        if any(self._step_fails(unit) for unit in self._steps_left):
+            raise RuntimeError("the fake was told to fail in step")
+        self.batches.append(len(self._steps_left))
+        events: list[Event] = []
+        for unit in list(self._steps_left):
+            self._steps_left[unit] -= 1
+            if self._steps_left[unit] == 0:
+                del self._steps_left[unit]
+                events.append(self._answer(unit))
+        return events
+
+    def leave(self, unit: Unit) -> None:
+        self._steps_left.pop(unit, None)
+
+    def _answer(self, unit: Unit) -> Event:
+        scripted = self._script(unit)
+        if isinstance(scripted, Exception):
+            return Failed(unit, scripted)
+        return Finished(unit, describe(unit) if scripted is None else scripted)

@@ -1,0 +1,153 @@
+"""A Whisper checkpoint's shapes, token ids and decoding rules, read from its JSON files and checked against each other.
+
+It must not know weights, graphs or text.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from antiphon.errors import ConfigError
+
+# The window every Whisper hears: 30 s in 10 ms frames (Radford et al. 2022, section 2.2).
+N_FFT = 400
+HOP = 160
+FRAMES = 3000
+# 1,501 timestamps of 20 ms: <|0.00|> to <|30.00|>.
+TIMESTAMPS = 1501
+TIMESTAMP_SECONDS = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Special token ids. `languages` maps a code to its id and is empty for a model that takes none."""
+
+    end: int
+    start: int
+    languages: dict[str, int]
+    translate: int | None
+    transcribe: int | None
+    previous: int | None
+    no_speech: int
+    no_timestamps: int
+    timestamp_begin: int
+
+
+@dataclass(frozen=True, slots=True)
+class WhisperConfig:
+    """Shapes of one Whisper checkpoint and what its generation config says about decoding."""
+
+    vocabulary: int
+    mels: int
+    width: int
+    encoder_layers: int
+    encoder_heads: int
+    encoder_ffn: int
+    decoder_layers: int
+    decoder_heads: int
+    decoder_ffn: int
+    source_positions: int  # 1,500: one per two mel frames
+    target_positions: int  # 448: prompt and answer together
+    scale_embedding: bool
+    tokens: Tokens
+    suppress: tuple[int, ...]
+    begin_suppress: tuple[int, ...]
+    max_initial_timestamp: int | None  # index of the latest first timestamp; None: no limit
+
+    @property
+    def multilingual(self) -> bool:
+        """Whether the prompt names a language and a task; ".en" models take neither."""
+        return bool(self.tokens.languages)
+
+
+def read_config(folder: Path) -> WhisperConfig:
+    """Read `config.json` and `generation_config.json` of a checkpoint folder.
+
+    Raises ConfigError naming the file and the key that is missing or contradicts the rest.
+    """
+    path = folder / "config.json"
+    config = read_json(path)
+    generation_path = folder / "generation_config.json"
+    generation = read_json(generation_path) if generation_path.is_file() else config
+    try:
+        tokens = _tokens(config, generation)
+        result = WhisperConfig(
+            vocabulary=config["vocab_size"],
+            mels=config["num_mel_bins"],
+            width=config["d_model"],
+            encoder_layers=config["encoder_layers"],
+            encoder_heads=config["encoder_attention_heads"],
+            encoder_ffn=config["encoder_ffn_dim"],
+            decoder_layers=config["decoder_layers"],
+            decoder_heads=config["decoder_attention_heads"],
+            decoder_ffn=config["decoder_ffn_dim"],
+            source_positions=config["max_source_positions"],
+            target_positions=config["max_target_positions"],
+            scale_embedding=bool(config.get("scale_embedding", False)),
+            tokens=tokens,
+            suppress=tuple(generation.get("suppress_tokens") or ()),
+            begin_suppress=tuple(generation.get("begin_suppress_tokens") or ()),
+            max_initial_timestamp=_max_initial_timestamp(generation),
+        )
+    except KeyError as error:
+        raise ConfigError(f"{path}: key {error} is missing; this is not a whole Whisper checkpoint.") from error
+    _check(path, config, result)
+    return result
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file. Raises ConfigError naming the file."""
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from error
+    except ValueError as error:
+        raise ConfigError(f"{path}: not valid JSON ({error}).") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}: not a JSON object.")
+    return value
+
+
+def _tokens(config: dict[str, Any], generation: dict[str, Any]) -> Tokens:
+    """Ids by the order every Whisper vocabulary keeps: … no-speech, no-timestamps, then the timestamps."""
+    no_timestamps = generation.get("no_timestamps_token_id")
+    if no_timestamps is None:
+        no_timestamps = config["vocab_size"] - TIMESTAMPS - 1
+    multilingual = bool(generation.get("is_multilingual", "lang_to_id" in generation))
+    languages = generation.get("lang_to_id") or {} if multilingual else {}
+    tasks = generation.get("task_to_id") or {}
+    end = generation.get("eos_token_id", config["eos_token_id"])
+    return Tokens(
+        end=end[0] if isinstance(end, list) else end,
+        start=generation.get("decoder_start_token_id", config["decoder_start_token_id"]),
+        languages={name.strip("<|>"): index for name, index in languages.items()},
+        translate=tasks.get("translate", no_timestamps - 5) if multilingual else None,
+        transcribe=tasks.get("transcribe", no_timestamps - 4) if multilingual else None,
+        # suppress_tokens[-2], where transformers looks for it, is wrong for other lists (quality.md 1.10).
+        previous=generation.get("prev_sot_token_id", no_timestamps - 2),
+        no_speech=no_timestamps - 1,
+        no_timestamps=no_timestamps,
+        timestamp_begin=no_timestamps + 1,
+    )
+
+
+def _max_initial_timestamp(generation: dict[str, Any]) -> int | None:
+    """The latest first timestamp. Old hub configs hold a stale 1 (transformers#27658): the reference's 50 is meant."""
+    value = generation.get("max_initial_timestamp_index", 50)
+    return 50 if value == 1 else value
+
+
+def _check(path: Path, config: dict[str, Any], result: WhisperConfig) -> None:
+    if result.source_positions * 2 != FRAMES:
+        raise ConfigError(f"{path}: max_source_positions {result.source_positions} is not the 1500 of a 30 s window.")
+    for side, heads in (("encoder", result.encoder_heads), ("decoder", result.decoder_heads)):
+        if heads < 1 or result.width % heads:
+            raise ConfigError(f"{path}: d_model {result.width} is not a multiple of {side}_attention_heads {heads}.")
+    if config.get("activation_function", "gelu") != "gelu":
+        raise ConfigError(f"{path}: activation_function {config['activation_function']} is not Whisper's gelu.")
+    ids = [result.tokens.end, result.tokens.start, result.tokens.no_timestamps, *result.tokens.languages.values()]
+    if min(ids) < 0 or max(ids) >= result.vocabulary:
+        raise ConfigError(f"{path}: a special token id lies outside the vocabulary of {result.vocabulary}.")

@@ -1,0 +1,144 @@
+"""The numeric half of a Whisper session: rows of caches, and the graphs that fill, read and extend them.
+
+It must not know units, text or which token means what; the session does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from antiphon.models.whisper.config import WhisperConfig
+from antiphon.models.whisper.graph import NEVER, CacheType, share
+from antiphon.models.whisper.slots import Slots
+from antiphon.types import WINDOW_SAMPLES, Samples
+
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class Graphs:
+    """The compiled graphs (see `graph.py`), each an OpenVINO CompiledModel."""
+
+    features: Any
+    hear: Any
+    step: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What one decoder pass says of b rows; valid until the next pass.
+
+    `logits [b, vocabulary]` raw, of each row's start (prefixes only); `scores [k, vocabulary]` under the rules, of the rows
+    asked for; `best [b]` the arg-max under the rules, `logprobs [b]` its log-probability.
+    """
+
+    logits: Floats
+    scores: Floats
+    best: Integers
+    logprobs: Floats
+
+
+class Runner:
+    """Caches and infer requests of one session. Rows in use are always 0 … n - 1."""
+
+    def __init__(self, config: WhisperConfig, graphs: Graphs, slots: int, cache: CacheType) -> None:
+        self._features = graphs.features.create_infer_request()
+        self._hear = graphs.hear.create_infer_request()
+        self._step = graphs.step.create_infer_request()
+        self._slots = Slots(config, slots, cache)
+        self._bound = (0, 0)  # rows and capacity that the step request's cache tensors are set for
+        self._fresh: NDArray[Any] = np.empty(0)
+
+    def log_mel(self, samples: Samples) -> Floats:
+        """Log-mel features `[1, mels, 3000]` of one window, the waveform padded with zeros to 30 s."""
+        waveform = np.zeros((1, WINDOW_SAMPLES), np.float32)
+        waveform[0, : len(samples)] = samples
+        self._features.set_tensor("waveform", share(waveform))
+        self._features.infer()
+        features: Floats = self._features.get_tensor("features").data
+        return features
+
+    def encode(self, samples: Samples, row: int) -> Floats:
+        """Hear one window into `row`'s cross-attention cache; returns the encoder's states `[1, 1500, width]`."""
+        features = self.log_mel(samples)
+        self._hear.set_tensor("features", share(features))
+        for side, tensor in enumerate(self._slots.cross_tensors(row)):
+            self._hear.set_tensor(f"{'value' if side % 2 else 'key'}.{side // 2}", tensor)
+        self._hear.infer()
+        states: Floats = self._hear.get_tensor("states").data
+        return states
+
+    def prefix(
+        self, first: int, ids: Integers, starts: Sequence[int], rules: Integers, drawn: Sequence[int] = ()
+    ) -> Output:
+        """Start rows `first`… with whole prefixes `ids [b, n]`; `drawn` says whose scores are wanted, from 0."""
+        batch, length = ids.shape
+        self._slots.reserve(length + 1)
+        self._bind(first, first + batch, length, past=False)
+        positions = np.broadcast_to(np.arange(length, dtype=np.int32), ids.shape)
+        causal = np.where(np.tri(length, dtype=np.bool_), np.float32(0), np.float32(NEVER))
+        mask = np.broadcast_to(causal, (batch, 1, length, length))
+        rows = np.array([[length - 1, start] for start in starts], np.int32)
+        output = self._run(ids, positions, mask, rows, rules, drawn)
+        self._slots.write_prefix(first, self._fresh)
+        self._bound = (0, 0)
+        return output
+
+    def advance(self, ids: Integers, rules: Integers, drawn: Sequence[int] = ()) -> Output:
+        """Feed one token to each of the rows 0 … b - 1: `ids [b, 1]`; `drawn` says whose scores are wanted."""
+        active = len(ids)
+        lengths = self._slots.lengths[:active]
+        if self._slots.reserve(int(lengths.max()) + 1) or self._bound != (active, self._slots.capacity):
+            self._bind(0, active, 1, past=True)
+            self._bound = (active, self._slots.capacity)
+        visible = np.arange(self._slots.capacity + 1) < lengths[:, None]
+        visible[:, -1] = True  # the token itself, which stands behind the cache
+        mask = np.where(visible, np.float32(0), np.float32(NEVER))[:, None, None]
+        output = self._run(ids, lengths[:, None], mask, np.zeros((active, 1), np.int32), rules, drawn)
+        self._slots.append(active, self._fresh)
+        return output
+
+    def move(self, source: int, target: int) -> None:
+        """Row `target` becomes what row `source` is."""
+        self._slots.move(source, target)
+
+    def clear(self) -> None:
+        """No row is in use: give back what long sequences needed."""
+        self._slots.shrink()
+        self._bound = (0, 0)
+
+    def _bind(self, first: int, last: int, length: int, *, past: bool) -> None:
+        """Hand the step request the cache rows it reads and the room it writes to."""
+        for side, (own, cross) in enumerate(self._slots.batch_tensors(first, last, past=past)):
+            name = f"{'value' if side % 2 else 'key'}.{side // 2}"
+            self._step.set_tensor(f"past_{name}", own)
+            self._step.set_tensor(name, cross)
+        tensor, self._fresh = self._slots.fresh_tensor(last - first, length)
+        self._step.set_tensor("fresh", tensor)
+
+    def _run(
+        self,
+        ids: Integers,
+        positions: Integers,
+        mask: Floats,
+        rows: Integers,
+        rules: Integers,
+        drawn: Sequence[int],
+    ) -> Output:
+        inputs = {"ids": ids, "positions": positions, "mask": mask, "rows": rows, "rules": rules}
+        # Copies: broadcast views are read-only, which a shared tensor refuses. Held until the pass is over.
+        held = {name: np.array(array, order="C") for name, array in inputs.items()}
+        held["drawn"] = np.array(drawn, np.int32)
+        for name, array in held.items():
+            self._step.set_tensor(name, share(array))
+        self._step.infer()
+        logits, scores, best, score = (
+            self._step.get_tensor(name).data for name in ("logits", "scores", "best", "score")
+        )
+        return Output(logits.reshape(-1, logits.shape[2]), scores, best[:, 0], score[:, 0])

@@ -1,0 +1,180 @@
+"""A Whisper model on one worker thread: windows join, advance a token a step side by side, and leave.
+
+It must not know requests, queues or files; a unit is all it sees of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import numpy as np
+
+from antiphon.models.whisper.config import WhisperConfig
+from antiphon.models.whisper.rules import Rules
+from antiphon.models.whisper.runner import Output, Runner
+from antiphon.models.whisper.sampling import language_of, probability, sample
+from antiphon.models.whisper.tokens import Tokenizer
+from antiphon.types import SAMPLE_RATE, Event, Finished, LanguageDetected, ModelInfo, Unit, WindowResult
+
+
+@dataclass(slots=True)
+class Decoding:
+    """One unit in flight: its prefix, and what was sampled so far."""
+
+    unit: Unit
+    language: str | None  # None: not heard yet, or the model takes none
+    prefix: list[int] = field(default_factory=list)
+    start: int = 0  # index of <|startoftranscript|> in the prefix
+    limit: int = 0  # sampled tokens at most
+    tokens: list[int] = field(default_factory=list)
+    logprob: float = 0.0  # sum over sampled tokens and the end token
+    no_speech_prob: float = 0.0
+    ended: bool = False
+
+
+class WhisperSession:
+    """The session protocol (`models/base.py`) over Whisper's graphs.
+
+    Unit i of those in flight sits in row i of the caches; the last one moves into the row that becomes free.
+    """
+
+    def __init__(
+        self, info: ModelInfo, config: WhisperConfig, tokenizer: Tokenizer, runner: Runner, slots: int
+    ) -> None:
+        self.info = info
+        self.slots = slots
+        self.runner = runner
+        self._config = config
+        self._tokenizer = tokenizer
+        self._rules = Rules(config, slots)
+        self._flight: list[Decoding] = []
+
+    def join(self, units: Sequence[Unit]) -> list[Event]:
+        first = len(self._flight)
+        try:
+            return self._join(units, first)
+        except BaseException:
+            # The units handed in hold no slot after a failure; those before them are untouched.
+            del self._flight[first:]
+            raise
+
+    def step(self) -> list[Event]:
+        if not self._flight:
+            return []
+        active = len(self._flight)
+        ids = np.array([[decoding.tokens[-1]] for decoding in self._flight], np.int32)
+        output = self.runner.advance(ids, self._rules.rows(0, active), _drawn(self._flight))
+        self._accept(0, active, output)
+        return self._finish_ended()
+
+    def leave(self, unit: Unit) -> None:
+        for row, decoding in enumerate(self._flight):
+            if decoding.unit is unit:
+                self._free(row)
+                return
+
+    def _join(self, units: Sequence[Unit], first: int) -> list[Event]:
+        if not self._flight:
+            self.runner.clear()
+        for row, unit in enumerate(units, first):
+            self.runner.encode(unit.samples, row)
+            self._flight.append(Decoding(unit, unit.options.language if self._config.multilingual else None))
+        events = self._hear_languages(first)
+        for decoding in self._flight[first:]:
+            self._prepare(decoding)
+        rows = range(first, len(self._flight))
+        for _, group in groupby(rows, key=lambda row: len(self._flight[row].prefix)):
+            members = list(group)
+            self._prefill(members[0], members[-1] + 1)
+        return events + self._finish_ended()
+
+    def _hear_languages(self, first: int) -> list[Event]:
+        """One pass over <|startoftranscript|> alone for the joined rows, if any of them has no language yet."""
+        joined = self._flight[first:]
+        if not self._config.multilingual or all(decoding.language for decoding in joined):
+            return []
+        ids = np.full((len(joined), 1), self._config.tokens.start, np.int32)
+        output = self.runner.prefix(first, ids, [0] * len(joined), self._rules.rows(first, len(self._flight)))
+        events: list[Event] = []
+        for decoding, logits in zip(joined, output.logits, strict=True):
+            if decoding.language is None:
+                decoding.language, chance = language_of(logits, self._config.tokens.languages)
+                events.append(LanguageDetected(decoding.unit, decoding.language, chance))
+        return events
+
+    def _prepare(self, decoding: Decoding) -> None:
+        unit, options = decoding.unit, decoding.unit.options
+        decoding.prefix, decoding.start = self._tokenizer.prefix(
+            decoding.language, options.task, options.prompt, timestamps=unit.timestamps
+        )
+        room = self._config.target_positions - len(decoding.prefix)
+        # The reference gives an answer half of the positions; a caller may ask for more, up to all that are left.
+        decoding.limit = min(room, options.max_new_tokens or self._config.target_positions // 2)
+
+    def _prefill(self, first: int, last: int) -> None:
+        """Run the prefixes, all of one length, of rows `first` to `last - 1`, and take their first tokens."""
+        group = self._flight[first:last]
+        for row, decoding in enumerate(group, first):
+            self._rules.begin(row, timed=decoding.unit.timestamps, minimum=decoding.unit.options.min_new_tokens)
+        ids = np.array([decoding.prefix for decoding in group], np.int32)
+        starts = [decoding.start for decoding in group]
+        output = self.runner.prefix(first, ids, starts, self._rules.rows(first, last), _drawn(group))
+        for decoding, logits in zip(group, output.logits, strict=True):
+            decoding.no_speech_prob = probability(logits, self._config.tokens.no_speech)
+        self._accept(first, last, output)
+
+    def _accept(self, first: int, last: int, output: Output) -> None:
+        """Take each row's next token from the pass that `output` came from."""
+        tokens = np.array(output.best, np.int32)
+        logprobs = output.logprobs.astype(np.float64)
+        scores = iter(output.scores)  # one row for each sequence that is drawn from, in order
+        for row, decoding in enumerate(self._flight[first:last]):
+            options = decoding.unit.options
+            if options.temperature > 0:
+                key = (options.seed, decoding.unit.start)
+                tokens[row], logprobs[row] = sample(next(scores), options.temperature, key, len(decoding.tokens))
+            decoding.logprob += float(logprobs[row])
+            if tokens[row] == self._config.tokens.end:
+                decoding.ended = True
+            else:
+                decoding.tokens.append(int(tokens[row]))
+                decoding.ended = len(decoding.tokens) >= decoding.limit
+        self._rules.advance(first, last, tokens)
+
+    def _finish_ended(self) -> list[Event]:
+        events: list[Event] = []
+        # From the last row down: the row that moves into a freed one has been looked at.
+        for row in reversed(range(len(self._flight))):
+            if self._flight[row].ended:
+                events.append(Finished(self._flight[row].unit, self._result(self._flight[row])))
+                self._free(row)
+        return events
+
+    def _free(self, row: int) -> None:
+        last = len(self._flight) - 1
+        if row != last:
+            self.runner.move(last, row)
+            self._rules.move(last, row)
+            self._flight[row] = self._flight[last]
+        self._flight.pop()
+
+    def _result(self, decoding: Decoding) -> WindowResult:
+        tokens = tuple(decoding.tokens)
+        seconds = len(decoding.unit.samples) / SAMPLE_RATE
+        split = self._tokenizer.split(tokens, seconds, timestamps=decoding.unit.timestamps)
+        return WindowResult(
+            language=decoding.language or self.info.default_language,
+            pieces=split.pieces,
+            tokens=tokens,
+            resume=split.resume,
+            avg_logprob=decoding.logprob / (len(tokens) + 1),
+            no_speech_prob=decoding.no_speech_prob,
+            temperature=decoding.unit.options.temperature,
+        )
+
+
+def _drawn(decodings: Sequence[Decoding]) -> list[int]:
+    """Which of them sample at a temperature, and so need their scores."""
+    return [row for row, decoding in enumerate(decodings) if decoding.unit.options.temperature > 0]

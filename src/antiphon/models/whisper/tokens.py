@@ -1,0 +1,150 @@
+"""Whisper's text side: prompt ids, ids back to text, and a window's ids cut into timed pieces.
+
+It must not know graphs or slots.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Tokenizer as Encoder
+from tokenizers import decoders, models, pre_tokenizers
+
+from antiphon.errors import ConfigError
+from antiphon.models.whisper.config import TIMESTAMP_SECONDS, WhisperConfig
+from antiphon.types import Piece, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A window's tokens as pieces.
+
+    `seek` is where the reference decoder would go on, in seconds from the window's start; `resume` is the end of the last
+    closed segment, which is earlier when the model stopped after a single closing timestamp (the abandoned tail).
+    """
+
+    pieces: tuple[Piece, ...]
+    seek: float
+    resume: float
+
+
+class Tokenizer:
+    """Byte-level BPE of one checkpoint. Control tokens are ids of `WhisperConfig`, never text."""
+
+    def __init__(self, encoder: Encoder, config: WhisperConfig) -> None:
+        self._encoder = encoder
+        self._config = config
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of plain text; "<|translate|>" typed by a user is those letters, not the control token."""
+        # Lone surrogates cannot be UTF-8; the reference replaces them too.
+        clean = text.encode("utf-8", "replace").decode("utf-8")
+        ids: list[int] = self._encoder.encode(clean, add_special_tokens=False).ids
+        return ids
+
+    def decode(self, tokens: tuple[int, ...] | list[int]) -> str:
+        """Text of the ids below <|endoftext|>, decoded together: a character may span tokens."""
+        text: str = self._encoder.decode([token for token in tokens if token < self._config.tokens.end])
+        return text
+
+    def prefix(
+        self, language: str | None, task: Task, prompt: str | None, *, timestamps: bool
+    ) -> tuple[list[int], int]:
+        """The ids a window's answer continues, and the index of <|startoftranscript|> among them.
+
+        `[<|startofprev|> prompt…] <|startoftranscript|> [language, task] [<|notimestamps|>]`. The newest
+        `target_positions // 2 - 1` prompt ids are kept, as the reference does.
+        """
+        tokens = self._config.tokens
+        ids: list[int] = []
+        if prompt and prompt.strip() and tokens.previous is not None:
+            keep = self._config.target_positions // 2 - 1
+            ids = [tokens.previous, *self.encode(" " + prompt.strip())[-keep:]]
+        start = len(ids)
+        ids.append(tokens.start)
+        if language is not None and tokens.transcribe is not None and tokens.translate is not None:
+            ids += [tokens.languages[language], tokens.translate if task == "translate" else tokens.transcribe]
+        if not timestamps:
+            ids.append(tokens.no_timestamps)
+        return ids, start
+
+    def split(self, tokens: tuple[int, ...], seconds: float, *, timestamps: bool) -> Split:
+        """Cut a window's sampled `tokens` (no prompt, no end) into pieces; times end at `seconds`, the window's real length.
+
+        Follows the reference's seek loop (openai/whisper `transcribe`): slices end where two timestamps meet.
+        """
+        if not timestamps:
+            piece = Piece(0.0, seconds, self.decode(tokens), tokens)
+            return Split((piece,) if piece.text.strip() else (), seconds, seconds)
+        first = self._config.tokens.timestamp_begin
+        stamps = [token >= first for token in tokens]
+        ends = [index for index in range(1, len(tokens)) if stamps[index - 1] and stamps[index]]
+        single_end = len(tokens) >= 2 and stamps[-1] and not stamps[-2]
+        if not ends:
+            return self._one_piece(tokens, stamps, seconds, single_end=single_end)
+        if single_end:
+            ends.append(len(tokens))
+        pieces = [self._piece(tokens[begin:end], seconds) for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
+        closed = min(seconds, self._time(tokens[ends[-1] - 1]))
+        # Text behind the last pair has no closing time. The reference decodes it again from there; where nobody does,
+        # it must not be lost.
+        tail = tokens[ends[-1] :]
+        if self.decode(tail).strip():
+            pieces.append(Piece(closed, seconds, self.decode(tail), tail))
+        return Split(tuple(piece for piece in pieces if piece is not None), seconds if single_end else closed, closed)
+
+    def _one_piece(self, tokens: tuple[int, ...], stamps: list[bool], seconds: float, *, single_end: bool) -> Split:
+        """No two timestamps meet: all text is one piece, to its last timestamp if that says anything."""
+        times = [self._time(token) for token, stamp in zip(tokens, stamps, strict=True) if stamp]
+        start = min(seconds, times[0]) if times and stamps[0] else 0.0
+        end = min(seconds, times[-1]) if times and times[-1] > start else seconds
+        text = self.decode(tokens)
+        pieces = (Piece(start, end, text, tokens),) if text.strip() else ()
+        return Split(pieces, seconds, end if pieces and single_end else seconds)
+
+    def _piece(self, tokens: tuple[int, ...], seconds: float) -> Piece | None:
+        start, end = min(seconds, self._time(tokens[0])), min(seconds, self._time(tokens[-1]))
+        text = self.decode(tokens)
+        return Piece(start, end, text, tokens) if text.strip() and end > start else None
+
+    def _time(self, token: int) -> float:
+        return round((token - self._config.tokens.timestamp_begin) * TIMESTAMP_SECONDS, 2)
+
+
+def read_tokenizer(folder: Path, config: WhisperConfig) -> Tokenizer:
+    """Read `tokenizer.json`, or `vocab.json` and `merges.txt`, of a checkpoint folder.
+
+    Raises ConfigError if neither is there, or if the special tokens sit at other ids than the config says.
+    """
+    path = folder / "tokenizer.json"
+    try:
+        if path.is_file():
+            content = json.loads(path.read_text("utf-8"))
+            _check_names(path, content, config)
+            # Without the added tokens nothing a user types can become a control token; with the post-processor
+            # (which adds them to every text) encode would too.
+            content |= {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
+            return Tokenizer(Encoder.from_str(json.dumps(content)), config)
+        vocabulary, merges = folder / "vocab.json", folder / "merges.txt"
+        if vocabulary.is_file() and merges.is_file():
+            encoder = Encoder(models.BPE.from_file(str(vocabulary), str(merges)))
+            encoder.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+            encoder.decoder = decoders.ByteLevel()
+            return Tokenizer(encoder, config)
+    except ConfigError:
+        raise
+    except Exception as error:  # the tokenizers library raises bare Exception
+        raise ConfigError(f"{folder}: the tokenizer files cannot be read ({error}); copy them again.") from error
+    raise ConfigError(f"{folder}: no tokenizer.json (or vocab.json with merges.txt) in this folder.")
+
+
+def _check_names(path: Path, content: dict[str, object], config: WhisperConfig) -> None:
+    added = content.get("added_tokens")
+    ids = {token["content"]: token["id"] for token in added} if isinstance(added, list) else {}
+    expected = {"<|startoftranscript|>": config.tokens.start, "<|notimestamps|>": config.tokens.no_timestamps}
+    expected |= {f"<|{language}|>": index for language, index in config.tokens.languages.items()}
+    for name, index in expected.items():
+        if ids.get(name, index) != index:
+            raise ConfigError(f"{path}: {name} has id {ids[name]}, but the generation config says {index}.")

@@ -1,0 +1,183 @@
+"""The one hand-off between callers (asyncio tasks or threads) and the worker thread of a session.
+
+It runs plans; it must not know what a plan is about, nor HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from concurrent.futures import Future
+from threading import Condition, Thread
+
+from antiphon.errors import AntiphonError, Cancelled, EngineFailed, Unavailable
+from antiphon.models.base import Session
+from antiphon.scheduler.job import Job, Plan, Result
+from antiphon.scheduler.queue import Queue
+from antiphon.scheduler.worker import Worker
+from antiphon.types import Event, Unit
+
+logger = logging.getLogger(__name__)
+
+RETRY_AFTER_CLOSE = 5.0  # seconds; a server that drains is usually back after a restart
+
+
+class Scheduler:
+    """One session, its queue and its worker thread. Every method may be called from any thread.
+
+    Work may be handed in before `start`; it then waits. After `close`, or if the worker thread dies, everything that
+    still waits is failed and new work is refused.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        max_waiting: int = 512,
+        max_overtakes: int = 4,
+        joins_per_step: int = 1,
+        retry_after: float = 1.0,
+    ) -> None:
+        self.info = session.info
+        self.slots = session.slots
+        self._session = session
+        self._changed = Condition()
+        self._queue = Queue(max_waiting=max_waiting, max_overtakes=max_overtakes, retry_after=retry_after)
+        self._worker = Worker(session, self._queue, self._changed, joins_per_step=joins_per_step)
+        self._thread = Thread(target=self._run_worker, name=f"antiphon-{session.info.name}", daemon=True)
+        self._refusal: AntiphonError | None = None  # why new work is refused
+
+    @property
+    def waiting(self) -> int:
+        with self._changed:
+            return self._queue.waiting
+
+    @property
+    def in_flight(self) -> int:
+        with self._changed:
+            return self._queue.in_flight
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self, *, drain: bool = True, timeout: float | None = None) -> None:
+        """Refuse new work and end the worker thread, after what was admitted is done if `drain`.
+
+        After `timeout` seconds of draining the rest is failed with `Unavailable`, as all of it is without `drain`.
+        """
+        self._stop(drain)
+        if self._thread.ident is None:  # never started: nobody else will tell those who wait
+            self._end_all(_closing())
+            return
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            self._stop(drain=False)
+            self._thread.join()
+
+    def submit(self, job: Job, units: Sequence[Unit]) -> None:
+        """Admit a job with its first units, or raise `Overloaded`, `Unavailable` or `EngineFailed`."""
+        with self._changed:
+            if self._refusal is not None:
+                raise _again(self._refusal)
+            self._queue.admit(job, units)
+            self._changed.notify()
+
+    def cancel(self, job: Job) -> None:
+        """Drop a job's waiting units and give back its slots; a job that has ended is left alone."""
+        with self._changed:
+            if self._queue.cancel(job):
+                job.on_end(Cancelled("The request was cancelled."))
+                self._changed.notify()
+
+    async def run(self, plan: Plan[Result]) -> Result:
+        """Carry out a plan; cancelling the awaiting task cancels its work."""
+        begun = self._begin(plan)
+        if begun is not None:
+            job, answered = begun
+            try:
+                await asyncio.wrap_future(answered)
+            except asyncio.CancelledError:
+                self.cancel(job)
+                raise
+        return plan.result()
+
+    def run_blocking(self, plan: Plan[Result]) -> Result:
+        """Carry out a plan in the calling thread; an interrupt there cancels its work."""
+        begun = self._begin(plan)
+        if begun is not None:
+            job, answered = begun
+            try:
+                answered.result()
+            except BaseException:
+                self.cancel(job)
+                raise
+        return plan.result()
+
+    def _begin(self, plan: Plan[Result]) -> tuple[Job, Future[None]] | None:
+        """Start a plan; None if it was done before it began."""
+        units = plan.start()
+        if plan.done:
+            return None
+        answered: Future[None] = Future()
+        answered.set_running_or_notify_cancel()  # from here on only the worker and `cancel` settle it
+
+        def receive(event: Event) -> Sequence[Unit]:
+            following = plan.receive(event)
+            if not plan.done:
+                return following
+            self._settle(answered, None)
+            self.cancel(job)  # what else is out there is of no use: the rest of a request that failed
+            return ()
+
+        job = Job(on_event=receive, on_end=lambda error: self._settle(answered, error), expected=plan.expected)
+        self.submit(job, units)
+        return job, answered
+
+    def _settle(self, answered: Future[None], error: Exception | None) -> None:
+        with self._changed:  # the worker and a cancelling caller may both come here; the first one stands
+            if answered.done():
+                return
+            if error is None:
+                answered.set_result(None)
+            else:
+                answered.set_exception(error)
+
+    def _stop(self, drain: bool) -> None:
+        with self._changed:
+            self._refusal = self._refusal or _closing()
+            self._worker.stopping = "drained" if drain else "now"
+            self._changed.notify()
+
+    def _run_worker(self) -> None:
+        try:
+            self._worker.run()
+        except BaseException as error:  # answered, not swallowed: everyone who waits is told
+            logger.critical("%s: the worker thread died; this is a bug", self.info.name, exc_info=True)
+            failure = EngineFailed(f"The worker of {self.info.name} died: {type(error).__name__}: {error}")
+            failure.__cause__ = error
+            self._end_all(failure)
+        else:
+            self._end_all(_closing())
+            for unit in self._queue.take_cancelled():
+                self._session.leave(unit)
+
+    def _end_all(self, reason: AntiphonError) -> None:
+        with self._changed:
+            self._refusal = self._refusal or reason
+            for job in self._queue.jobs:
+                self._queue.cancel(job)
+                job.on_end(_again(reason))
+
+
+def _closing() -> Unavailable:
+    return Unavailable("The server is shutting down.", retry_after=RETRY_AFTER_CLOSE)
+
+
+def _again(reason: AntiphonError) -> AntiphonError:
+    # A fresh object each time: it is raised in many threads, and raising writes to the object.
+    if isinstance(reason, Unavailable):
+        return Unavailable(str(reason), retry_after=reason.retry_after)
+    failure = EngineFailed(str(reason))
+    failure.__cause__ = reason.__cause__
+    return failure

@@ -1,0 +1,157 @@
+"""The frozen values that cross layers: audio, units of work, what came of them, and the finished transcript.
+
+Nothing here computes more than a property; nothing here knows a model family, HTTP or a thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAMPLE_RATE = 16_000  # Hz; every recognition family here hears 16 kHz mono
+WINDOW_SECONDS = 30
+WINDOW_SAMPLES = WINDOW_SECONDS * SAMPLE_RATE  # 480,000
+
+Samples = NDArray[np.float32]
+Task = Literal["transcribe", "translate"]
+Precision = Literal["auto", "bf16", "f32"]
+WeightFormat = Literal["auto", "fp32", "fp16", "int8"]
+
+
+@dataclass(frozen=True, slots=True)
+class TranscribeOptions:
+    """What a caller asks of one recognition request.
+
+    `language` is a code the model knows, or None to detect it. `temperature` 0 is greedy; above it, sampling from `seed`.
+    `max_new_tokens` caps a window's answer; `min_new_tokens` holds the end token back (benchmarks force a length with it).
+    `timestamps` asks for segment times; without it a window is one segment.
+    """
+
+    task: Task = "transcribe"
+    language: str | None = None
+    prompt: str | None = None
+    temperature: float = 0.0
+    max_new_tokens: int | None = None
+    min_new_tokens: int = 0
+    timestamps: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unit:
+    """One window of one request: the thing the scheduler queues and a session decodes. Compared by identity.
+
+    `samples` is mono float32 at 16 kHz, at most 480,000 of them; `start` is the first one's index in the file.
+    `timestamps` may differ from the request's: a window whose end is a hard cut needs them to know where to go on.
+    """
+
+    request: int
+    samples: Samples
+    start: int
+    timestamps: bool
+    options: TranscribeOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A stretch of text inside a window: seconds from the window's start, text as decoded (leading space kept)."""
+
+    start: float
+    end: float
+    text: str
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowResult:
+    """What a session made of one unit.
+
+    `tokens` are the sampled ids without prompt and end token. `resume` is where, in seconds from the window's start, decoding
+    would have to go on: the window's end unless the model closed its last segment earlier (the abandoned tail).
+    """
+
+    language: str
+    pieces: tuple[Piece, ...]
+    tokens: tuple[int, ...]
+    resume: float
+    avg_logprob: float
+    no_speech_prob: float
+    temperature: float
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageDetected:
+    """The language heard in a unit, told as soon as it is known so that the request's other windows can start."""
+
+    unit: Unit
+    language: str
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A unit's end: its result."""
+
+    unit: Unit
+    result: WindowResult
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A unit's end: the error that took it."""
+
+    unit: Unit
+    error: Exception
+
+
+Event = LanguageDetected | Finished | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of the transcript; seconds from the start of the file. Scores are the window's, as Whisper reports them.
+
+    `seek` is the start of the window it came from, in 10 ms frames.
+    """
+
+    id: int
+    seek: int
+    start: float
+    end: float
+    text: str
+    tokens: tuple[int, ...]
+    temperature: float
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """A finished recognition request. `language` is a code ("en"), `duration` is seconds of decoded audio."""
+
+    task: Task
+    language: str
+    duration: float
+    text: str
+    segments: tuple[Segment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What the outside may know of a loaded model. `languages` are codes, empty for one that takes none (".en" models)."""
+
+    name: str
+    family: str
+    path: Path
+    backend: str
+    device: str
+    precision: str
+    weight_format: str
+    languages: tuple[str, ...]
+    tasks: tuple[Task, ...]
+    default_language: str

@@ -1,0 +1,95 @@
+"""Lists and health, while loading, when ready and while draining."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import openai
+import pytest
+from sounds import make_audio
+
+from antiphon.models.fake import FakeSession
+from antiphon.service.speech import SpeechService
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v3/models", "/v1/models/", "//v3//models"])
+def test_the_list_of_models(server: Any, path: str) -> None:
+    body = server.client.get(f"{server.url}{path}").json()
+    assert body["object"] == "list"
+    assert [card["id"] for card in body["data"]] == ["fake"]
+    card = body["data"][0]
+    assert set(card) == {"id", "object", "created", "owned_by"}
+    assert (card["object"], card["owned_by"]) == ("model", "antiphon")
+    assert isinstance(card["created"], int)
+
+
+def test_the_sdk_lists_and_gets_models(server: Any) -> None:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0) as client:
+        assert [model.id for model in client.models.list()] == ["fake"]
+        assert client.models.retrieve("fake").id == "fake"
+        with pytest.raises(openai.NotFoundError) as caught:
+            client.models.retrieve("nobody/at-all")
+    assert caught.value.code == "model_not_found"
+
+
+@pytest.mark.parametrize("path", ["openai/whisper-tiny", "openai%2Fwhisper-tiny"])
+def test_a_slash_in_a_name(start_server: Any, path: str) -> None:
+    server = start_server(FakeSession("openai/whisper-tiny"))
+    for prefix in ("/v1", "/v3"):
+        assert server.client.get(f"{prefix}/models/{path}").json()["id"] == "openai/whisper-tiny"
+
+
+def test_health(server: Any) -> None:
+    assert server.client.get("/v2/health/live").status_code == 200
+    for path in ("/v2/health/ready", "/health"):
+        response = server.client.get(path)
+        assert response.json() == {"status": "ready"}
+        assert response.text != "OK"  # the Home Assistant bridge would take this for another server
+
+
+@pytest.mark.parametrize("path", ["/readyz", "/v1/readyz", "/v1/audio/models", "/v1/audio/voices", "/test", "/"])
+def test_what_probing_clients_must_not_find(server: Any, path: str) -> None:
+    response = server.client.get(path)
+    assert response.status_code == 404
+    assert response.json()["error"]["code"] == "not_found"
+
+
+def test_a_wrong_method(server: Any) -> None:
+    response = server.client.get("/v1/audio/transcriptions")
+    assert response.status_code == 405
+    assert response.headers["allow"] == "POST"
+    assert response.json()["error"]["code"] == "method_not_allowed"
+
+
+def test_loading_then_ready_then_draining(start_server: Any) -> None:
+    server = start_server(loaded=False, model_path="/models/some-model")
+    client = server.client
+    files = {"file": ("a.wav", make_audio(0.5))}
+
+    assert client.get("/v2/health/live").status_code == 200
+    assert client.get("/v2/health/ready").status_code == 503
+    assert client.get("/health").json() == {"status": "loading"}
+    assert [card["id"] for card in client.get("/v1/models").json()["data"]] == ["some-model"]
+    assert client.get("/v1/models/some-model").status_code == 200
+    refused = client.post("/v1/audio/transcriptions", files=files)
+    assert refused.status_code == 503
+    assert int(refused.headers["retry-after"]) >= 1
+    assert refused.json()["error"]["code"] == "unavailable"
+
+    service = SpeechService("some-model")
+    service.load(FakeSession("some-model"))
+    server.app.state.door.open(service)
+    assert client.get("/v2/health/ready").status_code == 200
+    assert client.post("/v1/audio/transcriptions", files=files).status_code == 200
+
+    server.app.state.door.drain()
+    assert client.get("/v2/health/live").status_code == 200
+    assert client.get("/health").json() == {"status": "draining"}
+    assert client.post("/v1/audio/transcriptions", files=files).status_code == 503
+
+
+def test_the_description_lists_the_routes(server: Any) -> None:
+    description = server.client.get("/openapi.json").json()
+    assert {"/v1/audio/transcriptions", "/v3/audio/translations", "/v1/models", "/health"} <= set(description["paths"])
+    operation = description["paths"]["/v1/audio/transcriptions"]["post"]
+    assert "file" in operation["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]

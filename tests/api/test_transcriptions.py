@@ -1,0 +1,266 @@
+"""The two recognition routes as the OpenAI SDK and plain clients meet them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from typing import Any
+
+import openai
+import pytest
+from sounds import make_audio
+
+from antiphon.models.fake import FakeSession
+
+WAV = make_audio(2.5)
+MP3 = make_audio(2.5, "mp3", "libmp3lame", rate=44_100)
+
+
+def sdk(server: Any, **options: Any) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0, **options)
+
+
+def post(
+    server: Any, data: dict[str, Any] | None = None, *, path: str = "/v1/audio/transcriptions", file: bytes = WAV
+) -> Any:
+    return server.client.post(path, files={"file": ("a.wav", file)}, data=data or {})
+
+
+def error_of(response: Any, status: int, *, param: str | None) -> dict[str, Any]:
+    """The error object, after checking that it is OpenAI's and nothing else."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["x-request-id"]
+    body = response.json()
+    assert set(body) == {"error"}
+    assert set(body["error"]) == {"message", "type", "param", "code"}
+    assert body["error"]["param"] == param
+    assert body["error"]["message"]
+    return body["error"]
+
+
+def test_the_sdk_transcribes(server: Any) -> None:
+    with sdk(server) as client:
+        answer = client.audio.transcriptions.create(model="fake", file=("talk.wav", WAV))
+    assert answer.text == "audio of 2.50 s"
+    assert answer.usage is not None
+    assert answer.usage.type == "duration"
+    assert answer.usage.seconds == 3
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_sdk_translates(server: Any) -> None:
+    with sdk(server) as client:
+        answer = client.audio.translations.create(model="whisper-1", file=("talk.mp3", MP3))
+    assert answer.text.startswith("audio of 2.5")
+
+
+def test_the_sdk_gets_plain_text(server: Any) -> None:
+    with sdk(server) as client:
+        answer = client.audio.transcriptions.create(model="fake", file=("talk.wav", WAV), response_format="text")
+    assert answer == "audio of 2.50 s\n"
+
+
+def test_the_async_sdk_gets_many_answers_at_once(server: Any) -> None:
+    async def ask() -> list[str]:
+        async with openai.AsyncOpenAI(base_url=f"{server.url}/v3", api_key="any", max_retries=0) as client:
+            calls = [
+                client.audio.transcriptions.create(model="fake", file=("a.wav", make_audio(seconds)))
+                for seconds in (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)
+            ]
+            return [answer.text for answer in await asyncio.gather(*calls)]
+
+    assert asyncio.run(ask()) == [f"audio of {seconds:.2f} s" for seconds in (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)]
+
+
+def test_the_sdk_raises_its_own_errors(server: Any) -> None:
+    with sdk(server) as client:
+        with pytest.raises(openai.NotFoundError) as unknown:
+            client.audio.transcriptions.create(model="nobody", file=("talk.wav", WAV))
+        with pytest.raises(openai.BadRequestError) as junk:
+            client.audio.transcriptions.create(model="fake", file=("talk.wav", b"not audio"))
+    assert unknown.value.code == "model_not_found"
+    assert "fake" in unknown.value.message
+    assert unknown.value.request_id
+    assert junk.value.code == "invalid_audio"
+    assert junk.value.param == "file"
+
+
+@pytest.mark.parametrize("prefix", ["/v1", "/v3", "", "//v1/", "/v1//"])
+@pytest.mark.parametrize("task", ["transcriptions", "translations"])
+def test_every_spelling_of_the_path(server: Any, prefix: str, task: str) -> None:
+    response = server.client.post(f"{server.url}{prefix}/audio/{task}", files={"file": ("a.wav", WAV)})
+    assert response.json() == {"text": "audio of 2.50 s", "usage": {"type": "duration", "seconds": 3}}
+
+
+@pytest.mark.parametrize("name", ["fake", "", "whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe"])
+def test_names_of_the_default_model(server: Any, name: str) -> None:
+    assert post(server, {"model": name}).json()["text"] == "audio of 2.50 s"
+
+
+def test_the_text_format_is_not_json(server: Any) -> None:
+    response = post(server, {"response_format": "text"})
+    assert response.headers["content-type"] == "text/plain; charset=utf-8"
+    assert response.text == "audio of 2.50 s\n"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"language": "", "prompt": "", "model": "", "temperature": "", "response_format": "", "stream": ""},
+        {"language": "en", "temperature": "0"},
+        {"language": "EN", "temperature": "0.00"},
+        {"language": "en-US"},
+        {"language": "english"},
+        {"temperature": "1"},
+        {"stream": "false"},
+        {"prompt": "words " * 180},
+        {"vad_filter": "false", "hotwords": "x", "user": "y", "format": "z"},
+        {"timestamp_granularities[]": "word", "include[]": "logprobs"},
+        {"chunking_strategy[type]": "server_vad", "chunking_strategy[threshold]": "0.5"},
+        {"response_format[]": "json", "model[]": "fake"},
+    ],
+    ids=str,
+)
+def test_fields_that_clients_send(server: Any, fields: dict[str, str]) -> None:
+    assert post(server, fields).json()["text"] == "audio of 2.50 s"
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"language": "klingon"}, "language"),
+        ({"temperature": "7"}, "temperature"),
+        ({"temperature": "-0.1"}, "temperature"),
+        ({"temperature": "abc"}, "temperature"),
+        ({"temperature": "nan"}, "temperature"),
+        ({"temperature": "inf"}, "temperature"),
+        ({"response_format": "docx"}, "response_format"),
+        ({"response_format": "srt"}, "response_format"),
+        ({"stream": "true"}, "stream"),
+        ({"stream": "maybe"}, "stream"),
+    ],
+    ids=str,
+)
+def test_fields_that_cannot_be_used(server: Any, fields: dict[str, str], param: str) -> None:
+    error_of(post(server, fields), 400, param=param)
+    assert post(server).status_code == 200
+
+
+def test_a_wrong_format_is_answered_with_the_right_ones(server: Any) -> None:
+    assert "json, text" in error_of(post(server, {"response_format": "docx"}), 400, param="response_format")["message"]
+
+
+@pytest.mark.parametrize(
+    "file",
+    [b"", b"not audio at all " * 100, bytes(10_000), make_audio(0.0), MP3[: len(MP3) // 2], WAV[:-100], WAV[:30]],
+    ids=["empty", "text", "zeros", "no samples", "truncated mp3", "truncated wav", "a header"],
+)
+def test_files_that_cannot_be_used(server: Any, file: bytes) -> None:
+    assert error_of(post(server, file=file), 400, param="file")["code"] == "invalid_audio"
+    assert post(server).status_code == 200
+
+
+def test_a_missing_file(server: Any) -> None:
+    url = "/v1/audio/transcriptions"
+    form = server.client.post(url, data={"model": "fake"}, files={"other": ("a.wav", WAV)})
+    for response in (
+        form,
+        server.client.post(url),
+        server.client.post(url, data={"model": "fake"}),
+        server.client.post(url, files={"file": (None, b"plain text")}),
+    ):
+        error_of(response, 400, param="file")
+
+
+def test_a_form_that_cannot_be_read(server: Any) -> None:
+    response = server.client.post(
+        "/v1/audio/transcriptions", content=b"--x", headers={"content-type": "multipart/form-data"}
+    )
+    error_of(response, 400, param=None)
+
+
+def test_the_file_is_judged_before_the_model(server: Any) -> None:
+    error_of(post(server, {"model": "nobody"}, file=b"junk"), 400, param="file")
+    assert error_of(post(server, {"model": "nobody"}), 404, param="model")["code"] == "model_not_found"
+
+
+def test_a_translation_uses_a_language_it_knows_and_ignores_any_other(server: Any) -> None:
+    for language in ("es", "spanish", "klingon", "fr"):
+        response = post(server, {"language": language}, path="/v1/audio/translations")
+        assert response.status_code == 200
+
+
+def test_too_much_audio(start_server: Any) -> None:
+    server = start_server(max_audio_seconds=1.0)
+    assert error_of(post(server), 413, param="file")["code"] == "audio_too_long"
+    assert post(server, file=make_audio(0.5)).status_code == 200
+
+
+def test_a_full_queue_says_when_to_come_back(start_server: Any) -> None:
+    blocked, inside = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        inside.set()
+        blocked.wait()
+
+    server = start_server(FakeSession("fake", slots=1, before_step=wait), max_waiting=1)
+    waiting = [threading.Thread(target=post, args=(server,)) for _ in range(2)]
+    try:
+        waiting[0].start()
+        inside.wait()
+        waiting[1].start()
+        while not server.service.loads()[0].waiting:
+            time.sleep(0.005)
+        response = post(server)
+        error_of(response, 429, param=None)
+        assert int(response.headers["retry-after"]) >= 1
+        assert int(response.headers["retry-after-ms"]) >= 1
+    finally:
+        blocked.set()
+        for thread in waiting:
+            thread.join()
+
+
+def test_a_failing_model_is_a_500_and_the_server_goes_on(start_server: Any) -> None:
+    failing = [True]
+    server = start_server(FakeSession("fake", step_fails=lambda _unit: failing[0]))
+    error = error_of(post(server), 500, param=None)
+    assert error["code"] == "engine_failed"
+    failing[0] = False
+    assert post(server).status_code == 200
+
+
+def test_a_client_that_hangs_up_frees_its_slot(start_server: Any) -> None:
+    entered, go_on, left = threading.Event(), threading.Event(), threading.Event()
+
+    class Session(FakeSession):
+        def leave(self, unit: Any) -> None:
+            super().leave(unit)
+            left.set()
+
+    def before_step() -> None:
+        entered.set()
+        go_on.wait(0.02)  # steps go on, slowly, for as long as anyone waits for the answer
+
+    session = Session("fake", slots=1, seconds_per_step=0.001, before_step=before_step)
+    server = start_server(session)
+    body, content_type = multipart(WAV)
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        head = (
+            f"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: x\r\nContent-Type: {content_type}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
+        connection.sendall(head.encode() + body)
+        assert entered.wait(30)
+    assert left.wait(30), "the work of a client that left was not given up"
+    go_on.set()
+    session._seconds_per_step = 10.0
+    assert post(server).status_code == 200
+
+
+def multipart(file: bytes) -> tuple[bytes, str]:
+    head = b'--xyz\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+    return head + file + b"\r\n--xyz--\r\n", "multipart/form-data; boundary=xyz"

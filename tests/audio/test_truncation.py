@@ -1,0 +1,112 @@
+"""What headers say about lengths, and the tails real files have that must not be taken for damage."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from sounds import make_audio
+
+from antiphon.audio.decode import decode
+from antiphon.audio.truncation import announced_mpeg_frames, fault, mpeg_frame
+from antiphon.errors import InvalidAudio
+
+
+@pytest.mark.parametrize(
+    ("header", "size"),
+    [
+        ("fffb90c4", 417),  # MPEG-1 layer III, 128 kbit/s, 44.1 kHz: 144 * 128000 / 44100
+        ("fffb92c4", 418),  # the same with padding
+        ("fffb54c4", 192),  # 64 kbit/s, 48 kHz
+        ("fff380c4", 208),  # MPEG-2, 64 kbit/s, 22.05 kHz: 72 * 64000 / 22050
+        ("fffda0c4", 626),  # MPEG-1 layer II, 192 kbit/s, 44.1 kHz
+    ],
+)
+def test_the_size_of_an_mpeg_frame(header: str, size: int) -> None:
+    frame = mpeg_frame(bytes.fromhex(header))
+    assert frame is not None
+    assert frame.size == size
+
+
+@pytest.mark.parametrize("header", ["", "fffb", "49443304", "fffb00c4", "fffbf0c4", "ffeb90c4", "fff990c4", "fffb9cc4"])
+def test_what_is_no_mpeg_frame_of_a_known_size(header: str) -> None:
+    assert mpeg_frame(bytes.fromhex(header)) is None
+
+
+def test_an_mp3_announces_its_frames() -> None:
+    frames = announced_mpeg_frames(io.BytesIO(make_audio(2.0, "mp3", "libmp3lame", rate=48_000)))
+    assert frames is not None
+    assert abs(frames - 2 * 48_000 / 1_152) < 3
+
+
+def test_an_mp3_from_a_pipe_announces_nothing_and_is_whole() -> None:
+    data = make_audio(2.0, "mp3", "libmp3lame", rate=48_000, seekable=False, write_xing="0")
+    assert announced_mpeg_frames(io.BytesIO(data)) is None
+    assert len(decode(data)) == pytest.approx(32_000, abs=1_000)
+
+
+def test_an_mp3_cut_between_two_frames_is_noticed_by_its_announcement() -> None:
+    data = make_audio(2.0, "mp3", "libmp3lame", rate=48_000)
+    start = data.index(b"\xff\xfb")
+    frames = (len(data) - start) // 192
+    assert start + frames * 192 == len(data)  # constant bit rate: every frame has the same size
+    with pytest.raises(InvalidAudio, match="truncated"):
+        decode(data[: start + (frames - 20) * 192])
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        b"TAG" + b"x" * 125,
+        bytes(1_000),
+        b"APETAGEX\xd0\x07\0\0" + bytes(20) + b"Title=x" * 9,
+        b"LYRICSBEGIN" + b"abc" * 50 + b"LYRICS200",
+    ],
+    ids=["id3v1", "padding", "ape", "lyrics"],
+)
+def test_tags_and_padding_at_the_end_of_an_mp3_are_not_damage(tail: bytes) -> None:
+    data = make_audio(2.0, "mp3", "libmp3lame", rate=44_100)
+    assert len(decode(data + tail)) == pytest.approx(32_000, abs=420)
+
+
+@pytest.mark.parametrize(("container", "codec"), [("mp3", "libmp3lame"), ("adts", "aac"), ("ogg", "libopus")])
+def test_files_glued_together_are_heard_one_after_the_other(container: str, codec: str) -> None:
+    data = make_audio(2.0, container, codec, rate=48_000)
+    assert len(decode(data + data)) == pytest.approx(64_000, abs=1_500)
+
+
+def test_a_hole_in_the_middle_of_an_mp3_is_damage() -> None:
+    data = make_audio(2.0, "mp3", "libmp3lame", rate=44_100)
+    middle = len(data) // 2
+    with pytest.raises(InvalidAudio, match="damaged"):
+        decode(data[:middle] + bytes(4_000) + data[middle + 4_000 :])
+
+
+def test_a_damaged_flac_is_refused() -> None:
+    data = bytearray(make_audio(2.0, "flac", "flac", rate=44_100))
+    middle = len(data) // 2
+    data[middle : middle + 400] = bytes(400)
+    with pytest.raises(InvalidAudio, match="damaged"):
+        decode(bytes(data))
+
+
+def test_a_flac_of_unknown_length_is_read_to_its_end() -> None:
+    assert len(decode(make_audio(2.0, "flac", "flac", rate=44_100, seekable=False))) == pytest.approx(32_000, abs=1)
+
+
+@pytest.mark.parametrize(("container", "codec"), [("webm", "libopus"), ("matroska", "flac"), ("ogg", "libopus")])
+def test_a_live_recording_without_sizes_is_whole_until_it_is_cut(container: str, codec: str) -> None:
+    data = make_audio(2.0, container, codec, rate=48_000, seekable=False)
+    assert len(decode(data)) == pytest.approx(32_000, abs=400)
+    assert fault(io.BytesIO(data)) is None
+    assert fault(io.BytesIO(data[: len(data) * 2 // 3])) is not None
+
+
+def test_a_tag_after_the_last_ogg_page_is_not_damage() -> None:
+    data = make_audio(1.0, "ogg", "libopus", rate=48_000)
+    assert fault(io.BytesIO(data + b"TAG" + bytes(125))) is None
+
+
+def test_a_rate_that_changes_on_the_way_is_followed() -> None:
+    first, second = (make_audio(2.0, "adts", "aac", rate=rate) for rate in (48_000, 24_000))
+    assert len(decode(first + second)) == pytest.approx(64_000, abs=2_500)

@@ -1,0 +1,171 @@
+"""Starting, answering while loading, draining and failing, with a fake model instead of a loaded one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from sounds import make_audio
+
+from antiphon.cli.serve import bind, summary, url_of
+from antiphon.errors import ConfigError
+from antiphon.models.fake import FAKE_INFO
+
+SOURCE = Path(__file__).parents[2] / "src"
+
+# `antiphon serve` in a process of its own, with the loading replaced; it goes on once a line comes in on stdin.
+SCRIPT = """
+import sys
+import antiphon.engine.registry as registry
+from antiphon.errors import ConfigError
+from antiphon.models.fake import FakeSession
+
+def wait_in_step():
+    print("in a step", flush=True)
+    sys.stdin.readline()
+
+def load_session(path, *, name, **_):
+    word = sys.stdin.readline().strip()
+    if word == "fail":
+        raise ConfigError(f"{path}/model.safetensors: not there; fetch it.")
+    waiting = {"before_step": wait_in_step} if word == "load and wait" else {}
+    return FakeSession(name or "fake", slots=3, **waiting)
+
+registry.load_session = load_session
+from antiphon.__main__ import main
+main()
+"""
+
+
+@contextmanager
+def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The process, and the address it listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            SCRIPT,
+            "serve",
+            "--rest_port",
+            str(port),
+            "--rest_bind_address",
+            "127.0.0.1",
+            *arguments,
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+    )
+    try:
+        yield process, f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def say(process: subprocess.Popen[str], word: str) -> None:
+    assert process.stdin is not None
+    process.stdin.write(word + "\n")
+    process.stdin.flush()
+
+
+def line_of(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().rstrip("\n")
+
+
+def wait_for(url: str, process: subprocess.Popen[str]) -> httpx.Response:
+    with httpx.Client(transport=httpx.HTTPTransport(retries=10), timeout=60) as client:
+        while process.poll() is None:
+            try:
+                return client.get(url)
+            except httpx.ConnectError:
+                continue
+    raise AssertionError("the server is gone")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_life(number: signal.Signals) -> None:
+    files = {"file": ("a.wav", make_audio(1.0))}
+    with serving("--model_name", "mine") as (process, url):
+        assert wait_for(f"{url}/v2/health/live", process).status_code == 200
+        assert httpx.get(f"{url}/v2/health/ready").status_code == 503
+        assert httpx.post(f"{url}/v1/audio/transcriptions", files=files).status_code == 503
+        assert httpx.get(f"{url}/v1/models").json()["data"][0]["id"] == "mine"
+
+        say(process, "load")
+        assert line_of(process) == ("Serving mine from fake: fake backend on CPU, precision f32, weights fp32, 3 slots")
+        assert line_of(process) == f"Ready at {url}"
+        assert httpx.get(f"{url}/v2/health/ready").status_code == 200
+        assert httpx.post(f"{url}/v1/audio/transcriptions", files=files).json()["text"] == "audio of 1.00 s"
+
+        process.send_signal(number)
+        output, errors = process.communicate(timeout=60)
+        assert (process.returncode, output, errors) == (0, "", "")
+
+
+def test_a_model_that_does_not_load_ends_the_server_with_one_line() -> None:
+    with serving("--model_path", "/models/x") as (process, url):
+        wait_for(f"{url}/v2/health/live", process)
+        say(process, "fail")
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert output == ""
+    assert errors == "antiphon: /models/x/model.safetensors: not there; fetch it.\n"
+
+
+def test_a_taken_port_is_told() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"port {port} .*choose another --rest_port"):
+            bind("127.0.0.1", port)
+
+
+def test_several_addresses() -> None:
+    sockets = bind("127.0.0.1, localhost", 0)
+    try:
+        assert len(sockets) == 2
+        assert url_of(sockets[0]) == f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def test_no_address() -> None:
+    with pytest.raises(ConfigError, match="rest_bind_address"):
+        bind(" , ", 0)
+
+
+def test_the_summary_names_what_was_chosen() -> None:
+    assert summary(FAKE_INFO, 8) == "Serving fake from fake: fake backend on CPU, precision f32, weights fp32, 8 slots"
+
+
+def test_requests_under_way_are_finished_before_it_ends() -> None:
+    with serving() as (process, url), ThreadPoolExecutor(1) as pool:
+        wait_for(f"{url}/v2/health/live", process)
+        say(process, "load and wait")
+        assert line_of(process).startswith("Serving")
+        assert line_of(process).startswith("Ready")
+        files = {"file": ("a.wav", make_audio(1.0))}
+        asking = pool.submit(httpx.post, f"{url}/v1/audio/transcriptions", files=files, timeout=60)
+        assert line_of(process) == "in a step"
+        process.send_signal(signal.SIGTERM)
+        say(process, "go on")
+        assert asking.result().json()["text"] == "audio of 1.00 s"
+        assert process.wait(60) == 0

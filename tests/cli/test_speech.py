@@ -1,0 +1,89 @@
+"""`antiphon transcribe` and `translate` with a fake model: what is printed for one file, several, and standard input."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from sounds import make_audio
+
+from antiphon.cli import speech
+from antiphon.errors import InvalidAudio, InvalidParameter
+from antiphon.models.fake import FakeSession
+
+
+@pytest.fixture(autouse=True)
+def loaded(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Loading gives a fake; the list says what was asked for."""
+    calls: list[dict[str, Any]] = []
+
+    def load_session(model: str, **options: Any) -> FakeSession:
+        calls.append({"model": model, **options})
+        return FakeSession("fake")
+
+    monkeypatch.setattr(speech, "load_session", load_session)
+    return calls
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    paths = [tmp_path / "one.wav", tmp_path / "two.mp3"]
+    paths[0].write_bytes(make_audio(1.0))
+    paths[1].write_bytes(make_audio(2.0, "mp3", "libmp3lame", rate=48_000))
+    return [str(path) for path in paths]
+
+
+def test_one_file_prints_its_text(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    speech.transcribe(files[:1])
+    assert capsys.readouterr().out == "audio of 1.00 s\n"
+
+
+def test_several_files_print_each_name_first(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    speech.translate(files)
+    assert capsys.readouterr().out == f"# {files[0]}\naudio of 1.00 s\n# {files[1]}\naudio of 2.00 s\n"
+
+
+def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(make_audio(1.5))))
+    speech.transcribe(["-"])
+    assert capsys.readouterr().out == "audio of 1.50 s\n"
+
+
+def test_the_flags_reach_the_model(files: list[str], loaded: list[dict[str, Any]]) -> None:
+    speech.transcribe(files[:1], model="folder", precision="f32", weight_format="int8", device="AUTO")
+    assert loaded == [{"model": "folder", "precision": "f32", "weight_format": "int8", "device": "AUTO"}]
+
+
+def test_a_wrong_option_is_told(files: list[str]) -> None:
+    with pytest.raises(InvalidParameter, match="klingon"):
+        speech.transcribe(files[:1], language="klingon")
+
+
+def test_a_bad_file_is_named(tmp_path: Path, files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    bad = tmp_path / "bad.wav"
+    bad.write_bytes(b"junk")
+    with pytest.raises(InvalidAudio, match=r"bad\.wav: The file is not audio"):
+        speech.transcribe([files[0], str(bad)])
+    assert "audio of 1.00 s" in capsys.readouterr().out
+
+
+def test_a_missing_file_is_told_before_anything_is_loaded(files: list[str], loaded: list[dict[str, Any]]) -> None:
+    with pytest.raises(InvalidAudio, match=r"gone\.wav"):
+        speech.transcribe([files[0], "gone.wav"])
+    assert not loaded
+
+
+def test_a_bar_is_shown_for_a_long_file_on_a_terminal_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = tmp_path / "long.wav"
+    long.write_bytes(make_audio(130.0, rate=8_000))
+    speech.transcribe([str(long)])
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    speech.transcribe([str(long)])
+    assert "long.wav" in capsys.readouterr().err

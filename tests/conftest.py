@@ -1,0 +1,32 @@
+"""What every test starts from: an environment that says nothing, and the live oracles left alone unless asked for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ORACLES = Path(__file__).parent / "oracle"
+LEAKS = ("ANTIPHON_", "API_KEY", "HF_", "HUGGING", "OPENAI_", "TRANSFORMERS_")
+
+
+def pytest_configure() -> None:
+    """Forget the developer's own settings and keys before any module reads them, and forbid the hub."""
+    for name in [name for name in os.environ if name.startswith(LEAKS)]:
+        del os.environ[name]
+    os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Without `-m oracle` the oracle tests are not even imported: they need PyTorch, which may not be there."""
+    if collection_path == ORACLES and config.option.markexpr == "not oracle":
+        return True
+    return None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Every test under tests/oracle/ carries the marker; nobody has to remember it."""
+    for item in items:
+        if ORACLES in item.path.parents:
+            item.add_marker(pytest.mark.oracle)

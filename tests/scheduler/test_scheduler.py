@@ -1,0 +1,225 @@
+"""The hand-off between callers and the worker thread: answers, cancellation, closing, and the death of the worker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event as Gate
+from typing import Any
+
+import numpy as np
+import pytest
+
+from antiphon.errors import EngineFailed, Overloaded, Unavailable
+from antiphon.models.fake import FakeSession
+from antiphon.scheduler.job import Job
+from antiphon.scheduler.scheduler import Scheduler
+from antiphon.types import Event, Failed, Finished, TranscribeOptions, Unit
+
+
+class OneUnit:
+    """The smallest plan: one unit, answered with its text."""
+
+    expected = 1
+
+    def __init__(self, seconds: float) -> None:
+        samples = np.zeros(round(seconds * 16_000), np.float32)
+        self.unit = Unit(0, samples, 0, False, TranscribeOptions(language="en"))
+        self.answer: str | Exception | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.answer is not None
+
+    def start(self) -> Sequence[Unit]:
+        return [self.unit]
+
+    def receive(self, event: Event) -> Sequence[Unit]:
+        if isinstance(event, Finished):
+            self.answer = event.result.pieces[0].text
+        elif isinstance(event, Failed):
+            self.answer = event.error
+        return []
+
+    def result(self) -> str:
+        assert self.answer is not None
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@contextmanager
+def running(session: FakeSession, **options: Any) -> Iterator[Scheduler]:
+    scheduler = Scheduler(session, **options)
+    scheduler.start()
+    try:
+        yield scheduler
+    finally:
+        scheduler.close(drain=False)
+
+
+class Holder:
+    """Holds the worker in its first step until told to go on."""
+
+    def __init__(self) -> None:
+        self.reached = Gate()
+        self.go_on = Gate()
+
+    def __call__(self) -> None:
+        self.reached.set()
+        assert self.go_on.wait(60)
+
+
+def test_many_threads_each_get_their_own_answer() -> None:
+    session = FakeSession(slots=8)
+    with running(session) as scheduler, ThreadPoolExecutor(16) as pool:
+        seconds = [0.5 + 0.25 * number for number in range(64)]
+        answers = list(pool.map(lambda length: scheduler.run_blocking(OneUnit(length)), seconds))
+    assert answers == [f" audio of {length:.2f} s" for length in seconds]
+
+
+def test_work_handed_in_before_the_start_decodes_as_one_batch() -> None:
+    session = FakeSession(slots=8)
+    scheduler = Scheduler(session)
+
+    async def main() -> list[str]:
+        tasks = [asyncio.create_task(scheduler.run(OneUnit(1.0))) for _ in range(5)]
+        await asyncio.sleep(0)  # let each task hand its work in
+        scheduler.start()
+        return await asyncio.gather(*tasks)
+
+    assert asyncio.run(main()) == [" audio of 1.00 s"] * 5
+    assert session.batches == [5]
+    scheduler.close()
+
+
+def test_cancelling_the_task_cancels_the_work() -> None:
+    hold = Holder()
+    session = FakeSession(slots=1, before_step=hold)
+
+    async def main(scheduler: Scheduler) -> str:
+        left = asyncio.create_task(scheduler.run(OneUnit(300.0)))
+        await asyncio.to_thread(hold.reached.wait, 60)
+        waiting = asyncio.create_task(scheduler.run(OneUnit(2.0)))
+        queued = asyncio.create_task(scheduler.run(OneUnit(3.0)))
+        await asyncio.sleep(0)
+        left.cancel()
+        queued.cancel()
+        for task in (left, queued):
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        hold.go_on.set()
+        return await waiting
+
+    with running(session) as scheduler:
+        assert asyncio.run(main(scheduler)) == " audio of 2.00 s"
+        scheduler.close(drain=True)
+    assert len(session.batches) < 30  # the first unit alone would have taken thirty steps
+
+
+def test_a_full_queue_refuses_in_the_callers_thread() -> None:
+    hold = Holder()
+    with running(FakeSession(slots=1, before_step=hold), max_waiting=1) as scheduler, ThreadPoolExecutor(2) as pool:
+        first = pool.submit(scheduler.run_blocking, OneUnit(1.0))
+        assert hold.reached.wait(60)
+        second = scheduler_accepts(scheduler, OneUnit(2.0), pool.submit)
+        with pytest.raises(Overloaded):
+            scheduler.run_blocking(OneUnit(3.0))
+        hold.go_on.set()
+        assert first.result(60) == " audio of 1.00 s"
+        assert second.result(60) == " audio of 2.00 s"
+
+
+def scheduler_accepts(scheduler: Scheduler, plan: OneUnit, submit: Callable[..., Any]) -> Any:
+    """Run a plan in another thread and come back once it is in the queue."""
+    entered = Gate()
+    admit = scheduler.submit
+
+    def tell(job: Job, units: Sequence[Unit]) -> None:
+        admit(job, units)
+        entered.set()
+
+    scheduler.submit = tell  # type: ignore[method-assign]
+    future = submit(scheduler.run_blocking, plan)
+    assert entered.wait(60)
+    scheduler.submit = admit  # type: ignore[method-assign]
+    return future
+
+
+def test_closing_with_drain_finishes_what_was_admitted() -> None:
+    hold = Holder()
+    scheduler = Scheduler(FakeSession(slots=1, before_step=hold))
+    scheduler.start()
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(scheduler.run_blocking, OneUnit(1.0))
+        assert hold.reached.wait(60)
+        second = scheduler_accepts(scheduler, OneUnit(2.0), pool.submit)
+        closing = pool.submit(scheduler.close, drain=True)
+        hold.go_on.set()
+        closing.result(60)
+        assert first.result(60) == " audio of 1.00 s"
+        assert second.result(60) == " audio of 2.00 s"
+    with pytest.raises(Unavailable):
+        scheduler.run_blocking(OneUnit(1.0))
+
+
+def test_closing_at_once_fails_what_waits() -> None:
+    hold = Holder()
+    session = FakeSession(slots=1, before_step=hold)
+    scheduler = Scheduler(session)
+    scheduler.start()
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(scheduler.run_blocking, OneUnit(300.0))
+        assert hold.reached.wait(60)
+        second = scheduler_accepts(scheduler, OneUnit(2.0), pool.submit)
+        closing = pool.submit(scheduler.close, drain=False)
+        hold.go_on.set()
+        closing.result(60)
+        for future in (first, second):
+            with pytest.raises(Unavailable):
+                future.result(60)
+    assert session.join([OneUnit(1.0).unit]) == []  # the slot was given back
+
+
+def test_closing_before_the_start_fails_what_waits() -> None:
+    scheduler = Scheduler(FakeSession())
+    with ThreadPoolExecutor(1) as pool:
+        future = scheduler_accepts(scheduler, OneUnit(1.0), pool.submit)
+        scheduler.close()
+        with pytest.raises(Unavailable):
+            future.result(60)
+
+
+def test_if_the_worker_dies_everyone_is_told() -> None:
+    class Broken(FakeSession):
+        def leave(self, unit: Unit) -> None:
+            raise RuntimeError("cannot leave")
+
+    session = Broken(slots=1, step_fails=lambda _unit: True)
+    scheduler = Scheduler(session)
+    with ThreadPoolExecutor(3) as pool:
+        futures = [scheduler_accepts(scheduler, OneUnit(1.0), pool.submit) for _ in range(3)]
+        scheduler.start()
+        for future in futures:
+            with pytest.raises(EngineFailed, match="died"):
+                future.result(60)
+    with pytest.raises(EngineFailed, match="died"):
+        scheduler.run_blocking(OneUnit(1.0))
+    scheduler.close()
+
+
+def test_a_failed_unit_raises_in_its_caller_and_the_next_one_works() -> None:
+    doomed = OneUnit(1.0)
+    with running(FakeSession(join_fails=lambda unit: unit is doomed.unit)) as scheduler:
+        with pytest.raises(EngineFailed, match="told to fail in join"):
+            scheduler.run_blocking(doomed)
+        assert scheduler.run_blocking(OneUnit(2.0)) == " audio of 2.00 s"
+        assert (scheduler.waiting, scheduler.in_flight) == (0, 0)
+
+
+def test_a_plan_that_is_done_at_once_needs_no_worker() -> None:
+    plan = OneUnit(1.0)
+    plan.answer = "nothing to do"
+    assert Scheduler(FakeSession()).run_blocking(plan) == "nothing to do"

@@ -1,0 +1,186 @@
+"""The loop on the test's own thread: what is taken, who is told, and that a failure takes only its members."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from threading import Condition
+
+import numpy as np
+import pytest
+
+from antiphon.errors import EngineFailed
+from antiphon.models.fake import FakeSession
+from antiphon.scheduler.job import Job
+from antiphon.scheduler.queue import Queue
+from antiphon.scheduler.worker import Worker
+from antiphon.types import Event, Failed, Finished, LanguageDetected, TranscribeOptions, Unit
+
+
+def make_unit(seconds: float = 1.0, language: str | None = "en") -> Unit:
+    samples = np.zeros(round(seconds * 16_000), np.float32)
+    return Unit(request=0, samples=samples, start=0, timestamps=False, options=TranscribeOptions(language=language))
+
+
+class Listener:
+    """A job that books its events and asks for one list of further units per event."""
+
+    def __init__(self, *following: Sequence[Unit]) -> None:
+        self.events: list[Event] = []
+        self.reasons: list[Exception] = []
+        self._following = iter(following)
+        self.job = Job(on_event=self._receive, on_end=self.reasons.append)
+
+    def _receive(self, event: Event) -> Sequence[Unit]:
+        self.events.append(event)
+        return next(self._following, ())
+
+
+def run_dry(session: FakeSession, queue: Queue, *, joins_per_step: int = 1) -> None:
+    """Run the loop until the queue is idle."""
+    worker = Worker(session, queue, Condition(), joins_per_step=joins_per_step)
+    worker.stopping = "drained"
+    worker.run()
+    assert queue.idle
+
+
+def test_units_are_decoded_together_and_each_told_once() -> None:
+    queue = Queue()
+    listeners = [Listener() for _ in range(3)]
+    units = [make_unit(seconds) for seconds in (1.0, 2.0, 3.0)]
+    for listener, unit in zip(listeners, units, strict=True):
+        queue.admit(listener.job, [unit])
+    session = FakeSession(slots=4)
+
+    run_dry(session, queue)
+
+    assert session.batches == [3]
+    for listener, unit, text in zip(listeners, units, ("1.00", "2.00", "3.00"), strict=True):
+        (event,) = listener.events
+        assert isinstance(event, Finished)
+        assert event.unit is unit
+        assert event.result.pieces[0].text == f" audio of {text} s"
+
+
+def test_joins_are_rationed_while_others_decode() -> None:
+    queue = Queue()
+    listener = Listener()
+    queue.admit(listener.job, [make_unit(30.0)])
+    late = [Listener() for _ in range(3)]
+
+    def arrive() -> None:
+        for listener in late:
+            if not arrived:
+                queue.admit(listener.job, [make_unit(30.0)])
+        arrived.append(True)
+
+    arrived: list[bool] = []
+    session = FakeSession(slots=4, before_step=arrive)
+    run_dry(session, queue)
+
+    assert session.batches == [1, 2, 3, 3, 2, 1]  # three steps each, one joining a step
+
+
+def test_language_is_told_before_the_result() -> None:
+    queue = Queue()
+    listener = Listener()
+    queue.admit(listener.job, [make_unit(language=None)])
+    run_dry(FakeSession(), queue)
+    assert [type(event) for event in listener.events] == [LanguageDetected, Finished]
+
+
+def test_units_asked_for_by_an_event_are_decoded() -> None:
+    queue = Queue()
+    more = [make_unit(2.0), make_unit(3.0)]
+    listener = Listener(more)
+    queue.admit(listener.job, [make_unit(1.0)])
+    run_dry(FakeSession(), queue)
+    assert [event.unit for event in listener.events][1:] == more
+
+
+@pytest.mark.parametrize("where", ["join", "step"])
+def test_a_failure_ends_only_its_members(where: str, caplog: pytest.LogCaptureFixture) -> None:
+    queue = Queue()
+    doomed, spared = Listener(), Listener()
+    bad, good = make_unit(), make_unit()
+    queue.admit(doomed.job, [bad])
+
+    session = FakeSession(
+        slots=1,
+        join_fails=lambda unit: where == "join" and unit is bad,
+        step_fails=lambda unit: where == "step" and unit is bad,
+    )
+    queue.admit(spared.job, [good])
+
+    with caplog.at_level(logging.ERROR):
+        run_dry(session, queue)
+
+    (event,) = doomed.events
+    assert isinstance(event, Failed)
+    assert isinstance(event.error, EngineFailed)
+    assert isinstance(event.error.__cause__, RuntimeError)
+    assert isinstance(spared.events[0], Finished)
+    assert "Traceback" in caplog.text
+
+
+def test_a_failed_step_gives_every_slot_back() -> None:
+    queue = Queue()
+    victims = [Listener() for _ in range(3)]
+    units = [make_unit() for _ in victims]
+    for victim, unit in zip(victims, units, strict=True):
+        queue.admit(victim.job, [unit])
+    after = Listener()
+    failures = iter([True])
+    session = FakeSession(slots=3, step_fails=lambda _unit: next(failures, False))
+    queue.admit(after.job, [make_unit()])
+
+    run_dry(session, queue)
+
+    errors = [event.error for victim in victims for event in victim.events if isinstance(event, Failed)]
+    assert len({id(error) for error in errors}) == 3  # each caller raises an object of its own
+    assert isinstance(after.events[0], Finished)
+    assert session.batches == [1]
+
+
+def test_a_listener_that_fails_takes_only_its_own_job() -> None:
+    queue = Queue()
+    reasons: list[Exception] = []
+
+    def broken(_event: Event) -> Sequence[Unit]:
+        raise KeyError("broken")
+
+    queue.admit(Job(on_event=broken, on_end=reasons.append), [make_unit(), make_unit()])
+    other = Listener()
+    queue.admit(other.job, [make_unit()])
+    run_dry(FakeSession(), queue)
+    assert [type(reason) for reason in reasons] == [KeyError]
+    assert isinstance(other.events[0], Finished)
+
+
+def test_a_job_that_runs_out_of_work_is_told() -> None:
+    queue = Queue()
+    listener = Listener()
+    queue.admit(listener.job, [make_unit()])
+    run_dry(FakeSession(), queue)
+    assert [type(reason) for reason in listener.reasons] == [EngineFailed]
+
+
+def test_a_cancelled_unit_leaves_and_hears_nothing() -> None:
+    queue = Queue()
+    listener, other = Listener(), Listener()
+    queue.admit(listener.job, [make_unit(30.0), make_unit(30.0)])
+    queue.admit(other.job, [make_unit(30.0)])
+
+    def cancel() -> None:
+        queue.cancel(listener.job)
+
+    session = FakeSession(slots=4, before_step=cancel)
+    run_dry(session, queue)
+    assert listener.events == []
+    assert isinstance(other.events[0], Finished)
+    assert session.batches == [3, 1, 1]
+
+
+def test_a_worker_must_be_allowed_to_join() -> None:
+    with pytest.raises(ValueError, match="joins_per_step"):
+        Worker(FakeSession(), Queue(), Condition(), joins_per_step=0)

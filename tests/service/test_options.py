@@ -1,0 +1,60 @@
+"""Options are refused with the field's name and the valid values, or brought to one spelling."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from antiphon.errors import InvalidParameter
+from antiphon.models.fake import FAKE_INFO
+from antiphon.service.options import check_options
+from antiphon.types import TranscribeOptions
+
+PLAIN = TranscribeOptions()
+
+
+@pytest.mark.parametrize("language", ["es", "ES", "es-MX", "Spanish", " castilian "])
+def test_language_becomes_a_code(language: str) -> None:
+    assert check_options(FAKE_INFO, replace(PLAIN, language=language)).language == "es"
+
+
+@pytest.mark.parametrize("language", ["de", "German", "xx", "", "en;drop"])
+def test_a_language_the_model_does_not_know_is_refused_with_those_it_does(language: str) -> None:
+    with pytest.raises(InvalidParameter, match="valid: en, es") as refused:
+        check_options(FAKE_INFO, replace(PLAIN, language=language))
+    assert refused.value.param == "language"
+
+
+def test_a_model_of_one_language_takes_its_name_but_nothing_is_forced() -> None:
+    info = replace(FAKE_INFO, languages=())
+    assert check_options(info, replace(PLAIN, language="English")).language is None
+    with pytest.raises(InvalidParameter, match="valid: en"):
+        check_options(info, replace(PLAIN, language="es"))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.3, 1.0])
+def test_temperatures_in_range(temperature: float) -> None:
+    assert check_options(FAKE_INFO, replace(PLAIN, temperature=temperature)).temperature == temperature
+
+
+@pytest.mark.parametrize("temperature", [-0.1, 1.0001, float("nan"), float("inf")])
+def test_temperatures_out_of_range(temperature: float) -> None:
+    with pytest.raises(InvalidParameter) as refused:
+        check_options(FAKE_INFO, replace(PLAIN, temperature=temperature))
+    assert refused.value.param == "temperature"
+
+
+def test_a_task_the_model_lacks_is_refused() -> None:
+    info = replace(FAKE_INFO, tasks=("transcribe",))
+    with pytest.raises(InvalidParameter, match="transcribe") as refused:
+        check_options(info, replace(PLAIN, task="translate"))
+    assert (refused.value.param, refused.value.code) == ("model", "unsupported_task")
+
+
+@pytest.mark.parametrize("field", ["max_new_tokens", "seed"])
+def test_numbers_too_small(field: str) -> None:
+    options = replace(PLAIN, max_new_tokens=0) if field == "max_new_tokens" else replace(PLAIN, seed=-1)
+    with pytest.raises(InvalidParameter) as refused:
+        check_options(FAKE_INFO, options)
+    assert refused.value.param == field

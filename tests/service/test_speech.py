@@ -1,0 +1,138 @@
+"""The door: names, whole requests on the fake, and many callers at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from threading import Event as Gate
+
+import numpy as np
+import pytest
+
+from antiphon.errors import EngineFailed, InvalidAudio, InvalidParameter, ModelNotFound, Unavailable
+from antiphon.models.fake import FakeSession
+from antiphon.service.speech import DEFAULT_NAMES, SpeechService
+from antiphon.types import Samples, TranscribeOptions
+
+PLAIN = TranscribeOptions()
+
+
+def speech(seconds: float) -> Samples:
+    return (np.random.default_rng(0).standard_normal(round(seconds * 16_000)) * 0.1).astype(np.float32)
+
+
+@contextmanager
+def serving(*sessions: FakeSession, default: str = "fake") -> Iterator[SpeechService]:
+    service = SpeechService(default)
+    for session in sessions:
+        service.load(session)
+    try:
+        yield service
+    finally:
+        service.close(drain=False)
+
+
+def test_names() -> None:
+    with serving(FakeSession("alpha"), FakeSession("fake"), FakeSession("whisper-1")) as service:
+        assert [info.name for info in service.info()] == ["fake", "alpha", "whisper-1"]
+        assert service.resolve("alpha").name == "alpha"
+        assert service.resolve("whisper-1").name == "whisper-1"  # a model that really has this name
+        for name in (None, "", *DEFAULT_NAMES - {"whisper-1"}):
+            assert service.resolve(name).name == "fake"
+        with pytest.raises(ModelNotFound, match="fake, alpha"):
+            service.resolve("whisper-2")
+        with pytest.raises(ValueError, match="already"):
+            service.load(FakeSession("alpha"))
+
+
+def test_before_anything_is_loaded() -> None:
+    with pytest.raises(Unavailable):
+        SpeechService("fake").resolve(None)
+
+
+def test_each_model_answers_for_itself() -> None:
+    slow, quick = FakeSession("fake"), FakeSession("quick")
+    with serving(slow, quick) as service:
+        assert service.transcribe_blocking(speech(1.5), "quick", PLAIN).text == "audio of 1.50 s"
+    assert (slow.batches, quick.batches) == ([], [1])
+
+
+def test_many_threads_each_get_their_own_answer() -> None:
+    session = FakeSession(slots=8)
+    lengths = [0.5 + 0.5 * number for number in range(40)]
+    with serving(session) as service, ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda length: service.transcribe_blocking(speech(length), None, PLAIN), lengths))
+        assert [answer.text for answer in answers] == [f"audio of {length:.2f} s" for length in lengths]
+        assert [(load.waiting, load.in_flight, load.slots) for load in service.loads()] == [(0, 0, 8)]
+    assert max(session.batches) > 1
+
+
+def test_many_tasks_with_long_and_short_files() -> None:
+    lengths = [95.0, 1.0, 40.0, 2.0, 65.0]
+
+    async def main(service: SpeechService) -> list[float]:
+        heard = await asyncio.gather(*(service.transcribe(speech(length), None, PLAIN) for length in lengths))
+        assert {transcript.language for transcript in heard} == {"en"}
+        return [transcript.segments[-1].end for transcript in heard]
+
+    with serving(FakeSession(slots=4)) as service:
+        assert asyncio.run(main(service)) == lengths
+
+
+def test_progress_reaches_the_end() -> None:
+    told: list[tuple[float, float]] = []
+    with serving(FakeSession()) as service:
+        service.transcribe_blocking(speech(70.0), None, PLAIN, lambda done, total: told.append((done, total)))
+    assert [done for done, _total in told] == [30.0, 60.0, 70.0]
+
+
+def test_a_failing_window_fails_its_request_only() -> None:
+    session = FakeSession(join_fails=lambda unit: unit.start > 0)
+    with serving(session) as service:
+        with pytest.raises(EngineFailed):
+            service.transcribe_blocking(speech(70.0), None, PLAIN)
+        assert service.transcribe_blocking(speech(1.0), None, PLAIN).text == "audio of 1.00 s"
+
+
+def test_cancelling_a_request_frees_its_slots() -> None:
+    reached, go_on = Gate(), Gate()
+
+    def hold() -> None:
+        reached.set()
+        assert go_on.wait(60)
+
+    session = FakeSession(slots=1, before_step=hold)
+
+    async def main(service: SpeechService) -> str:
+        left = asyncio.create_task(service.transcribe(speech(600.0), None, PLAIN))
+        await asyncio.to_thread(reached.wait, 60)
+        left.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await left
+        go_on.set()
+        return (await service.transcribe(speech(2.0), None, PLAIN)).text
+
+    with serving(session) as service:
+        assert asyncio.run(main(service)) == "audio of 2.00 s"
+    assert len(session.batches) <= 2
+
+
+def test_bad_requests_never_reach_the_model() -> None:
+    session = FakeSession()
+    with serving(session) as service:
+        with pytest.raises(InvalidAudio, match="no samples"):
+            service.transcribe_blocking(speech(0.0), None, PLAIN)
+        with pytest.raises(InvalidParameter):
+            service.transcribe_blocking(speech(1.0), None, TranscribeOptions(language="xx"))
+        with pytest.raises(ModelNotFound):
+            asyncio.run(service.transcribe(speech(1.0), "nobody", PLAIN))
+    assert session.batches == []
+
+
+def test_after_closing_nothing_is_taken() -> None:
+    with serving(FakeSession()) as service:
+        service.close(drain=True)
+        with pytest.raises(Unavailable):
+            service.transcribe_blocking(speech(1.0), None, PLAIN)

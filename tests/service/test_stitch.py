@@ -1,0 +1,397 @@
+"""One request as a state machine, with results from scripts: no word lost, none doubled, and it always ends."""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from antiphon.errors import EngineFailed
+from antiphon.models.fake import FAKE_INFO, describe
+from antiphon.service.stitch import TranscriptionPlan, compression_ratio
+from antiphon.types import (
+    SAMPLE_RATE,
+    WINDOW_SAMPLES,
+    Failed,
+    Finished,
+    LanguageDetected,
+    Piece,
+    Samples,
+    TranscribeOptions,
+    Transcript,
+    Unit,
+    WindowResult,
+)
+
+ENGLISH = TranscribeOptions(language="en")
+TIMED = TranscribeOptions(language="en", timestamps=True)
+Model = Callable[[Unit], WindowResult]
+
+
+LOUD = (np.random.default_rng(0).standard_normal(SAMPLE_RATE) * 0.1).astype(np.float32)
+LOUD.setflags(write=False)
+
+
+def speech(seconds: float) -> Samples:
+    return np.resize(LOUD, round(seconds * SAMPLE_RATE))
+
+
+def silence(seconds: float) -> Samples:
+    return np.zeros(round(seconds * SAMPLE_RATE), np.float32)
+
+
+def paused(*seconds: float) -> Samples:
+    """Stretches of speech, half a second of silence after each."""
+    return np.concatenate([part for length in seconds for part in (speech(length), silence(0.5))])
+
+
+def make_plan(samples: Samples, options: TranscribeOptions = ENGLISH) -> TranscriptionPlan:
+    return TranscriptionPlan(7, samples, options, FAKE_INFO)
+
+
+def make_result(*pieces: tuple[float, float, str], resume: float, language: str = "en") -> WindowResult:
+    made = tuple(Piece(start, end, text, (len(text),)) for start, end, text in pieces)
+    return WindowResult(language, made, (1, 2), resume, -0.25, 0.01, 0.0)
+
+
+def play(plan: TranscriptionPlan, model: Model) -> list[Unit]:
+    """Answer every unit in turn; gives the units in the order they were asked for."""
+    units = list(plan.start())
+    for unit in units:  # grows while it is walked
+        assert 0 < len(unit.samples) <= WINDOW_SAMPLES
+        units += plan.receive(Finished(unit, model(unit)))
+        assert len(units) < 1_000
+    assert plan.done
+    return units
+
+
+def spans(units: Sequence[Unit]) -> list[tuple[float, float]]:
+    return [(unit.start / SAMPLE_RATE, round((unit.start + len(unit.samples)) / SAMPLE_RATE, 2)) for unit in units]
+
+
+def seconds(unit: Unit) -> float:
+    return len(unit.samples) / SAMPLE_RATE
+
+
+# --- the ordinary ways through -----------------------------------------------------------------------------------
+
+
+def test_a_short_file_is_one_unit_without_timestamps() -> None:
+    plan = make_plan(speech(3.2))
+    (unit,) = play(plan, describe)
+    assert not unit.timestamps
+    assert unit.request == 7
+    assert plan.result().text == "audio of 3.20 s"
+    assert plan.result().duration == 3.2
+
+
+def test_a_known_language_starts_all_runs_side_by_side() -> None:
+    plan = make_plan(paused(25.0, 25.0, 25.0))
+    units = plan.start()
+    assert len(units) == plan.expected == 3
+    for unit in reversed(units):  # the order of the answers does not matter
+        assert plan.receive(Finished(unit, describe(unit))) == []
+    starts = [segment.start for segment in plan.result().segments]
+    assert starts == sorted(starts)
+    assert [segment.seek for segment in plan.result().segments] == [round(unit.start / 160) for unit in units]
+
+
+def test_silence_needs_no_unit() -> None:
+    plan = make_plan(silence(70.0), TranscribeOptions())
+    assert plan.start() == []
+    assert plan.done
+    assert plan.expected == 0
+    assert plan.result() == Transcript("transcribe", "en", 70.0, "", ())
+    assert make_transcript_language(silence(1.0), TranscribeOptions(language="es")) == "es"
+
+
+def make_transcript_language(samples: Samples, options: TranscribeOptions) -> str:
+    plan = make_plan(samples, options)
+    play(plan, describe)
+    return plan.result().language
+
+
+def test_the_first_failure_ends_the_request() -> None:
+    plan = make_plan(paused(25.0, 25.0))
+    first, second = plan.start()
+    error = EngineFailed("broken")
+    assert plan.receive(Failed(first, error)) == []
+    assert plan.done
+    assert plan.receive(Finished(second, describe(second))) == []
+    with pytest.raises(EngineFailed, match="broken"):
+        plan.result()
+
+
+def test_a_result_asked_for_too_early_is_a_bug() -> None:
+    plan = make_plan(speech(1.0))
+    plan.start()
+    with pytest.raises(EngineFailed, match="bug"):
+        plan.result()
+
+
+def test_events_of_strangers_are_ignored() -> None:
+    plan = make_plan(speech(1.0))
+    plan.start()
+    stranger = make_plan(speech(1.0)).start()[0]
+    assert plan.receive(Finished(stranger, describe(stranger))) == []
+    assert not plan.done
+
+
+def test_progress_is_told_after_each_window() -> None:
+    told: list[tuple[float, float]] = []
+    samples = np.concatenate([silence(100.0), paused(25.0, 45.0)])
+    plan = TranscriptionPlan(1, samples, ENGLISH, FAKE_INFO, progress=lambda done, total: told.append((done, total)))
+    play(plan, describe)
+    assert [total for _done, total in told] == [171.0] * 3
+    assert told == sorted(told)
+    assert told[-1] == (171.0, 171.0)
+
+
+# --- language ----------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_language_is_heard_in_the_first_window_that_speaks() -> None:
+    samples = np.concatenate([speech(0.4), silence(28.0), paused(25.0, 25.0)])
+    plan = make_plan(samples, TranscribeOptions())
+    (first,) = plan.start()
+    assert first.start > 20 * SAMPLE_RATE
+    assert first.options.language is None
+
+    others = plan.receive(LanguageDetected(first, "es", 0.9))
+    assert len(others) == 2
+    assert {unit.options.language for unit in others} == {"es"}
+    assert plan.receive(LanguageDetected(first, "en", 0.9)) == []  # the first word stands
+    for unit in [*others, first]:
+        assert plan.receive(Finished(unit, describe(unit))) == []
+    assert plan.result().language == "es"
+
+
+def test_the_result_carries_the_language_too() -> None:
+    plan = make_plan(paused(25.0, 25.0), TranscribeOptions())
+    (first,) = plan.start()
+    (other,) = plan.receive(Finished(first, replace(describe(first), language="es")))
+    assert other.options.language == "es"
+    plan.receive(Finished(other, describe(other)))
+    assert plan.result().language == "es"
+
+
+def test_if_no_window_speaks_long_enough_the_first_one_decides() -> None:
+    samples = np.concatenate([speech(0.4), silence(40.0), speech(0.4)])
+    (first,) = make_plan(samples, TranscribeOptions()).start()
+    assert first.start == 0
+
+
+def test_a_model_of_one_language_detects_none() -> None:
+    info = replace(FAKE_INFO, languages=(), default_language="en")
+    plan = TranscriptionPlan(1, paused(25.0, 25.0), TranscribeOptions(), info)
+    units = play(plan, describe)
+    assert [unit.options.language for unit in units] == [None, None]
+    assert plan.result().language == "en"
+
+
+# --- the abandoned tail (A1) -------------------------------------------------------------------------------------
+
+
+def test_a_tail_with_speech_is_decoded_again() -> None:
+    plan = make_plan(speech(20.0), TIMED)
+    answers = iter(
+        [
+            make_result((0.0, 8.0, " one"), (8.0, 20.0, " unfin"), resume=8.0),
+            make_result((0.0, 12.0, " two"), resume=12.0),
+        ]
+    )
+    units = play(plan, lambda _unit: next(answers))
+    assert spans(units) == [(0.0, 20.0), (8.0, 20.0)]
+    assert units[1].timestamps
+    assert units[1].options.language == "en"
+    result = plan.result()
+    assert result.text == "one two"
+    assert [(segment.start, segment.end, segment.seek) for segment in result.segments] == [(0, 8, 0), (8, 20, 800)]
+
+
+def test_a_single_timestamp_ending_is_followed_as_well() -> None:
+    plan = make_plan(speech(30.0), TIMED)
+    answers = iter([make_result((0.0, 4.0, " one"), resume=4.0), make_result((0.0, 26.0, " two"), resume=26.0)])
+    assert len(play(plan, lambda _unit: next(answers))) == 2
+    assert plan.result().text == "one two"
+
+
+def test_a_tail_without_speech_is_left_alone() -> None:
+    samples = np.concatenate([speech(8.0), silence(22.0)])
+    plan = make_plan(samples, TIMED)
+    units = play(plan, lambda _unit: make_result((0.0, 8.0, " one"), (8.0, 9.0, " more"), resume=8.0))
+    assert len(units) == 1
+    assert plan.result().text == "one more"  # nothing decodes it again, so what was heard stays
+
+
+def test_continuations_are_bounded_and_the_loss_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    plan = make_plan(speech(30.0), TIMED)
+    with caplog.at_level(logging.WARNING):
+        units = play(plan, lambda _unit: make_result((0.0, 1.0, " word"), resume=1.0))
+    assert spans(units) == [(float(at), 30.0) for at in range(5)]
+    assert "from 5.00 s to 30.00 s" in caplog.text
+
+
+def test_a_continuation_must_advance() -> None:
+    plan = make_plan(speech(30.0), TIMED)
+    units = play(plan, lambda _unit: make_result((0.0, 0.4, " word"), (0.4, 9.0, " rest"), resume=0.4))
+    assert len(units) == 1
+    assert plan.result().text == "word rest"
+
+
+def test_without_timestamps_nothing_is_followed() -> None:
+    plan = make_plan(speech(30.0), ENGLISH)
+    assert len(play(plan, lambda _unit: make_result((0.0, 5.0, " word"), resume=5.0))) == 1
+
+
+# --- chains ------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_without_pauses_is_a_chain() -> None:
+    plan = make_plan(speech(70.0), ENGLISH)
+
+    def model(unit: Unit) -> WindowResult:
+        if not unit.timestamps:
+            return make_result((0.0, seconds(unit), " end"), resume=seconds(unit))
+        return make_result((0.0, 27.5, f" from {unit.start}"), (27.5, 30.0, " cut"), resume=27.5)
+
+    units = play(plan, model)
+    assert spans(units) == [(0.0, 30.0), (27.5, 57.5), (55.0, 70.0)]
+    assert [unit.timestamps for unit in units] == [True, True, False]
+    assert plan.result().text == "from 0 from 440000 end"
+
+
+@pytest.mark.parametrize("resume", [0.0, 0.3, 30.0, 99.0, -1.0])
+def test_a_chain_that_does_not_advance_goes_on_at_the_windows_end(resume: float) -> None:
+    plan = make_plan(speech(65.0), ENGLISH)
+    units = play(plan, lambda unit: make_result((0.0, 0.2, " a"), (0.3, 29.0, " b"), resume=resume))
+    assert spans(units) == [(0.0, 30.0), (30.0, 60.0), (60.0, 65.0)]
+    assert plan.result().text == "a b a b a b"
+
+
+def test_a_chain_ends_where_only_a_pause_is_left() -> None:
+    samples = np.concatenate([speech(31.0), silence(0.4), speech(5.0)])
+    plan = make_plan(samples, ENGLISH)
+    units = play(plan, lambda unit: make_result((0.0, 1.0, " x"), resume=30.0))
+    assert len(units) == 3
+    samples = np.concatenate([speech(30.01), silence(0.4), speech(5.0)])
+    plan = make_plan(samples, ENGLISH)
+    assert len(play(plan, lambda unit: make_result((0.0, 1.0, " x"), resume=seconds(unit)))) <= 3
+
+
+@settings(derandomize=True, deadline=None, max_examples=40)
+@given(st.integers(1, 100), st.lists(st.floats(-1.0, 40.0), min_size=1, max_size=20), st.booleans())
+def test_every_chain_advances_and_ends(length: int, resumes: list[float], timestamps: bool) -> None:
+    plan = make_plan(speech(float(length)), replace(ENGLISH, timestamps=timestamps))
+    count = 0
+
+    def model(unit: Unit) -> WindowResult:
+        nonlocal count
+        count += 1
+        return make_result((0.0, 0.5, " x"), resume=resumes[count % len(resumes)])
+
+    units = play(plan, model)
+    starts = [unit.start for unit in units]
+    assert all(after - before >= SAMPLE_RATE // 2 for before, after in pairwise(starts))
+    assert units[-1].start + len(units[-1].samples) == length * SAMPLE_RATE
+    for before, after in pairwise(units):
+        assert after.start <= before.start + len(before.samples)  # no hole between windows
+
+
+@dataclass(frozen=True)
+class Word:
+    start: float
+    end: float
+    text: str
+
+
+class Listener:
+    """A model that hears the words wholly inside its window, in segments of a few, and may stop before the end."""
+
+    def __init__(self, words: Sequence[Word], group: int, patience: float, keeps_open: bool) -> None:
+        self.words, self.group, self.patience, self.keeps_open = words, group, patience, keeps_open
+
+    def __call__(self, unit: Unit) -> WindowResult:
+        begin, length = unit.start / SAMPLE_RATE, seconds(unit)
+        heard = [word for word in self.words if word.start >= begin - 0.01 and word.end <= begin + length + 0.01]
+        if not unit.timestamps:
+            return make_result((0.0, length, "".join(word.text for word in heard)), resume=length)
+        groups = [heard[at : at + self.group] for at in range(0, len(heard), self.group)]
+        edge = begin + length
+        cut = any(word.start < edge - 0.02 and word.end > edge + 0.01 for word in self.words)
+        closed = groups[:-1] if cut and len(groups) > 1 else groups
+        if len(groups) > 3 and length > 10.0:  # what is left then is at least half a second of speech
+            closed = closed[: max(1, round((len(groups) - 2) * self.patience))]
+        opened = groups[len(closed) : len(closed) + 1] if self.keeps_open else []
+        pieces = [
+            (group[0].start - begin, group[-1].end - begin, "".join(word.text for word in group))
+            for group in [*closed, *opened]
+        ]
+        return make_result(*pieces, resume=closed[-1][-1].end - begin if closed else length)
+
+
+@settings(derandomize=True, deadline=None, max_examples=150)
+@given(
+    st.lists(st.tuples(st.sampled_from([0.3, 0.5, 0.8]), st.sampled_from([0.02, 0.04, 0.06, 0.6])), min_size=1),
+    st.integers(10, 95),
+    st.integers(1, 6),
+    st.floats(0.3, 1.0),
+    st.booleans(),
+    st.booleans(),
+)
+def test_no_word_is_lost_or_doubled(
+    rhythm: list[tuple[float, float]], length: int, group: int, patience: float, keeps_open: bool, timestamps: bool
+) -> None:
+    """Words with and without pauses between them, in files from one window to a chain of several."""
+    words: list[Word] = []
+    parts: list[Samples] = []
+    at = 0.0  # seconds
+    while at < length:
+        spoken, gap = rhythm[len(words) % len(rhythm)]
+        words.append(Word(at, at + spoken, f" w{len(words)}"))
+        parts += [speech(spoken), silence(gap)]
+        at += spoken + gap
+    plan = make_plan(np.concatenate(parts), replace(ENGLISH, timestamps=timestamps))
+    play(plan, Listener(words, group, patience, keeps_open))
+    assert plan.result().text.split() == [word.text.strip() for word in words]
+
+
+# --- the finished transcript -------------------------------------------------------------------------------------
+
+
+def test_segments_stay_inside_the_audio_and_in_order() -> None:
+    plan = make_plan(speech(4.0), TIMED)
+    answer = make_result(
+        (0.0, 2.0, " one"), (1.5, 2.5, " two"), (2.0, 2.2, "  "), (2.5, 29.98, " three"), (10.0, 12.0, " padding"),
+        resume=4.0,
+    )  # fmt: skip
+    play(plan, lambda _unit: answer)
+    segments = plan.result().segments
+    assert [(segment.id, segment.start, segment.end, segment.text) for segment in segments] == [
+        (0, 0.0, 2.0, " one"),
+        (1, 2.0, 2.5, " two"),
+        (2, 2.5, 4.0, " three"),
+    ]
+    assert plan.result().text == "one two three"
+
+
+def test_scores_are_the_windows() -> None:
+    plan = make_plan(speech(4.0), TIMED)
+    play(plan, lambda _unit: make_result((0.0, 2.0, " la la"), (2.0, 4.0, " la la"), resume=4.0))
+    for segment in plan.result().segments:
+        assert segment.compression_ratio == compression_ratio("la la la la")
+        assert (segment.avg_logprob, segment.no_speech_prob, segment.temperature) == (-0.25, 0.01, 0.0)
+        assert segment.tokens == (6,)
+
+
+def test_compression_ratio_is_whispers() -> None:
+    assert compression_ratio("") == 0.0
+    text = "¡hola! " * 20
+    assert compression_ratio(text) == len(text.encode()) / len(zlib.compress(text.encode()))

@@ -1,0 +1,99 @@
+"""The Python API on the fake: what it takes, what it refuses, and that importing it is light."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import wave
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import antiphon
+from antiphon.errors import InvalidAudio, InvalidParameter, Unavailable
+from antiphon.local import Model
+from antiphon.models.fake import FakeSession
+
+
+def wav(seconds: float) -> bytes:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(16_000)
+        tone = np.sin(np.arange(round(seconds * 16_000)) * 0.3) * 8_000
+        out.writeframes(tone.astype("<i2").tobytes())
+    return file.getvalue()
+
+
+def tone(seconds: float) -> NDArray[np.float32]:
+    return np.asarray(np.sin(np.arange(round(seconds * 16_000)) * 0.3), np.float32)
+
+
+def test_files_bytes_and_arrays(tmp_path: Path) -> None:
+    path = tmp_path / "talk.wav"
+    path.write_bytes(wav(2.0))
+    with Model(FakeSession()) as model:
+        assert model.transcribe(path).text == "audio of 2.00 s"
+        assert model.transcribe(str(path)).text == "audio of 2.00 s"
+        assert model.transcribe(wav(3.0)).text == "audio of 3.00 s"
+        assert model.transcribe(tone(4.0)).text == "audio of 4.00 s"
+        assert model.transcribe(tone(8.0)[::2], language="Spanish").language == "es"
+        assert model.translate(tone(1.0)).task == "translate"
+        assert model.info.name == "fake"
+    with pytest.raises(Unavailable):
+        model.transcribe(tone(1.0))
+
+
+@pytest.mark.parametrize(
+    ("audio", "fix"),
+    [
+        (np.zeros((2, 16_000), np.float32), "one channel"),
+        (np.zeros(16_000, np.int16), "32768"),
+        (np.zeros(16_000, np.float64), "float32"),
+        (np.full(16_000, np.nan, np.float32), "finite"),
+        (np.zeros(0, np.float32), "no samples"),
+        (b"", "empty"),
+        ("no/such/file.wav", "no/such/file.wav"),
+    ],
+)
+def test_audio_that_cannot_be_used(audio: Any, fix: str) -> None:
+    with Model(FakeSession()) as model, pytest.raises(InvalidAudio, match=fix):
+        model.transcribe(audio)
+
+
+def test_options_are_checked() -> None:
+    with Model(FakeSession()) as model, pytest.raises(InvalidParameter, match="temperature"):
+        model.transcribe(tone(1.0), temperature=2.0)
+
+
+def test_calls_from_many_threads_batch_together() -> None:
+    session = FakeSession(slots=8)
+    lengths = [0.5 + 0.5 * number for number in range(24)]
+    with Model(session) as model, ThreadPoolExecutor(12) as pool:
+        texts = list(pool.map(lambda length: model.transcribe(tone(length)).text, lengths))
+    assert texts == [f"audio of {length:.2f} s" for length in lengths]
+    assert max(session.batches) > 1
+
+
+def test_public_names() -> None:
+    assert sorted(antiphon.__all__) == antiphon.__all__
+    assert antiphon.Model is Model
+    for name in antiphon.__all__:
+        assert getattr(antiphon, name) is not None
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = antiphon.nonsense
+
+
+def test_importing_is_light() -> None:
+    program = (
+        "import sys, antiphon; "
+        "print(antiphon.__version__, *sorted({'numpy', 'av', 'openvino', 'fastapi'} & sys.modules.keys()))"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == [antiphon.__version__]

@@ -1,0 +1,79 @@
+"""One table: defaults, flags over environment, and errors that name the flag or variable at fault."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from antiphon.errors import ConfigError
+from antiphon.settings import Settings, load_settings
+
+
+def test_defaults() -> None:
+    settings = load_settings()
+    assert settings.model_path == "starter-asr"
+    assert settings.model_name is None
+    assert settings.target_device == "CPU"
+    assert (settings.precision, settings.weight_format, settings.slots) == ("auto", "auto", 16)
+    assert (settings.rest_port, settings.rest_bind_address) == (8000, "0.0.0.0")
+    assert settings.max_upload_bytes == 2**30
+    assert settings.max_audio_seconds == 4 * 60 * 60
+    assert settings.max_waiting_units == 10_000
+
+
+def test_every_knob_has_help() -> None:
+    for name, field in Settings.model_fields.items():
+        assert field.description, name
+        assert field.description.endswith("."), name
+
+
+def test_flags_come_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTIPHON_REST_PORT", "9000")
+    monkeypatch.setenv("ANTIPHON_SLOTS", "4")
+    monkeypatch.setenv("ANTIPHON_CACHE_DIR", "/tmp/cache")
+    settings = load_settings({"rest_port": 9001})
+    assert (settings.rest_port, settings.slots, settings.cache_dir) == (9001, 4, Path("/tmp/cache"))
+
+
+def test_an_empty_variable_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTIPHON_MODEL_NAME", "")
+    monkeypatch.setenv("ANTIPHON_SLOTS", "")
+    assert load_settings() == Settings()
+
+
+def test_an_unknown_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTIPHON_REST_PROT", "9000")
+    with pytest.raises(ConfigError, match=r"ANTIPHON_REST_PROT is not a setting. Did you mean ANTIPHON_REST_PORT\?"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("rest_port", "http"),
+        ("rest_port", "70000"),
+        ("slots", "0"),
+        ("precision", "f16"),
+        ("weight_format", "int4"),
+        ("log_level", "LOUD"),
+        ("max_audio_seconds", "-1"),
+        ("max_upload_bytes", "1.5"),
+    ],
+)
+def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"^--{name} is '{value}': "):
+        load_settings({name: value})
+    monkeypatch.setenv(f"ANTIPHON_{name.upper()}", value)
+    with pytest.raises(ConfigError, match=f"^ANTIPHON_{name.upper()} is '{value}': "):
+        load_settings()
+
+
+def test_the_log_level_may_be_written_small() -> None:
+    assert load_settings({"log_level": "debug"}).log_level == "DEBUG"
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError):
+        load_settings().slots = 3  # type: ignore[misc]

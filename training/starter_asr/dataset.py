@@ -1,0 +1,227 @@
+"""Owns the windows: which clips stand where in them, and the tokens the decoder should say.
+
+It must not know about the network or the clock; the training loop tells it the phase."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from training.starter_asr import augment
+from training.starter_asr.codec import TIMESTAMP_STEP, Codec, characters_of
+
+RATE = 16000
+FULL = 30 * RATE
+IGNORED = -100
+SILENT_SHARE = 0.04
+PROMPT_SHARE = 0.10
+LONGEST_PROMPT = 223
+
+
+class Clips:
+    """Spoken sentences in memory, shortest first."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        index = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        self.samples: np.ndarray = np.load(folder / f"{name}.npy")
+        starts = np.concatenate([[0], np.cumsum(index["lengths"])]).tolist()
+        order = sorted(range(len(index["texts"])), key=lambda one: index["lengths"][one])
+        self.spans = [(starts[one], starts[one + 1]) for one in order]
+        self.texts = [index["texts"][one] for one in order]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def length(self, number: int) -> int:
+        """Samples of one clip."""
+        start, stop = self.spans[number]
+        return int(stop - start)
+
+    def sound(self, number: int) -> np.ndarray:
+        """One clip as float32."""
+        start, stop = self.spans[number]
+        return self.samples[start:stop].astype(np.float32) / 32768
+
+
+@dataclass
+class Window:
+    """One thing to listen to: its sound, and what is said when (in samples)."""
+
+    sound: np.ndarray
+    segments: list[tuple[int, int, str]] = field(default_factory=list)
+    # Where a sentence begins that the window's end cuts off, if one does.
+    cut_from: int | None = None
+
+
+@dataclass
+class Batch:
+    """What one training step needs."""
+
+    sound: torch.Tensor
+    tokens: torch.Tensor
+    labels: torch.Tensor
+    # Per window: character classes for CTC, or nothing where the window should not count.
+    characters: list[list[int]]
+    lengths: list[int]
+    offset: int
+
+
+class Windows:
+    """Draws batches of the three phases."""
+
+    def __init__(self, clips: Clips, codec: Codec, seed: int) -> None:
+        self.clips = clips
+        self.codec = codec
+        self.draw = random.Random(seed)
+        self.noise = np.random.default_rng(seed)
+
+    def single(self, count: int, reach: float) -> Batch:
+        """Phase A: neighbours in length out of the shorter `reach` (0 to 1) of all clips."""
+        last = max(count, int(len(self.clips) * reach)) - count
+        first = self.draw.randint(0, last)
+        windows = [self.line_up([one], 0.2, None) for one in range(first, first + count)]
+        return self.batch(windows, None)
+
+    def several(self, work: float) -> Batch:
+        """Phase B: one to three sentences with pauses; `work` is the batch's seconds of sound."""
+        target = self.draw.uniform(3.0, 13.0)
+        count = min(24, max(4, round(work / (target + 1.5))))
+        windows = [self.line_up(self.fill(target, 3), 1.0, None) for _ in range(count)]
+        return self.batch(windows, None)
+
+    def full(self, count: int) -> Batch:
+        """Phase C: windows of 30 s, mostly a few sentences, some nearly full or cut at the end."""
+        windows = []
+        for _ in range(count):
+            if self.draw.random() < 0.3:
+                chosen = self.fill(self.draw.uniform(18.0, 31.0), 12)
+            else:
+                chosen = self.pick(self.draw.choice([1, 1, 1, 2, 2, 3, 4, 5, 6]))
+            windows.append(self.line_up(chosen, 3.0, FULL))
+        return self.batch(windows, FULL)
+
+    def pick(self, count: int) -> list[int]:
+        """Random clips."""
+        return [self.draw.randrange(len(self.clips)) for _ in range(count)]
+
+    def fill(self, seconds: float, most: int) -> list[int]:
+        """Random clips, at least one, until they last about `seconds`."""
+        chosen = self.pick(1)
+        total = self.clips.length(chosen[0])
+        while len(chosen) < most:
+            following = self.draw.randrange(len(self.clips))
+            total += self.clips.length(following) + RATE // 2
+            if total > seconds * RATE:
+                break
+            chosen.append(following)
+        return chosen
+
+    def line_up(self, chosen: list[int], lead: float, limit: int | None) -> Window:
+        """Clips one after another with pauses; what does not fit into `limit` is cut off."""
+        place = int(self.draw.uniform(0, lead) * RATE) if self.draw.random() < 0.7 else 0
+        pieces = [np.zeros(place, np.float32)]
+        window = Window(pieces[0])
+        for number in chosen:
+            sound = self.clips.sound(number)
+            if limit is not None and place + len(sound) > limit:
+                # A beginning too short to be heard as speech is not announced.
+                window.cut_from = place if limit - place > RATE // 2 else None
+                if window.cut_from is not None:
+                    pieces.append(sound)
+                break
+            window.segments.append((place, place + len(sound), self.clips.texts[number]))
+            pause = np.zeros(int(self.draw.uniform(0.15, 1.2) * RATE), np.float32)
+            pieces += [sound, pause]
+            place += len(sound) + len(pause)
+        window.sound = np.concatenate(pieces)[:limit]
+        return window
+
+    def batch(self, windows: list[Window], limit: int | None) -> Batch:
+        """Augment, replace a few windows by noise, write the targets, pad everything."""
+        size = limit or max(len(one.sound) for one in windows)
+        size += -size % 320
+        offset = 0
+        if limit is None and self.draw.random() < 0.5:
+            # Late positions and timestamps are learnt cheaply by pretending a late start.
+            offset = self.draw.randint(0, FULL // 320 - size // 320)
+        rows, targets, characters, lengths = [], [], [], []
+        for window in windows:
+            if self.draw.random() < SILENT_SHARE:
+                window = Window(augment.not_speech(size, self.noise))
+                sound = window.sound
+            else:
+                sound = self.dress(window.sound, size)
+            rows.append(sound)
+            tokens, labels, timed = self.target(window, offset)
+            targets.append((tokens, labels))
+            spoken = " ".join(text for _, _, text in window.segments)
+            characters.append([] if timed and window.cut_from is not None else characters_of(spoken))
+            lengths.append(len(window.sound) // 320)
+        tokens, labels = pad_targets(targets, self.codec.end)
+        stacked = torch.from_numpy(np.stack(rows))
+        return Batch(stacked, tokens, labels, characters, lengths, offset)
+
+    def dress(self, sound: np.ndarray, size: int) -> np.ndarray:
+        """Augmented sound of `size` samples; noise may go on after the speech or stop with it."""
+        padding = np.zeros(size - len(sound), np.float32)
+        if self.draw.random() < 0.5:
+            return augment.augment(np.concatenate([sound, padding]), self.noise)
+        return np.concatenate([augment.augment(sound, self.noise), padding])
+
+    def target(self, window: Window, offset: int) -> tuple[list[int], list[int], bool]:
+        """Decoder input, the label after each of its tokens, and whether they carry times."""
+        codec = self.codec
+        # Only timestamps can say that the last sentence is not finished.
+        timed = window.cut_from is not None or self.draw.random() < 0.5
+        head = [codec.start, codec.english, codec.transcribe]
+        prompt = self.prompt() if self.draw.random() < PROMPT_SHARE else []
+        if not window.segments and window.cut_from is None:
+            # Decoding rules may force a first timestamp, after which there is nothing to say either.
+            last = codec.timestamp(self.draw.choice([0.0, self.draw.uniform(0, 1)]))
+            tokens = head + [last if timed else codec.no_timestamps]
+            labels = [codec.no_speech, IGNORED, codec.end if timed else IGNORED, codec.end]
+        else:
+            said = self.said(window, offset, timed)
+            tokens = head + said
+            labels = [codec.english, IGNORED] + said + [codec.end]
+            if not timed:
+                labels[2] = IGNORED
+        return prompt + tokens, [IGNORED] * len(prompt) + labels, timed
+
+    def said(self, window: Window, offset: int, timed: bool) -> list[int]:
+        """What follows the task token, up to the end token."""
+        if not timed:
+            spoken = [token for one in window.segments for token in self.codec.encode(one[2])]
+            return [self.codec.no_timestamps, *spoken]
+        shift = offset * TIMESTAMP_STEP
+        tokens = []
+        for start, stop, text in window.segments:
+            tokens.append(self.codec.timestamp(start / RATE + shift))
+            tokens += self.codec.encode(text)
+            tokens.append(self.codec.timestamp(stop / RATE + shift))
+        if window.cut_from is not None:
+            tokens.append(self.codec.timestamp(window.cut_from / RATE + shift))
+        return tokens
+
+    def prompt(self) -> list[int]:
+        """Text that came before, unrelated to the window: one sentence, or a page of them."""
+        count = 1 if self.draw.random() < 0.6 else self.draw.randint(2, 12)
+        texts = [self.clips.texts[number] for number in self.pick(count)]
+        tokens = [token for text in texts for token in self.codec.encode(text)]
+        return [self.codec.previous, *tokens[-LONGEST_PROMPT:]]
+
+
+def pad_targets(targets: list[tuple[list[int], list[int]]], padding: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Decoder inputs and labels as rectangles."""
+    width = max(len(tokens) for tokens, _ in targets)
+    inputs = torch.full((len(targets), width), padding)
+    wanted = torch.full((len(targets), width), IGNORED)
+    for row, (tokens, labels) in enumerate(targets):
+        inputs[row, : len(tokens)] = torch.tensor(tokens)
+        wanted[row, : len(labels)] = torch.tensor(labels)
+    return inputs, wanted
