@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
@@ -20,7 +22,11 @@ from whisper.tokenizer import LANGUAGES
 
 @dataclass(frozen=True)
 class Shape:
-    """One configuration; `lively` is added to the final layer norm's bias so that outputs vary (seeded)."""
+    """One configuration. `end` and `silence` are what is added to the logits of <|endoftext|> and <|nospeech|>.
+
+    `init_std` sets how far apart the logits are: 0.02 as trained models start, 0.3 for answers that vary.
+    `generation` replaces keys of the generation config. `shard` cuts the weights into files of that size.
+    """
 
     name: str
     width: int = 64
@@ -33,9 +39,19 @@ class Shape:
     vocabulary: int = 51865
     seed: int = 0
     dtype: torch.dtype = torch.float32
-    max_initial_timestamp: int | None = 50
+    max_initial_timestamp: int | None = 50  # None: no limit
     tied: bool = True
     init_std: float = 0.1
+    end: float = 0.0
+    silence: float = 0.0
+    shard: str | None = None
+    generation: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ids(self) -> dict[str, int]:
+        """The special tokens' ids by name."""
+        names = vocabulary_names(self.vocabulary)
+        return {name: self.vocabulary - len(names) + index for index, name in enumerate(names)}
 
 
 def vocabulary_names(vocabulary: int) -> list[str]:
@@ -95,10 +111,18 @@ def write_checkpoint(folder: Path, shape: Shape) -> WhisperForConditionalGenerat
     """Write the checkpoint folder and return the same model, in float32, for the oracle."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(shape.seed)
-    names = vocabulary_names(shape.vocabulary)
-    first = shape.vocabulary - len(names)
-    ids = {name: first + index for index, name in enumerate(names)}
-    config = WhisperConfig(
+    model = WhisperForConditionalGeneration(_config(shape)).eval()
+    with torch.no_grad():
+        _enliven(model, shape)
+    model = model.to(shape.dtype)
+    model.save_pretrained(folder, **({"max_shard_size": shape.shard} if shape.shard else {}))
+    (folder / "generation_config.json").write_text(json.dumps(_generation(shape)))
+    write_tokenizer(folder, shape.vocabulary)
+    return WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def _config(shape: Shape) -> WhisperConfig:
+    return WhisperConfig(
         vocab_size=shape.vocabulary,
         num_mel_bins=shape.mels,
         d_model=shape.width,
@@ -108,40 +132,51 @@ def write_checkpoint(folder: Path, shape: Shape) -> WhisperForConditionalGenerat
         decoder_attention_heads=shape.decoder_heads or shape.heads,
         encoder_ffn_dim=shape.ffn or 4 * shape.width,
         decoder_ffn_dim=shape.ffn or 4 * shape.width,
-        decoder_start_token_id=ids["<|startoftranscript|>"],
-        bos_token_id=ids["<|endoftext|>"],
-        eos_token_id=ids["<|endoftext|>"],
-        pad_token_id=ids["<|endoftext|>"],
+        decoder_start_token_id=shape.ids["<|startoftranscript|>"],
+        bos_token_id=shape.ids["<|endoftext|>"],
+        eos_token_id=shape.ids["<|endoftext|>"],
+        pad_token_id=shape.ids["<|endoftext|>"],
         init_std=shape.init_std,
         tie_word_embeddings=shape.tied,
     )
-    model = WhisperForConditionalGeneration(config).eval()
-    with torch.no_grad():
-        # Near-uniform logits would always lose to the sum over 1,501 timestamps; this spreads them.
-        model.model.decoder.layer_norm.bias.normal_(0, 0.5)
-    model = model.to(shape.dtype)
-    model.save_pretrained(folder)
-    multilingual = shape.vocabulary != 51864
-    generation = {
+
+
+def _enliven(model: WhisperForConditionalGeneration, shape: Shape) -> None:
+    """Give every bias and norm a value of its own (transformers starts them at 0 and 1), and move two logits."""
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            parameter.normal_(0, 0.1)
+        elif name.endswith("layer_norm.weight"):
+            parameter.normal_(1, 0.1)
+    # Near-uniform logits would always lose to the sum over 1,501 timestamps; this spreads them.
+    bias = model.model.decoder.layer_norm.bias.normal_(0, 0.5)
+    head = model.proj_out.weight
+    # transformers starts the row of the padding token, which is <|endoftext|>, as zeros.
+    head[shape.ids["<|endoftext|>"]].normal_(0, shape.init_std)
+    for name, push in (("<|endoftext|>", shape.end), ("<|nospeech|>", shape.silence)):
+        row = head[shape.ids[name]]
+        bias += push * row / row.square().sum()
+
+
+def _generation(shape: Shape) -> dict[str, Any]:
+    ids = shape.ids
+    generation: dict[str, Any] = {
         "bos_token_id": ids["<|endoftext|>"],
         "eos_token_id": ids["<|endoftext|>"],
         "pad_token_id": ids["<|endoftext|>"],
         "decoder_start_token_id": ids["<|startoftranscript|>"],
-        "is_multilingual": multilingual,
+        "is_multilingual": shape.vocabulary != 51864,
         "no_timestamps_token_id": ids["<|notimestamps|>"],
         "prev_sot_token_id": ids["<|startofprev|>"],
         "begin_suppress_tokens": [220, ids["<|endoftext|>"]],
-        "suppress_tokens": [1, 2, 7, 8, 9, 10, 14, 25, *(ids[name] for name in names[1:] if _suppressed(name))],
+        "suppress_tokens": [1, 2, 7, 8, 9, 10, 14, 25, *(ids[name] for name in ids if _suppressed(name))],
+        "max_initial_timestamp_index": shape.max_initial_timestamp,
         "max_length": 448,
     }
-    if shape.max_initial_timestamp is not None:
-        generation["max_initial_timestamp_index"] = shape.max_initial_timestamp
-    if multilingual:
-        generation["lang_to_id"] = {name: ids[name] for name in names[2:] if name.strip("<|>") in LANGUAGES}
+    if shape.vocabulary != 51864:
+        generation["lang_to_id"] = {name: index for name, index in ids.items() if name.strip("<|>") in LANGUAGES}
         generation["task_to_id"] = {"translate": ids["<|translate|>"], "transcribe": ids["<|transcribe|>"]}
-    (folder / "generation_config.json").write_text(json.dumps(generation))
-    write_tokenizer(folder, shape.vocabulary)
-    return WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval()
+    return generation | dict(shape.generation)
 
 
 def _suppressed(name: str) -> bool:

@@ -17,7 +17,10 @@ from training.starter_asr.codec import TIMESTAMP_STEP, Codec, characters_of
 
 RATE = 16000
 FULL = 30 * RATE
+# Samples behind one position of the encoder.
+FRAME = 320
 IGNORED = -100
+NOWHERE = -1
 SILENT_SHARE = 0.04
 PROMPT_SHARE = 0.10
 LONGEST_PROMPT = 223
@@ -69,6 +72,8 @@ class Batch:
     characters: list[list[int]]
     lengths: list[int]
     offset: int
+    # Per decoder position: the encoder frame where what it should say is spoken, or a negative.
+    aims: torch.Tensor
 
 
 class Windows:
@@ -157,14 +162,14 @@ class Windows:
             else:
                 sound = self.dress(window.sound, size)
             rows.append(sound)
-            tokens, labels, timed = self.target(window, offset)
-            targets.append((tokens, labels))
+            tokens, labels, aims, timed = self.target(window, offset)
+            targets.append((tokens, labels, aims))
             spoken = " ".join(text for _, _, text in window.segments)
             characters.append([] if timed and window.cut_from is not None else characters_of(spoken))
             lengths.append(len(window.sound) // 320)
-        tokens, labels = pad_targets(targets, self.codec.end)
+        tokens, labels, aims = pad_targets(targets, self.codec.end)
         stacked = torch.from_numpy(np.stack(rows))
-        return Batch(stacked, tokens, labels, characters, lengths, offset)
+        return Batch(stacked, tokens, labels, characters, lengths, offset, aims)
 
     def dress(self, sound: np.ndarray, size: int) -> np.ndarray:
         """Augmented sound of `size` samples; noise may go on after the speech or stop with it."""
@@ -173,13 +178,14 @@ class Windows:
             return augment.augment(np.concatenate([sound, padding]), self.noise)
         return np.concatenate([augment.augment(sound, self.noise), padding])
 
-    def target(self, window: Window, offset: int) -> tuple[list[int], list[int], bool]:
-        """Decoder input, the label after each of its tokens, and whether they carry times."""
+    def target(self, window: Window, offset: int) -> tuple[list[int], list[int], list[int], bool]:
+        """Decoder input, the label and the aim of each of its tokens, and whether it has times."""
         codec = self.codec
         # Only timestamps can say that the last sentence is not finished.
         timed = window.cut_from is not None or self.draw.random() < 0.5
         head = [codec.start, codec.english, codec.transcribe]
         prompt = self.prompt() if self.draw.random() < PROMPT_SHARE else []
+        aims = [NOWHERE] * 4
         if not window.segments and window.cut_from is None:
             # Decoding rules may force a first timestamp, after which there is nothing to say either.
             last = codec.timestamp(self.draw.choice([0.0, self.draw.uniform(0, 1)]))
@@ -187,26 +193,38 @@ class Windows:
             labels = [codec.no_speech, IGNORED, codec.end if timed else IGNORED, codec.end]
         else:
             said = self.said(window, offset, timed)
-            tokens = head + said
-            labels = [codec.english, IGNORED] + said + [codec.end]
+            tokens = head + [token for token, _ in said]
+            labels = [codec.english, IGNORED, *tokens[3:], codec.end]
+            aims = [NOWHERE, NOWHERE, *[aim for _, aim in said], NOWHERE]
             if not timed:
                 labels[2] = IGNORED
-        return prompt + tokens, [IGNORED] * len(prompt) + labels, timed
+        before = len(prompt)
+        return prompt + tokens, [IGNORED] * before + labels, [NOWHERE] * before + aims, timed
 
-    def said(self, window: Window, offset: int, timed: bool) -> list[int]:
-        """What follows the task token, up to the end token."""
-        if not timed:
-            spoken = [token for one in window.segments for token in self.codec.encode(one[2])]
-            return [self.codec.no_timestamps, *spoken]
-        shift = offset * TIMESTAMP_STEP
-        tokens = []
+    def said(self, window: Window, offset: int, timed: bool) -> list[tuple[int, int]]:
+        """What follows the task token, up to the end token, and the frame where it is spoken."""
+        said = [] if timed else [(self.codec.no_timestamps, NOWHERE)]
         for start, stop, text in window.segments:
-            tokens.append(self.codec.timestamp(start / RATE + shift))
-            tokens += self.codec.encode(text)
-            tokens.append(self.codec.timestamp(stop / RATE + shift))
+            if timed:
+                said.append(self.moment(start, offset))
+            said += self.spread(start, stop, text)
+            if timed:
+                said.append(self.moment(stop, offset))
         if window.cut_from is not None:
-            tokens.append(self.codec.timestamp(window.cut_from / RATE + shift))
-        return tokens
+            said.append(self.moment(window.cut_from, offset))
+        return said
+
+    def moment(self, sample: int, offset: int) -> tuple[int, int]:
+        """The timestamp token for a sample of the window, and its frame."""
+        return self.codec.timestamp(sample / RATE + offset * TIMESTAMP_STEP), sample // FRAME
+
+    def spread(self, start: int, stop: int, text: str) -> list[tuple[int, int]]:
+        """Tokens of one sentence; longer ones are taken to last longer, which is near enough."""
+        tokens = self.codec.encode(text)
+        sizes = np.array([len(self.codec.tokenizer.id_to_token(one)) for one in tokens])
+        middles = (np.cumsum(sizes) - sizes / 2) / sizes.sum()
+        frames = (start + middles * (stop - start)) / FRAME
+        return list(zip(tokens, frames.astype(int).tolist(), strict=True))
 
     def prompt(self) -> list[int]:
         """Text that came before, unrelated to the window: one sentence, or a page of them."""
@@ -216,12 +234,16 @@ class Windows:
         return [self.codec.previous, *tokens[-LONGEST_PROMPT:]]
 
 
-def pad_targets(targets: list[tuple[list[int], list[int]]], padding: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Decoder inputs and labels as rectangles."""
-    width = max(len(tokens) for tokens, _ in targets)
+def pad_targets(
+    targets: list[tuple[list[int], list[int], list[int]]], padding: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Decoder inputs, labels and aims as rectangles."""
+    width = max(len(tokens) for tokens, _, _ in targets)
     inputs = torch.full((len(targets), width), padding)
     wanted = torch.full((len(targets), width), IGNORED)
-    for row, (tokens, labels) in enumerate(targets):
+    aims = torch.full((len(targets), width), NOWHERE)
+    for row, (tokens, labels, places) in enumerate(targets):
         inputs[row, : len(tokens)] = torch.tensor(tokens)
         wanted[row, : len(labels)] = torch.tensor(labels)
-    return inputs, wanted
+        aims[row, : len(places)] = torch.tensor(places)
+    return inputs, wanted, aims

@@ -18,6 +18,9 @@ WIDTH = 192
 LAYERS = 4
 HEADS = 3
 HOP = 160
+# Heads of the decoder (layer, head) that are shown where to listen, and how nearly, in frames.
+GUIDED_HEADS = ((1, 0), (2, 0), (3, 0))
+AIM_WIDTH = 12.0
 WINDOW_SAMPLES = 480000
 
 
@@ -100,6 +103,30 @@ class Learner(nn.Module):
         decoder = self.whisper.model.decoder
         output = decoder(input_ids=tokens, encoder_hidden_states=hidden, use_cache=False)
         return self.whisper.proj_out(output.last_hidden_state)
+
+    def decode_aiming(
+        self, tokens: torch.Tensor, hidden: torch.Tensor, aims: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits, and how far the guided heads look away from where the words are spoken.
+
+        The loss is the negative log of the attention that falls near the aim."""
+        # Only the plain implementation gives its attention away.
+        self.whisper.config._attn_implementation = "eager"
+        output = self.whisper.model.decoder(
+            input_ids=tokens, encoder_hidden_states=hidden, use_cache=False, output_attentions=True
+        )
+        self.whisper.config._attn_implementation = "sdpa"
+        rows, places = torch.nonzero(aims >= 0, as_tuple=True)
+        if not len(rows):
+            return self.whisper.proj_out(output.last_hidden_state), hidden.sum() * 0.0
+        frames = torch.arange(hidden.shape[1])
+        away = (frames[None, :] - aims[rows, places][:, None]) / AIM_WIDTH
+        near = torch.exp(-0.5 * away**2)
+        misses = [
+            -torch.log((output.cross_attentions[layer][rows, head, places] * near).sum(-1) + 1e-6)
+            for layer, head in GUIDED_HEADS
+        ]
+        return self.whisper.proj_out(output.last_hidden_state), torch.stack(misses).mean()
 
 
 def greedy(learner: Learner, hidden: torch.Tensor, prompt: list[int], end: int) -> list[list[int]]:

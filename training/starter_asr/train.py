@@ -21,12 +21,15 @@ from training.starter_asr.dataset import FULL, IGNORED, Batch, Clips, Windows
 from training.starter_asr.model import Learner, LogMel, greedy
 from training.starter_asr.text import normalise
 
-PHASE_A_END = 0.38
-PHASE_B_END = 0.76
+PHASE_A_END = 0.56
+PHASE_B_END = 0.8
 # Full windows cost several times as much per second of speech as short ones, most of it attention
 # over silence, so until the very end every other step of phase C is still one of phase B.
 FULL_ONLY_FROM = 0.93
-CTC_FALLS = 0.5
+CTC_FALLS = 0.6
+# Without being shown where to listen the decoder may stay a mere language model for an hour.
+GUIDED_UNTIL = 0.75
+AIM_WEIGHT = 0.3
 BATCH_A = 16
 WORK_B = 80.0
 BATCH_C = 4
@@ -121,19 +124,26 @@ class Run:
             return self.windows.several(WORK_B)
         return self.windows.full(BATCH_C)
 
-    def losses(self, batch: Batch, smoothing: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cross entropy of the decoder and CTC of the encoder."""
+    def losses(self, batch: Batch, smoothing: float, guided: bool) -> dict[str, torch.Tensor]:
+        """Cross entropy of the decoder, CTC of the encoder, and what guides attention, if asked."""
         features = self.mel(batch.sound)
+        losses: dict[str, torch.Tensor] = {}
         with self.precision():
             hidden = self.learner.encode(features, batch.offset)
-            logits = self.learner.decode(batch.tokens, hidden)
-        entropy = functional.cross_entropy(
+            if guided:
+                logits, losses["aim"] = self.learner.decode_aiming(
+                    batch.tokens, hidden, batch.aims
+                )
+            else:
+                logits = self.learner.decode(batch.tokens, hidden)
+        losses["ce"] = functional.cross_entropy(
             logits.float().flatten(0, 1),
             batch.labels.flatten(),
             ignore_index=IGNORED,
             label_smoothing=smoothing,
         )
-        return entropy, self.character_loss(hidden, batch)
+        losses["ctc"] = self.character_loss(hidden, batch)
+        return losses
 
     def character_loss(self, hidden: torch.Tensor, batch: Batch) -> torch.Tensor:
         """CTC per character, over the windows that have a whole transcript."""
@@ -153,20 +163,23 @@ class Run:
 
     def train_step(self, progress: float) -> str:
         """One step of the optimiser; returns what to log about it."""
-        rate = PEAK_RATE * min(1.0, (self.step + 1) / WARM_UP_STEPS) * (1 - 0.995 * progress)
+        rate = PEAK_RATE * min(1.0, (self.step + 1) / WARM_UP_STEPS) * (1 - 0.995 * progress**1.5)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         batch = self.next_batch(progress)
         # Confident probabilities matter in the shipped model: thresholds are compared with them.
-        entropy, characters = self.losses(batch, 0.05 if progress < PHASE_B_END else 0.0)
-        loss = entropy + (1.0 if progress < CTC_FALLS else 0.3) * characters
+        smoothing = 0.05 if progress < PHASE_B_END else 0.0
+        losses = self.losses(batch, smoothing, progress < GUIDED_UNTIL)
+        weights = {"ce": 1.0, "ctc": 1.0 if progress < CTC_FALLS else 0.3, "aim": AIM_WEIGHT}
+        loss = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
         self.optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.learner.parameters(), 1.0)
         self.optimiser.step()
         self.step += 1
         shape = "x".join(map(str, batch.sound.shape))
-        return f"ce {entropy.item():.3f} ctc {characters.item():.3f} lr {rate:.5f} {shape}"
+        values = " ".join(f"{name} {value.item():.3f}" for name, value in losses.items())
+        return f"{values} lr {rate:.5f} {shape}"
 
     def word_error_rate(self, progress: float) -> float:
         """Greedy error on a few held-out sentences, in windows of the kind being trained."""

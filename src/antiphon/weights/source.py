@@ -49,10 +49,12 @@ def quantize_rows(matrix: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArra
 
 
 def constant(array: Array) -> ov.Node:
-    """A constant in the array's own type; bfloat16 (ml_dtypes) goes in by its bits, since OpenVINO refuses the dtype."""
+    """A constant with a copy of the array, in its own type; bfloat16 (ml_dtypes) goes in by its bits."""
     if array.dtype == ml_dtypes.bfloat16:
-        bits = np.ascontiguousarray(array).view(np.uint16)
-        return ops.constant(ov.Tensor(bits, ov.Shape(list(array.shape)), ov.Type.bf16))
+        # OpenVINO refuses the dtype, and a tensor over the array would not keep it alive: this one owns its memory.
+        tensor = ov.Tensor(ov.Type.bf16, ov.Shape(list(array.shape)))
+        tensor.data.view(np.uint16)[...] = array.view(np.uint16)
+        return ops.constant(tensor)
     # np.ascontiguousarray would turn a 0-d array into a 1-d one.
     return ops.constant(array if array.flags.c_contiguous else np.ascontiguousarray(array))
 

@@ -51,7 +51,6 @@ class WhisperConfig:
     decoder_ffn: int
     source_positions: int  # 1,500: one per two mel frames
     target_positions: int  # 448: prompt and answer together
-    scale_embedding: bool
     tokens: Tokens
     suppress: tuple[int, ...]
     begin_suppress: tuple[int, ...]
@@ -86,7 +85,6 @@ def read_config(folder: Path) -> WhisperConfig:
             decoder_ffn=config["decoder_ffn_dim"],
             source_positions=config["max_source_positions"],
             target_positions=config["max_target_positions"],
-            scale_embedding=bool(config.get("scale_embedding", False)),
             tokens=tokens,
             suppress=tuple(generation.get("suppress_tokens") or ()),
             begin_suppress=tuple(generation.get("begin_suppress_tokens") or ()),

@@ -102,8 +102,6 @@ def step_graph(config: WhisperConfig, weights: WeightSource, cache: CacheType) -
     drawn = _parameter([-1], ov.Type.i32, "drawn")
     parameters = [ids, positions, mask, rows, rules, drawn]
     hidden = weights.rows("model.decoder.embed_tokens.weight", ids.output(0))
-    if config.scale_embedding:
-        hidden = ops.multiply(hidden, _scalar(math.sqrt(config.width)))
     table = weights.tensor("model.decoder.embed_positions.weight")
     hidden = ops.add(hidden, ops.gather(table, positions, _axis(0)))
     fresh: list[ov.Node] = []

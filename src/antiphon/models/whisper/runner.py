@@ -79,6 +79,7 @@ class Runner:
     ) -> Output:
         """Start rows `first`… with whole prefixes `ids [b, n]`; `drawn` says whose scores are wanted, from 0."""
         batch, length = ids.shape
+        self._bound = (0, 0)  # even if this pass fails: the next step must bind its own rows again
         self._slots.reserve(length + 1)
         self._bind(first, first + batch, length, past=False)
         positions = np.broadcast_to(np.arange(length, dtype=np.int32), ids.shape)
@@ -87,7 +88,6 @@ class Runner:
         rows = np.array([[length - 1, start] for start in starts], np.int32)
         output = self._run(ids, positions, mask, rows, rules, drawn)
         self._slots.write_prefix(first, self._fresh)
-        self._bound = (0, 0)
         return output
 
     def advance(self, ids: Integers, rules: Integers, drawn: Sequence[int] = ()) -> Output:

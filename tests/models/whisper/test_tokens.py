@@ -1,0 +1,116 @@
+"""Prompts, text, and windows cut into pieces."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny import FIRST_TIMESTAMP, IDS, write_tiny
+
+from antiphon.errors import ConfigError
+from antiphon.models.whisper.config import read_config
+from antiphon.models.whisper.tokens import Tokenizer, read_tokenizer
+
+START, EN, TRANSCRIBE, TRANSLATE, PREVIOUS, PLAIN = (
+    IDS[f"<|{name}|>"]
+    for name in ("startoftranscript", "en", "transcribe", "translate", "startofprev", "notimestamps")
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_folder: Path) -> Tokenizer:
+    return read_tokenizer(tiny_folder, read_config(tiny_folder))
+
+
+def ids(tokenizer: Tokenizer, *parts: str | float) -> tuple[int, ...]:
+    """Text as letters, numbers as timestamps."""
+    tokens: list[int] = []
+    for part in parts:
+        tokens += tokenizer.encode(part) if isinstance(part, str) else [FIRST_TIMESTAMP + round(part / 0.02)]
+    return tuple(tokens)
+
+
+def test_prefix_names_language_task_and_times(tokenizer: Tokenizer) -> None:
+    assert tokenizer.prefix("en", "transcribe", None, timestamps=False) == ([START, EN, TRANSCRIBE, PLAIN], 0)
+    assert tokenizer.prefix("en", "translate", None, timestamps=True) == ([START, EN, TRANSLATE], 0)
+    assert tokenizer.prefix(None, "transcribe", None, timestamps=False) == ([START, PLAIN], 0)
+
+
+@pytest.mark.parametrize("length", [0, 1, 221, 222, 223, 224, 1000])
+def test_the_newest_of_a_long_prompt_is_kept(tokenizer: Tokenizer, length: int) -> None:
+    prompt = "".join(chr(97 + index % 26) for index in range(length))
+    prefix, start = tokenizer.prefix("en", "transcribe", prompt, timestamps=False)
+    expected = tokenizer.encode(" " + prompt)[-223:] if length else []
+    assert prefix == [*([PREVIOUS] if length else []), *expected, START, EN, TRANSCRIBE, PLAIN]
+    assert prefix[start] == START and len(prefix) <= 228
+
+
+@pytest.mark.parametrize("prompt", ["<|translate|>", "<|endoftext|><|0.00|>", "🎻 \ud800 \x00", "  \n "])
+def test_a_prompt_is_only_ever_text(tokenizer: Tokenizer, prompt: str) -> None:
+    prefix, start = tokenizer.prefix("en", "transcribe", prompt, timestamps=True)
+    assert all(token < 256 for token in prefix[1:start])
+    assert prefix[start:] == [START, EN, TRANSCRIBE]
+
+
+def test_text_is_decoded_together(tokenizer: Tokenizer) -> None:
+    assert tokenizer.decode(tokenizer.encode(" ældre 🎻")) == " ældre 🎻"
+    assert tokenizer.decode((*tokenizer.encode(" a"), FIRST_TIMESTAMP, IDS["<|endoftext|>"])) == " a"
+
+
+def test_without_times_a_window_is_one_piece(tokenizer: Tokenizer) -> None:
+    split = tokenizer.split(ids(tokenizer, " a b"), 7.5, timestamps=False)
+    assert [(piece.start, piece.end, piece.text) for piece in split.pieces] == [(0.0, 7.5, " a b")]
+    assert split.seek == split.resume == 7.5
+
+
+@pytest.mark.parametrize(
+    ("parts", "pieces", "seek", "resume"),
+    [
+        ((0.0, " a", 2.0), [(0.0, 2.0, " a")], 10.0, 2.0),
+        ((0.0, " a", 2.0, 2.4, " b", 5.0), [(0.0, 2.0, " a"), (2.4, 5.0, " b")], 10.0, 5.0),
+        ((0.0, " a", 2.0, 2.0), [(0.0, 2.0, " a")], 2.0, 2.0),
+        ((0.0, " a", 2.0, 2.0, " b"), [(0.0, 2.0, " a"), (2.0, 10.0, " b")], 2.0, 2.0),
+        ((0.0, " a"), [(0.0, 10.0, " a")], 10.0, 10.0),
+        ((0.0,), [], 10.0, 10.0),
+        ((), [], 10.0, 10.0),
+        ((0.0, " a", 28.0), [(0.0, 10.0, " a")], 10.0, 10.0),
+        ((0.0, "  ", 2.0, 2.0, " b", 4.0), [(2.0, 4.0, " b")], 10.0, 4.0),
+    ],
+)
+def test_windows_are_cut_where_timestamps_meet(
+    tokenizer: Tokenizer,
+    parts: tuple[str | float, ...],
+    pieces: list[tuple[float, float, str]],
+    seek: float,
+    resume: float,
+) -> None:
+    split = tokenizer.split(ids(tokenizer, *parts), 10.0, timestamps=True)
+    assert [(piece.start, piece.end, piece.text) for piece in split.pieces] == pieces
+    assert (split.seek, split.resume) == (seek, resume)
+
+
+def test_vocab_and_merges_do_as_well(tiny_folder: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    model = json.loads((tiny_folder / "tokenizer.json").read_text())["model"]
+    (tmp_path / "vocab.json").write_text(json.dumps(model["vocab"]))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n")
+    other = read_tokenizer(tmp_path, read_config(tiny_folder))
+    assert other.encode(" señor <|en|>") == tokenizer.encode(" señor <|en|>")
+
+
+def test_special_tokens_elsewhere_are_refused(tmp_path: Path) -> None:
+    folder = write_tiny(tmp_path)
+    content = json.loads((folder / "tokenizer.json").read_text())
+    for token in content["added_tokens"]:
+        token["id"] += 1
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=r"tokenizer\.json: <\|startoftranscript\|> has id 258"):
+        read_tokenizer(folder, read_config(folder))
+
+
+def test_a_folder_without_tokenizer_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no tokenizer\.json"):
+        read_tokenizer(tmp_path, read_config(tiny_folder))
+    (tmp_path / "tokenizer.json").write_text("{")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_tokenizer(tmp_path, read_config(tiny_folder))

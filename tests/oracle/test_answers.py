@@ -1,0 +1,139 @@
+"""Greedy answers, token for token, against transformers `generate` at batch 1 (T1, T24)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from bench.checkpoints import Shape
+from driving import drive, make_unit
+
+from antiphon.types import Task, Unit
+from tests.oracle.shapes import (
+    BANNED,
+    BRAIN,
+    DISTILLED,
+    EAGER,
+    ENGLISH,
+    HALF,
+    ODD,
+    PLAIN,
+    THIN,
+    UNEVEN,
+    UNLIMITED,
+    UNSUPPRESSED,
+    UNTIED,
+)
+from tests.oracle.signals import chirps
+from tests.oracle.twin import Twin, ask_oracle
+
+
+@dataclass(frozen=True)
+class Case:
+    """One question to both sides; `language` None is detected, `words` is the length of the prompt in tokens."""
+
+    shape: Shape
+    seconds: float
+    language: str | None = None
+    task: Task = "transcribe"
+    timestamps: bool = False
+    words: int = 0
+    limit: int = 40
+
+    def __str__(self) -> str:
+        times = "timed" if self.timestamps else "plain"
+        return f"{self.shape.name}-{self.seconds}s-{self.language}-{self.task}-{times}-{self.words}"
+
+    def unit(self) -> Unit:
+        return make_unit(
+            chirps(self.seconds, seed=round(self.seconds * 10)),
+            timestamps=self.timestamps,
+            language=self.language,
+            task=self.task,
+            prompt=prompt_of(self.words),
+            max_new_tokens=self.limit,
+        )
+
+
+def prompt_of(words: int) -> str:
+    """`words` words of one token each, none like its neighbours."""
+    return " ".join(("one", "two", "red", "house", "sea", "time")[index % 6] for index in range(words))
+
+
+CASES = [
+    Case(PLAIN, 0.2, "en"),
+    Case(PLAIN, 5, "de", "translate", timestamps=True),
+    Case(PLAIN, 30, None, timestamps=True, limit=60),
+    Case(ODD, 1, "es", timestamps=True),
+    Case(ODD, 12, None, "translate", words=9),
+    Case(UNEVEN, 0.2, None, timestamps=True, words=3),
+    Case(UNEVEN, 30, "fr"),
+    Case(DISTILLED, 2, "yue", timestamps=True),
+    Case(DISTILLED, 20, None, words=30),
+    Case(ENGLISH, 0.2, timestamps=True, words=5),
+    Case(ENGLISH, 7, timestamps=True),
+    Case(ENGLISH, 30),
+    Case(THIN, 3, None, timestamps=True, limit=60),
+    Case(THIN, 10, "ja"),
+    Case(UNTIED, 4, "ru", timestamps=True),
+    Case(HALF, 6, None, timestamps=True),
+    Case(HALF, 0.5, "en", words=12),
+    Case(BRAIN, 9, "pl", "translate", timestamps=True),
+    Case(UNLIMITED, 15, "it", timestamps=True),
+    Case(EAGER, 15, "it", timestamps=True),
+    Case(BANNED, 5, "ko", timestamps=True),
+    Case(BANNED, 5, "ko"),
+    Case(UNSUPPRESSED, 5, None, timestamps=True),
+    Case(UNSUPPRESSED, 1, None),
+    # Every position but one: prompt, prefix and answer together fill 448.
+    Case(ODD, 10, "en", timestamps=True, words=222, limit=221),
+    Case(THIN, 4, "en", words=223, limit=60),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_answer_is_the_oracles_token_for_token(case: Case, twin_of: Callable[[Shape], Twin]) -> None:
+    twin, unit = twin_of(case.shape), case.unit()
+    prompt = twin.tokenizer.encode(" " + prompt_of(case.words)) if case.words else []
+    assert len(prompt) == case.words
+    theirs = ask_oracle(twin, unit, prompt)
+    (ours,) = drive(twin.session, [unit])
+
+    assert list(ours.tokens) == theirs.tokens
+    prefix, start = twin.tokenizer.prefix(
+        ours.language if twin.config.multilingual else None, case.task, unit.options.prompt, timestamps=case.timestamps
+    )
+    assert prefix == theirs.prefix
+    assert prefix[start] == twin.config.tokens.start
+
+
+@pytest.mark.parametrize("words", [224, 1000])
+@pytest.mark.parametrize("timestamps", [False, True])
+def test_of_a_longer_prompt_the_newest_223_tokens_count(
+    words: int, timestamps: bool, twin_of: Callable[[Shape], Twin]
+) -> None:
+    """transformers refuses what does not fit; openai-whisper keeps the newest half of the context less one."""
+    twin = twin_of(THIN)
+    unit = make_unit(
+        chirps(4), timestamps=timestamps, language="en", prompt=prompt_of(words), max_new_tokens=30
+    )
+    kept = twin.tokenizer.encode(" " + prompt_of(words))[-223:]
+    (ours,) = drive(twin.session, [unit])
+    assert list(ours.tokens) == ask_oracle(twin, unit, kept).tokens
+
+
+def test_the_cases_are_not_all_alike(twin_of: Callable[[Shape], Twin]) -> None:
+    """Random weights can fall into one token for ever; then equality above would say little."""
+    tokens, ended, second_stamps = [], 0, 0
+    for case in CASES:
+        twin = twin_of(case.shape)
+        (result,) = drive(twin.session, [case.unit()])
+        tokens.append(result.tokens)
+        ended += len(result.tokens) < case.limit
+        stamps = [token >= twin.config.tokens.timestamp_begin for token in result.tokens]
+        second_stamps += case.timestamps and 2 < sum(stamps) < len(stamps) - 2
+    assert len(set(tokens)) == len(CASES)
+    assert sum(len(set(answer)) for answer in tokens) / len(tokens) > 10
+    assert 4 <= ended <= len(CASES) - 4
+    assert second_stamps >= 6

@@ -1,0 +1,58 @@
+"""Log-mel features against transformers' short form: 30 s of waveform, zeros behind the sound (T23, A7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from bench.checkpoints import Shape
+from sounds import tone
+
+from antiphon.types import Samples
+from tests.oracle.shapes import DISTILLED, PLAIN
+from tests.oracle.signals import chirps, clap, noise
+from tests.oracle.twin import Twin, oracle_log_mel
+
+SOUNDS: dict[str, Callable[[], Samples]] = {
+    **{f"noise {seconds} s": lambda seconds=seconds: noise(seconds) for seconds in (0.05, 0.2, 1, 5, 29.99, 30)},
+    "chirps": lambda: chirps(7.3),
+    "clap, then quiet": lambda: clap(12),
+    "silence": lambda: np.zeros(16_000, np.float32),
+    "nothing": lambda: np.zeros(0, np.float32),
+    "full-scale square": lambda: np.sign(tone(3, 16_000, 220)),
+    "tone": lambda: tone(4, 16_000),
+}
+
+# Both sides sum 400 float32 products a bin, in different orders: 3e-5 apart at worst, on quiet bins next to loud ones.
+TOLERANCE = 5e-5
+
+
+@pytest.fixture(scope="module", params=[PLAIN, DISTILLED], ids=["80 mels", "128 mels"])
+def twin(request: pytest.FixtureRequest, twin_of: Callable[[Shape], Twin]) -> Twin:
+    return twin_of(request.param)
+
+
+@pytest.mark.parametrize("name", SOUNDS)
+def test_log_mel_is_the_oracles(twin: Twin, name: str) -> None:
+    samples = SOUNDS[name]()
+    ours = twin.session.runner.log_mel(samples)
+    assert ours.shape == (1, twin.shape.mels, 3000)
+    np.testing.assert_allclose(ours, oracle_log_mel(samples, twin.shape.mels), rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("seconds", [0.05, 5, 29.5])
+def test_what_follows_the_sound_is_silence_and_not_zero(twin: Twin, seconds: float) -> None:
+    """0.0 in normalised log-mel space is loud (openai-whisper since #1838): padding with it makes phantoms."""
+    samples = noise(seconds)
+    ours = twin.session.runner.log_mel(samples)
+    behind = ours[0, :, round(seconds * 100) + 3 :]
+    assert behind.size > 0
+    assert (behind == ours.min()).all()
+    assert ours.min() < -0.4
+
+
+def test_log_mel_forgets_the_window_before(twin: Twin) -> None:
+    first = twin.session.runner.log_mel(noise(1, seed=5)).copy()
+    twin.session.runner.log_mel(noise(30, seed=6, level=0.9))
+    assert np.array_equal(twin.session.runner.log_mel(noise(1, seed=5)), first)
