@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +24,12 @@ IGNORED = -100
 NOWHERE = -1
 SILENT_SHARE = 0.04
 PROMPT_SHARE = 0.10
+# While the decoder learns to listen: how much of each complication it gets.
+EASY_SILENT_SHARE = 0.01
+EASY_TIMED_SHARE = 0.25
+PLAIN_SHARE = 0.75
 LONGEST_PROMPT = 223
+PLAIN_VOICE = "en-us"
 
 
 class Clips:
@@ -35,6 +41,9 @@ class Clips:
         starts = np.concatenate([[0], np.cumsum(index["lengths"])]).tolist()
         order = sorted(range(len(index["texts"])), key=lambda one: index["lengths"][one])
         self.spans = [(starts[one], starts[one + 1]) for one in order]
+        voices = index.get("voices") or [""] * len(order)
+        # The plain voice is the one people try first; clips of it, shortest first.
+        self.plain = [place for place, one in enumerate(order) if voices[one] == PLAIN_VOICE]
         self.texts = [index["texts"][one] for one in order]
 
     def __len__(self) -> int:
@@ -84,12 +93,15 @@ class Windows:
         self.codec = codec
         self.draw = random.Random(seed)
         self.noise = np.random.default_rng(seed)
+        # Clean sound, few timestamps, no prompts: half an hour of the hard mixture taught the decoder nothing.
+        self.easy = True
 
     def single(self, count: int, reach: float) -> Batch:
         """Phase A: neighbours in length out of the shorter `reach` (0 to 1) of all clips."""
-        last = max(count, int(len(self.clips) * reach)) - count
+        numbers = self.plain_or_any()
+        last = max(count, int(len(numbers) * reach)) - count
         first = self.draw.randint(0, last)
-        windows = [self.line_up([one], 0.2, None) for one in range(first, first + count)]
+        windows = [self.line_up([one], 0.2, None) for one in numbers[first : first + count]]
         return self.batch(windows, None)
 
     def several(self, work: float) -> Batch:
@@ -110,16 +122,22 @@ class Windows:
             windows.append(self.line_up(chosen, 3.0, FULL))
         return self.batch(windows, FULL)
 
+    def plain_or_any(self) -> Sequence[int]:
+        """Mostly the clips of the plain voice."""
+        if self.clips.plain and self.draw.random() < PLAIN_SHARE:
+            return self.clips.plain
+        return range(len(self.clips))
+
     def pick(self, count: int) -> list[int]:
         """Random clips."""
-        return [self.draw.randrange(len(self.clips)) for _ in range(count)]
+        return [self.draw.choice(self.plain_or_any()) for _ in range(count)]
 
     def fill(self, seconds: float, most: int) -> list[int]:
         """Random clips, at least one, until they last about `seconds`."""
         chosen = self.pick(1)
         total = self.clips.length(chosen[0])
         while len(chosen) < most:
-            following = self.draw.randrange(len(self.clips))
+            following = self.pick(1)[0]
             total += self.clips.length(following) + RATE // 2
             if total > seconds * RATE:
                 break
@@ -151,12 +169,12 @@ class Windows:
         size = limit or max(len(one.sound) for one in windows)
         size += -size % 320
         offset = 0
-        if limit is None and self.draw.random() < 0.5:
+        if limit is None and not self.easy and self.draw.random() < 0.5:
             # Late positions and timestamps are learnt cheaply by pretending a late start.
             offset = self.draw.randint(0, FULL // 320 - size // 320)
         rows, targets, characters, lengths = [], [], [], []
         for window in windows:
-            if self.draw.random() < SILENT_SHARE:
+            if self.draw.random() < (EASY_SILENT_SHARE if self.easy else SILENT_SHARE):
                 window = Window(augment.not_speech(size, self.noise))
                 sound = window.sound
             else:
@@ -174,6 +192,8 @@ class Windows:
     def dress(self, sound: np.ndarray, size: int) -> np.ndarray:
         """Augmented sound of `size` samples; noise may go on after the speech or stop with it."""
         padding = np.zeros(size - len(sound), np.float32)
+        if self.easy and self.draw.random() < 0.8:
+            return np.concatenate([augment.at_random_level(sound, self.noise), padding])
         if self.draw.random() < 0.5:
             return augment.augment(np.concatenate([sound, padding]), self.noise)
         return np.concatenate([augment.augment(sound, self.noise), padding])
@@ -182,9 +202,9 @@ class Windows:
         """Decoder input, the label and the aim of each of its tokens, and whether it has times."""
         codec = self.codec
         # Only timestamps can say that the last sentence is not finished.
-        timed = window.cut_from is not None or self.draw.random() < 0.5
+        timed = window.cut_from is not None or self.draw.random() < (EASY_TIMED_SHARE if self.easy else 0.5)
         head = [codec.start, codec.english, codec.transcribe]
-        prompt = self.prompt() if self.draw.random() < PROMPT_SHARE else []
+        prompt = self.prompt() if not self.easy and self.draw.random() < PROMPT_SHARE else []
         aims = [NOWHERE] * 4
         if not window.segments and window.cut_from is None:
             # Decoding rules may force a first timestamp, after which there is nothing to say either.

@@ -80,11 +80,13 @@ class Learner(nn.Module):
         super().__init__()
         self.whisper = WhisperForConditionalGeneration(whisper_config(codec))
         self.characters = nn.Linear(WIDTH, len(CHARACTERS) + 1)
-        # Timestamp k means encoder position k, so its embedding starts as that position's code:
-        # neighbouring times are alike from the first step and 1501 tokens need not be learnt singly.
+        # Timestamp k means encoder position k, so its embedding starts as that position's code
+        # (less what all have in common): neighbours are alike from the first step, and 1501 tokens
+        # need not be learnt one by one.
+        code = sinusoids(len(TIMESTAMPS), WIDTH)
         with torch.no_grad():
             weight = self.whisper.model.decoder.embed_tokens.weight
-            weight[codec.first_timestamp :] = 0.03 * sinusoids(len(TIMESTAMPS), WIDTH)
+            weight[codec.first_timestamp :] = 0.02 * (code - code.mean(0))
 
     def encode(self, features: torch.Tensor, offset: int = 0) -> torch.Tensor:
         """The encoder on windows of any length; transformers' own insists on 30 s.

@@ -66,7 +66,11 @@ def save(folder: Path, name: str, orders: list[Order], clips: list[np.ndarray]) 
     """Write the clips as one long array and an index beside it; return their hours."""
     kept = [(o, c) for o, c in zip(orders, clips) if len(c) < LONGEST_SECONDS * RATE]
     np.save(folder / f"{name}.npy", np.concatenate([clip for _, clip in kept]))
-    index = {"texts": [o.text for o, _ in kept], "lengths": [len(clip) for _, clip in kept]}
+    index = {
+        "texts": [order.text for order, _ in kept],
+        "voices": [order.voice for order, _ in kept],
+        "lengths": [len(clip) for _, clip in kept],
+    }
     (folder / f"{name}.json").write_text(json.dumps(index), encoding="utf-8")
     return sum(index["lengths"]) / RATE / 3600
 

@@ -98,7 +98,8 @@ class Tokenizer:
     def _one_piece(self, tokens: tuple[int, ...], stamps: list[bool], seconds: float, *, single_end: bool) -> Split:
         """No two timestamps meet: all text is one piece, to its last timestamp if that says anything."""
         times = [self._time(token) for token, stamp in zip(tokens, stamps, strict=True) if stamp]
-        start = min(seconds, times[0]) if times and stamps[0] else 0.0
+        # A time behind the window's end says nothing about when this was said.
+        start = times[0] if times and stamps[0] and times[0] < seconds else 0.0
         end = min(seconds, times[-1]) if times and times[-1] > start else seconds
         text = self.decode(tokens)
         pieces = (Piece(start, end, text, tokens),) if text.strip() else ()

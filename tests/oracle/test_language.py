@@ -1,0 +1,71 @@
+"""Language detection against transformers `detect_language` (T30)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from bench.checkpoints import Shape
+from driving import drive, make_unit
+
+from antiphon.models.whisper.sampling import log_softmax
+from antiphon.types import Finished, LanguageDetected
+from tests.oracle.shapes import DISTILLED, PLAIN
+from tests.oracle.signals import chirps, clap, noise
+from tests.oracle.twin import Twin, detected
+
+_SOME = {"<|ta|>": 50287, "<|en|>": 50259, "<|cy|>": 50297, "<|haw|>": 50352}
+VOCABULARIES = {
+    99: PLAIN,
+    100: replace(DISTILLED, name="hundred", seed=28),
+    4: replace(PLAIN, name="four", seed=22, generation={"lang_to_id": _SOME}),
+}
+SOUNDS = [chirps(0.2), chirps(5, seed=4), chirps(30, seed=5), noise(3), clap(8), noise(20, level=0.7)]
+
+
+@pytest.fixture(params=VOCABULARIES, ids=lambda count: f"{count} languages")
+def twin(request: pytest.FixtureRequest, twin_of: Callable[[Shape], Twin]) -> Twin:
+    twin = twin_of(VOCABULARIES[request.param])
+    assert len(twin.config.tokens.languages) == request.param
+    return twin
+
+
+def test_the_language_and_its_probability_are_the_oracles(twin: Twin) -> None:
+    codes = {index: code for code, index in twin.config.tokens.languages.items()}
+    heard = set()
+    for samples in SOUNDS:
+        features = twin.features(samples)
+        event = detected(twin.session, samples)
+        assert event.language == codes[int(twin.model.detect_language(features))]
+        logits = twin.logits(features, [twin.config.tokens.start])[0]
+        chance = np.exp(log_softmax(logits[list(codes)])).max()
+        assert event.probability == pytest.approx(chance, abs=1e-4)  # float32 logits, exponentiated
+        heard.add(event.language)
+    assert len(heard) > 1
+
+
+def test_only_units_without_a_language_are_asked_for_one(twin: Twin) -> None:
+    forced = make_unit(chirps(5, seed=4), language="en", max_new_tokens=5)
+    free = make_unit(chirps(5, seed=4), max_new_tokens=5)
+    also = make_unit(noise(3), max_new_tokens=5)
+    events = twin.session.join([forced, free, also])
+    while twin.session._flight:
+        events += twin.session.step()
+    told = {event.unit: event.language for event in events if isinstance(event, LanguageDetected)}
+    results = {event.unit: event.result for event in events if isinstance(event, Finished)}
+    assert list(told) == [free, also]
+    assert results[forced].language == "en"
+    assert results[free].language == told[free] == detected(twin.session, free.samples).language
+    assert results[also].language == told[also] == detected(twin.session, also.samples).language
+
+
+def test_the_language_heard_is_the_language_forced(twin: Twin) -> None:
+    """Naming the language that would be heard anyway changes nothing."""
+    for samples in SOUNDS[1:3]:
+        language = detected(twin.session, samples).language
+        free = make_unit(samples, timestamps=True, max_new_tokens=25)
+        named = make_unit(samples, timestamps=True, max_new_tokens=25, language=language)
+        first, second = (drive(twin.session, [unit])[0] for unit in (free, named))
+        assert first == second
