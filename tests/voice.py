@@ -29,7 +29,9 @@ class Voice:
         self._rate = self._library.espeak_Initialize(_SYNCHRONOUS, 0, data, 0)
         assert self._rate > 0, "espeak-ng found no voice data"
 
-    def speak(self, text: str, *, voice: str = "en-us", words_a_minute: int = 165, pitch: int = 50) -> NDArray[np.float32]:
+    def speak(
+        self, text: str, *, voice: str = "en-us", words_a_minute: int = 165, pitch: int = 50
+    ) -> NDArray[np.float32]:
         """`text` as 16 kHz float32 samples."""
         assert self._library.espeak_SetVoiceByName(voice.encode()) == 0, voice
         self._library.espeak_SetParameter(_RATE, words_a_minute, 0)

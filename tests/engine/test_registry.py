@@ -22,8 +22,11 @@ def test_a_folder_becomes_a_session_and_says_what_was_chosen(tmp_path: Path) -> 
     info = session.info
     assert (info.name, info.family, info.backend, info.device) == ("whisper-toy", "whisper", "native", "CPU")
     assert (info.precision, info.weight_format, session.slots) == ("f32", "int8", 2)
-    assert info.languages == ("en", "es") and info.tasks == ("transcribe", "translate")
-    assert "int8 weights" in lines[-1] and "f32" in lines[-1] and len(lines) == 2
+    assert info.languages == ("en", "es")
+    assert info.tasks == ("transcribe", "translate")
+    assert "int8 weights" in lines[-1]
+    assert "f32" in lines[-1]
+    assert len(lines) == 2
 
 
 def test_auto_keeps_the_stored_format(tmp_path: Path) -> None:

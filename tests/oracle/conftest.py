@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from bench.checkpoints import Shape
 
+from bench.checkpoints import Shape
 from tests.oracle.twin import Twin, make_twin
 
 MakeTwin = Callable[[Shape], Twin]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import torch
+
 from bench.checkpoints import Shape
 
 PLAIN = Shape("plain", width=64, heads=4, layers=2, init_std=0.3, end=8.0, seed=1)

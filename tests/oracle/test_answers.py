@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
-from bench.checkpoints import Shape
 from driving import drive, make_unit
 
 from antiphon.types import Task, Unit
+from bench.checkpoints import Shape
 from tests.oracle.shapes import (
     BANNED,
     BRAIN,
@@ -115,9 +115,7 @@ def test_of_a_longer_prompt_the_newest_223_tokens_count(
 ) -> None:
     """transformers refuses what does not fit; openai-whisper keeps the newest half of the context less one."""
     twin = twin_of(THIN)
-    unit = make_unit(
-        chirps(4), timestamps=timestamps, language="en", prompt=prompt_of(words), max_new_tokens=30
-    )
+    unit = make_unit(chirps(4), timestamps=timestamps, language="en", prompt=prompt_of(words), max_new_tokens=30)
     kept = twin.tokenizer.encode(" " + prompt_of(words))[-223:]
     (ours,) = drive(twin.session, [unit])
     assert list(ours.tokens) == ask_oracle(twin, unit, kept).tokens

@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from bench.checkpoints import Shape
 from driving import drive, make_unit
 from numpy.typing import NDArray
 
@@ -19,6 +18,7 @@ from antiphon.models.whisper.graph import NEVER
 from antiphon.models.whisper.load import load
 from antiphon.models.whisper.session import WhisperSession
 from antiphon.types import WeightFormat
+from bench.checkpoints import Shape
 from tests.oracle.shapes import BRAIN, DISTILLED, HALF, PLAIN, UNTIED
 from tests.oracle.signals import chirps
 from tests.oracle.test_answers import prompt_of
@@ -48,9 +48,7 @@ def twin(request: pytest.FixtureRequest, twin_of: Callable[[Shape], Twin]) -> Tw
 @pytest.fixture(scope="module")
 def halved(twin: Twin) -> WhisperSession:
     """The twin's checkpoint with caches in bf16."""
-    return load(
-        twin.folder, name="bf16", runtime=Bf16Caches(), weight_format="auto", slots=4, report=lambda line: None
-    )
+    return load(twin.folder, name="bf16", runtime=Bf16Caches(), weight_format="auto", slots=4, report=lambda line: None)
 
 
 def teacher_forced(session: WhisperSession, twin: Twin) -> NDArray[np.float32]:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from bench.checkpoints import Shape
 from sounds import tone
 
 from antiphon.types import Samples
+from bench.checkpoints import Shape
 from tests.oracle.shapes import DISTILLED, PLAIN
 from tests.oracle.signals import chirps, clap, noise
 from tests.oracle.twin import Twin, oracle_log_mel

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 import torch
-from bench.checkpoints import Shape
 from numpy.typing import NDArray
 
 from antiphon.models.whisper.graph import NEVER
+from bench.checkpoints import Shape
 from tests.oracle.shapes import SHAPES
 from tests.oracle.signals import chirps
 from tests.oracle.twin import Twin

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from bench.checkpoints import Shape
 from driving import drive, make_unit
 
 from antiphon.models.whisper.sampling import log_softmax
 from antiphon.types import Finished, LanguageDetected
+from bench.checkpoints import Shape
 from tests.oracle.shapes import DISTILLED, PLAIN
 from tests.oracle.signals import chirps, clap, noise
 from tests.oracle.twin import Twin, detected

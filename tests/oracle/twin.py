@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from driving import make_unit
 from numpy.typing import NDArray
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 
@@ -22,7 +23,6 @@ from antiphon.models.whisper.session import WhisperSession
 from antiphon.models.whisper.tokens import Tokenizer, read_tokenizer
 from antiphon.types import LanguageDetected, Samples, Unit, WeightFormat
 from bench.checkpoints import Shape, write_checkpoint
-from driving import make_unit
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,9 @@ def test_every_stored_type_is_read(tmp_path: Path, dtype: type) -> None:
     stored = MATRIX.astype(dtype)
     save_file({"m": stored}, tmp_path / "model.safetensors")
     with open_checkpoint(tmp_path) as weights:
-        assert weights.has("m") and not weights.has("n") and weights.shape("m") == (6, 10)
+        assert weights.has("m")
+        assert not weights.has("n")
+        assert weights.shape("m") == (6, 10)
         np.testing.assert_array_equal(evaluate(weights.matrix("m")), stored.astype(np.float32))
         np.testing.assert_array_equal(evaluate(weights.tensor("m")), stored.astype(np.float32))
 
@@ -49,7 +51,8 @@ def test_int8_is_the_same_however_it_is_handed_out(tmp_path: Path, expanded: boo
 
 def test_int8_is_within_half_a_step() -> None:
     values, scale = quantize_rows(np.vstack([MATRIX, np.zeros((1, 10), np.float32)]))
-    assert values.dtype == np.int8 and (values[-1] == 0).all()
+    assert values.dtype == np.int8
+    assert (values[-1] == 0).all()
     assert (np.abs(values[:-1] * scale[:-1] - MATRIX) <= scale[:-1] / 2 + 1e-7).all()
 
 

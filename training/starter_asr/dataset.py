@@ -209,7 +209,7 @@ class Windows:
         if not window.segments and window.cut_from is None:
             # Decoding rules may force a first timestamp, after which there is nothing to say either.
             last = codec.timestamp(self.draw.choice([0.0, self.draw.uniform(0, 1)]))
-            tokens = head + [last if timed else codec.no_timestamps]
+            tokens = [*head, last if timed else codec.no_timestamps]
             labels = [codec.no_speech, IGNORED, codec.end if timed else IGNORED, codec.end]
         else:
             said = self.said(window, offset, timed)

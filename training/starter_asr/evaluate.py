@@ -125,7 +125,7 @@ def judge_long(listener: Listener, windows: list[Long]) -> dict[str, float]:
     sounds, texts = [one.sound for one in windows], [one.text for one in windows]
     timed = listener.hear(sounds, timestamps=True)
     errors: list[float] = []
-    for window, tokens in zip(windows, timed.tokens):
+    for window, tokens in zip(windows, timed.tokens, strict=True):
         found = listener.times(tokens)
         if found:
             errors += [min(abs(one - near) for near in found) for one in window.times]
@@ -164,10 +164,10 @@ def judge(listener: Listener, work: Path, most: int, seed: int) -> dict[str, flo
         heard = listener.hear(sounds).texts
         figures[f"wer_{name}"] = word_error_rate(texts, heard)
         if name == "everyday":
-            for pair in zip(texts, heard):
+            for pair in zip(texts, heard, strict=True):
                 print(f"{pair[0]}\n  -> {pair[1].strip()}")
             figures["sentences_right_everyday"] = sum(
-                normalise(spoken) == normalise(said) for spoken, said in zip(texts, heard)
+                normalise(spoken) == normalise(said) for spoken, said in zip(texts, heard, strict=True)
             )
             timed = listener.hear(sounds, timestamps=True).texts
             figures["wer_everyday_timestamps"] = word_error_rate(texts, timed)

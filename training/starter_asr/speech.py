@@ -64,7 +64,7 @@ def orders_for(text: dict[str, list[str]], seed: int) -> tuple[list[Order], list
 
 def save(folder: Path, name: str, orders: list[Order], clips: list[np.ndarray]) -> float:
     """Write the clips as one long array and an index beside it; return their hours."""
-    kept = [(o, c) for o, c in zip(orders, clips) if len(c) < LONGEST_SECONDS * RATE]
+    kept = [(o, c) for o, c in zip(orders, clips, strict=True) if len(c) < LONGEST_SECONDS * RATE]
     np.save(folder / f"{name}.npy", np.concatenate([clip for _, clip in kept]))
     index = {
         "texts": [order.text for order, _ in kept],

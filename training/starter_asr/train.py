@@ -6,7 +6,6 @@ Run (and rerun to resume): python -m training.starter_asr.train --work DIR --min
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import time
 from pathlib import Path
@@ -104,7 +103,7 @@ class Run:
         }
         fresh = self.path.with_suffix(".new")
         torch.save(state, fresh)
-        os.replace(fresh, self.path)
+        fresh.replace(self.path)
         self.saved = self.elapsed
 
     def say(self, line: str) -> None:
@@ -135,9 +134,7 @@ class Run:
         with self.precision():
             hidden = self.learner.encode(features, batch.offset)
             if guided:
-                logits, losses["aim"] = self.learner.decode_aiming(
-                    batch.tokens, hidden, batch.aims
-                )
+                logits, losses["aim"] = self.learner.decode_aiming(batch.tokens, hidden, batch.aims)
             else:
                 logits = self.learner.decode(batch.tokens, hidden)
         losses["ce"] = functional.cross_entropy(
@@ -208,7 +205,7 @@ class Run:
             spoken += [normalise(self.heldout.texts[number]) for number in group]
             heard += [normalise(codec.decode(tokens)) for tokens in said]
         self.learner.train()
-        for pair in list(zip(spoken, heard))[::12]:
+        for pair in list(zip(spoken, heard, strict=False))[::12]:
             self.say(f"  {pair[0]!r} -> {pair[1]!r}")
         return float(jiwer.wer(spoken, heard))
 

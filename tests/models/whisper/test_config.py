@@ -35,14 +35,16 @@ def test_ids_that_are_missing_follow_from_the_order_of_the_vocabulary(tmp_path: 
     for key in ("no_timestamps_token_id", "prev_sot_token_id", "task_to_id"):
         del generation[key]
     tokens = read_config(write(tmp_path, tiny.config(), generation)).tokens
-    assert tokens.no_timestamps == IDS["<|notimestamps|>"] and tokens.previous == IDS["<|startofprev|>"]
+    assert tokens.no_timestamps == IDS["<|notimestamps|>"]
+    assert tokens.previous == IDS["<|startofprev|>"]
     assert (tokens.translate, tokens.transcribe) == (IDS["<|translate|>"], IDS["<|transcribe|>"])
 
 
 def test_an_english_model_names_no_language(tmp_path: Path) -> None:
     config = read_config(write_tiny(tmp_path, languages=False))
     assert not config.multilingual
-    assert config.tokens.transcribe is None and config.tokens.translate is None
+    assert config.tokens.transcribe is None
+    assert config.tokens.translate is None
 
 
 @pytest.mark.parametrize(("value", "expected"), [(50, 50), (1, 50), (None, None), (25, 25)])

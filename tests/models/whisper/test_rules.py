@@ -38,7 +38,10 @@ def allowed_stamps(row: np.ndarray) -> range:
 
 def test_first_comes_a_timestamp_of_at_most_one_second(config: WhisperConfig) -> None:
     row = after(config, [])
-    assert not row[TEXT] and not row[SPECIAL] and row[BEGIN] and row[TIMED]
+    assert not row[TEXT]
+    assert not row[SPECIAL]
+    assert row[BEGIN]
+    assert row[TIMED]
     assert allowed_stamps(row) == range(stamp(0.0), stamp(1.0) + 1)
 
 
@@ -70,9 +73,12 @@ def test_what_may_follow(
 
 def test_without_timestamps_only_the_start_is_special(config: WhisperConfig) -> None:
     first, later = after(config, [], timed=False), after(config, [LETTER, stamp(3.0)], timed=False)
-    assert first[BEGIN] and not later[BEGIN]
+    assert first[BEGIN]
+    assert not later[BEGIN]
     for row in (first, later):
-        assert row[TEXT] and row[SPECIAL] and not row[TIMED]
+        assert row[TEXT]
+        assert row[SPECIAL]
+        assert not row[TIMED]
         assert allowed_stamps(row) == range(FIRST_TIMESTAMP, VOCABULARY)
 
 

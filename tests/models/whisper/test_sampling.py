@@ -17,7 +17,8 @@ def test_probabilities_sum_to_one() -> None:
 
 def test_a_language_is_the_likeliest_among_the_languages() -> None:
     code, chance = language_of(ROW, {"en": 0, "es": 2})
-    assert code == "es" and chance == pytest.approx(np.exp(1) / (1 + np.exp(1)))
+    assert code == "es"
+    assert chance == pytest.approx(np.exp(1) / (1 + np.exp(1)))
 
 
 def test_drawing_depends_on_its_key_alone() -> None:

@@ -40,11 +40,7 @@ def test_the_kinds_differ(alone: dict[int, tuple[int, ...]]) -> None:
 
 
 @settings(max_examples=12, deadline=None, derandomize=True)
-@given(
-    st.lists(
-        st.tuples(st.integers(0, len(KINDS) - 1), st.integers(0, 12)), min_size=2, max_size=4
-    )
-)
+@given(st.lists(st.tuples(st.integers(0, len(KINDS) - 1), st.integers(0, 12)), min_size=2, max_size=4))
 def test_a_batch_gives_what_single_runs_give(
     session: WhisperSession, alone: dict[int, tuple[int, ...]], schedule: list[tuple[int, int]]
 ) -> None:
@@ -76,7 +72,8 @@ def test_a_language_is_heard_and_told_before_the_text(empty_session: WhisperSess
     unit = make_unit(noise(2), max_new_tokens=2)
     events = empty_session.join([unit])
     assert isinstance(events[0], LanguageDetected)
-    assert events[0].language in ("en", "es") and 0.5 <= events[0].probability <= 1
+    assert events[0].language in ("en", "es")
+    assert 0.5 <= events[0].probability <= 1
     empty_session.leave(unit)
 
 
@@ -91,13 +88,16 @@ def test_a_failing_join_leaves_those_in_flight_alone(
     events = []
     while not events:
         events = empty_session.step()
-    assert isinstance(events[0], Finished) and events[0].result.tokens == alone[1]
+    assert isinstance(events[0], Finished)
+    assert events[0].result.tokens == alone[1]
 
 
 def test_scores_are_probabilities(empty_session: WhisperSession) -> None:
     result = drive(empty_session, [make_unit(noise(3), language="en", max_new_tokens=12)])[0]
-    assert result.avg_logprob < 0 and 0 < result.no_speech_prob < 1
-    assert result.temperature == 0.0 and result.resume == 3.0
+    assert result.avg_logprob < 0
+    assert 0 < result.no_speech_prob < 1
+    assert result.temperature == 0.0
+    assert result.resume == 3.0
 
 
 def test_a_forced_length_is_kept(empty_session: WhisperSession) -> None:

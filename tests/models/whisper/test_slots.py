@@ -33,7 +33,8 @@ def test_rows_grow_together_and_keep_what_they_hold(slots: Slots) -> None:
     fill(slots, 0, 5, 1.0)
     fill(slots, 1, GROWTH, 2.0)
     assert slots.capacity == 2 * GROWTH
-    assert (past(slots, 0)[:, :5] == 1.0).all() and (past(slots, 1)[:, :GROWTH] == 2.0).all()
+    assert (past(slots, 0)[:, :5] == 1.0).all()
+    assert (past(slots, 1)[:, :GROWTH] == 2.0).all()
 
 
 def test_appending_goes_behind_each_rows_own_end(slots: Slots) -> None:
@@ -43,8 +44,10 @@ def test_appending_goes_behind_each_rows_own_end(slots: Slots) -> None:
     fresh[:, 0], fresh[:, 1] = 7.0, 8.0
     slots.append(2, fresh)
     assert slots.lengths[:2].tolist() == [3, 5]
-    assert (past(slots, 0)[:, 2] == 7.0).all() and (past(slots, 1)[:, 4] == 8.0).all()
-    assert (past(slots, 0)[:, :2] == 1.0).all() and (past(slots, 1)[:, :4] == 2.0).all()
+    assert (past(slots, 0)[:, 2] == 7.0).all()
+    assert (past(slots, 1)[:, 4] == 8.0).all()
+    assert (past(slots, 0)[:, :2] == 1.0).all()
+    assert (past(slots, 1)[:, :4] == 2.0).all()
 
 
 def test_moving_takes_the_row_whole(slots: Slots) -> None:
@@ -52,7 +55,8 @@ def test_moving_takes_the_row_whole(slots: Slots) -> None:
     for tensor in slots.cross_tensors(2):
         tensor.data[:] = 6.0
     slots.move(2, 0)
-    assert slots.lengths[0] == 3 and (past(slots, 0)[:, :3] == 5.0).all()
+    assert slots.lengths[0] == 3
+    assert (past(slots, 0)[:, :3] == 5.0).all()
     assert all((tensor.data == 6.0).all() for tensor in slots.cross_tensors(0))
 
 
@@ -64,10 +68,12 @@ def test_an_empty_session_gives_long_caches_back(slots: Slots) -> None:
 
 
 def test_reserving_what_is_there_moves_nothing(slots: Slots) -> None:
-    assert not slots.reserve(GROWTH) and slots.reserve(GROWTH + 1)
+    assert not slots.reserve(GROWTH)
+    assert slots.reserve(GROWTH + 1)
 
 
 def test_bf16_rows_are_bits(tiny_folder: Path) -> None:
     bits = Slots(read_config(tiny_folder), 2, "bf16")
     tensor, fresh = bits.fresh_tensor(1, 2)
-    assert fresh.dtype == np.uint16 and tensor.get_element_type().get_type_name() == "bf16"
+    assert fresh.dtype == np.uint16
+    assert tensor.get_element_type().get_type_name() == "bf16"

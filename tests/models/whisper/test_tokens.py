@@ -13,8 +13,7 @@ from antiphon.models.whisper.config import read_config
 from antiphon.models.whisper.tokens import Tokenizer, read_tokenizer
 
 START, EN, TRANSCRIBE, TRANSLATE, PREVIOUS, PLAIN = (
-    IDS[f"<|{name}|>"]
-    for name in ("startoftranscript", "en", "transcribe", "translate", "startofprev", "notimestamps")
+    IDS[f"<|{name}|>"] for name in ("startoftranscript", "en", "transcribe", "translate", "startofprev", "notimestamps")
 )
 
 
@@ -43,7 +42,8 @@ def test_the_newest_of_a_long_prompt_is_kept(tokenizer: Tokenizer, length: int) 
     prefix, start = tokenizer.prefix("en", "transcribe", prompt, timestamps=False)
     expected = tokenizer.encode(" " + prompt)[-223:] if length else []
     assert prefix == [*([PREVIOUS] if length else []), *expected, START, EN, TRANSCRIBE, PLAIN]
-    assert prefix[start] == START and len(prefix) <= 228
+    assert prefix[start] == START
+    assert len(prefix) <= 228
 
 
 @pytest.mark.parametrize("prompt", ["<|translate|>", "<|endoftext|><|0.00|>", "🎻 \ud800 \x00", "  \n "])
