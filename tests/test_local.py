@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import subprocess
 import sys
+import threading
 import wave
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -67,6 +69,20 @@ def test_audio_that_cannot_be_used(audio: Any, fix: str) -> None:
         model.transcribe(audio)
 
 
+def test_a_dropped_model_ends_its_thread() -> None:
+    def threads() -> set[threading.Thread]:
+        return {thread for thread in threading.enumerate() if thread.name == "antiphon-fake"}
+
+    before = threads()
+    model = Model(FakeSession())
+    model.transcribe(tone(1.0))
+    (worker,) = threads() - before
+    del model
+    gc.collect()
+    worker.join(10)
+    assert not worker.is_alive()
+
+
 def test_options_are_checked() -> None:
     with Model(FakeSession()) as model, pytest.raises(InvalidParameter, match="temperature"):
         model.transcribe(tone(1.0), temperature=2.0)
@@ -74,7 +90,7 @@ def test_options_are_checked() -> None:
 
 def test_calls_from_many_threads_batch_together() -> None:
     session = FakeSession(slots=8)
-    lengths = [0.5 + 0.5 * number for number in range(24)]
+    lengths = [20.5 + 0.25 * number for number in range(24)]  # three steps each, so that others can join
     with Model(session) as model, ThreadPoolExecutor(12) as pool:
         texts = list(pool.map(lambda length: model.transcribe(tone(length)).text, lengths))
     assert texts == [f"audio of {length:.2f} s" for length in lengths]

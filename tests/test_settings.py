@@ -20,7 +20,7 @@ def test_defaults() -> None:
     assert (settings.rest_port, settings.rest_bind_address) == (8000, "0.0.0.0")
     assert settings.max_upload_bytes == 2**30
     assert settings.max_audio_seconds == 4 * 60 * 60
-    assert settings.max_waiting_units == 10_000
+    assert settings.max_waiting_units == 2_000
 
 
 def test_every_knob_has_help() -> None:
@@ -46,6 +46,50 @@ def test_an_empty_variable_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None
 def test_an_unknown_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTIPHON_REST_PROT", "9000")
     with pytest.raises(ConfigError, match=r"ANTIPHON_REST_PROT is not a setting. Did you mean ANTIPHON_REST_PORT\?"):
+        load_settings()
+
+
+KUBERNETES = {
+    "SERVICE_HOST": "10.0.0.1",
+    "SERVICE_PORT": "8000",
+    "SERVICE_PORT_HTTP": "8000",
+    "PORT": "tcp://10.0.0.1:8000",
+    "PORT_8000_TCP": "tcp://10.0.0.1:8000",
+    "PORT_8000_TCP_PROTO": "tcp",
+    "PORT_8000_TCP_PORT": "8000",
+    "PORT_8000_TCP_ADDR": "10.0.0.1",
+    "PORT_8000_UDP": "udp://10.0.0.1:8000",
+    "PORT_8000_UDP_ADDR": "10.0.0.1",
+}
+
+
+@pytest.mark.parametrize("service", ["", "METRICS_"])
+def test_what_kubernetes_says_of_its_services_is_not_for_us(monkeypatch: pytest.MonkeyPatch, service: str) -> None:
+    for name, value in KUBERNETES.items():
+        monkeypatch.setenv(f"ANTIPHON_{service}{name}", value)
+    assert load_settings() == Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "9000"),
+        ("HOST", "0.0.0.0"),
+        ("SERVICE", "x"),
+        ("PORT_8000", "1"),
+        ("PORT_X_TCP", "1"),
+        ("HTTP_PORT", "1"),
+    ],
+)
+def test_what_only_resembles_kubernetes_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"ANTIPHON_{name}", value)
+    with pytest.raises(ConfigError, match=f"ANTIPHON_{name} is not a setting"):
+        load_settings()
+
+
+def test_a_setting_that_looks_like_a_service_is_still_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTIPHON_REST_PORT", "tcp://10.0.0.1:80")
+    with pytest.raises(ConfigError, match="ANTIPHON_REST_PORT is"):
         load_settings()
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import weakref
 from os import PathLike, fspath
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +34,8 @@ class Model:
         # Callers here wait in threads of their own, so the queue needs no bound against a crowd.
         self._service = SpeechService(session.info.name, max_waiting=sys.maxsize)
         self._service.load(session)
+        # A model that is dropped, not closed, must not keep its thread and its weights.
+        self._finalizer = weakref.finalize(self, self._service.abandon)
 
     @property
     def info(self) -> ModelInfo:
@@ -70,6 +73,7 @@ class Model:
 
     def close(self) -> None:
         """Finish the calls under way, refuse new ones, and end the model's thread."""
+        self._finalizer.detach()
         self._service.close(drain=True)
 
     def __enter__(self) -> Self:

@@ -57,7 +57,7 @@ StartServer = Callable[..., Server]
 def served(session: FakeSession, *, max_waiting: int, loaded: bool, **settings: Any) -> Iterator[Server]:
     service = SpeechService(session.info.name, max_waiting=max_waiting)
     service.load(session)
-    app = create_app(service if loaded else None, Settings(**settings))
+    app = create_app(service if loaded else None, Settings(max_waiting_units=max_waiting, **settings))
     try:
         with running(app) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             yield Server(port, app, service, client)

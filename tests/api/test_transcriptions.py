@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import openai
 import pytest
 from sounds import make_audio
 
+from antiphon.api import decoders
+from antiphon.audio.decode import decode
+from antiphon.errors import Cancelled
 from antiphon.models.fake import FakeSession
+from antiphon.types import Unit
 
 WAV = make_audio(2.5)
 MP3 = make_audio(2.5, "mp3", "libmp3lame", rate=44_100)
@@ -187,10 +194,32 @@ def test_the_file_is_judged_before_the_model(server: Any) -> None:
     assert error_of(post(server, {"model": "nobody"}), 404, param="model")["code"] == "model_not_found"
 
 
-def test_a_translation_uses_a_language_it_knows_and_ignores_any_other(server: Any) -> None:
-    for language in ("es", "spanish", "klingon", "fr"):
-        response = post(server, {"language": language}, path="/v1/audio/translations")
-        assert response.status_code == 200
+@pytest.mark.parametrize("task", ["transcribe", "translate"])
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, {"language": None, "prompt": None, "temperature": 0.0}),
+        ({"language": "", "prompt": "", "temperature": ""}, {"language": None, "prompt": None, "temperature": 0.0}),
+        ({"language": "Spanish"}, {"language": "es"}),
+        ({"prompt": "Antiphon, canon"}, {"prompt": "Antiphon, canon"}),
+        ({"temperature": "0.25"}, {"temperature": 0.25}),
+    ],
+    ids=str,
+)
+def test_what_the_form_says_reaches_the_model(
+    start_server: Any, task: str, fields: dict[str, str], expected: dict[str, Any]
+) -> None:
+    heard: list[Unit] = []
+    server = start_server(FakeSession("fake", script=heard.append))
+    route = {"transcribe": "transcriptions", "translate": "translations"}[task]
+    assert post(server, fields, path=f"/v1/audio/{route}").status_code == 200
+    [unit] = heard
+    assert {name: getattr(unit.options, name) for name in ("task", *expected)} == {"task": task, **expected}
+
+
+@pytest.mark.parametrize("language", ["klingon", "fr"])
+def test_a_translation_refuses_a_language_it_does_not_know(server: Any, language: str) -> None:
+    error_of(post(server, {"language": language}, path="/v1/audio/translations"), 400, param="language")
 
 
 def test_too_much_audio(start_server: Any) -> None:
@@ -218,6 +247,7 @@ def test_a_full_queue_says_when_to_come_back(start_server: Any) -> None:
         error_of(response, 429, param=None)
         assert int(response.headers["retry-after"]) >= 1
         assert int(response.headers["retry-after-ms"]) >= 1
+        error_of(post(server, file=b"junk"), 429, param=None)  # it was not even looked at
     finally:
         blocked.set()
         for thread in waiting:
@@ -231,6 +261,69 @@ def test_a_failing_model_is_a_500_and_the_server_goes_on(start_server: Any) -> N
     assert error["code"] == "engine_failed"
     failing[0] = False
     assert post(server).status_code == 200
+
+
+def hang_up_when(event: threading.Event, server: Any, file: bytes) -> None:
+    """Send a request, and leave without waiting for the answer."""
+    body, content_type = multipart(file)
+    head = (
+        f"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: x\r\nContent-Type: {content_type}\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(head.encode() + body)
+        assert event.wait(30)
+
+
+def test_a_client_that_hangs_up_ends_the_decoding(start_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoding, ended = threading.Event(), threading.Event()
+    named: list[str] = []
+
+    def endless(_file: Any, *, cancelled: Callable[[], bool], **_: Any) -> None:
+        named.append(threading.current_thread().name)
+        decoding.set()
+        deadline = time.monotonic() + 15  # a regression fails the test, it must not hang it
+        while not cancelled():
+            if time.monotonic() > deadline:
+                raise TimeoutError
+            time.sleep(0.005)
+        ended.set()
+        raise Cancelled("gone")
+
+    server = start_server()
+    with monkeypatch.context() as patched:
+        patched.setattr(decoders, "decode", endless)
+        hang_up_when(decoding, server, WAV)
+        assert ended.wait(10), "the file of a client that left is still being decoded"
+    assert named[0].startswith("antiphon-decode")
+    assert post(server).status_code == 200
+
+
+def test_long_files_do_not_hold_up_a_short_one(start_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on = threading.Event()
+    entered: list[str] = []
+
+    def slow(file: Any, **limits: Any) -> Any:
+        if file.seek(0, 2) > decoders.LONG:
+            entered.append(threading.current_thread().name)
+            go_on.wait(60)
+        return decode(file, **limits)
+
+    monkeypatch.setattr(decoders, "decode", slow)
+    server = start_server()
+    long = make_audio(23.0, rate=96_000)
+    assert len(long) > decoders.LONG
+    lane = max(2, os.cpu_count() or 1)
+    with ThreadPoolExecutor(4 * lane) as pool:
+        waiting = [pool.submit(post, server, file=long) for _ in range(4 * lane)]
+        try:
+            while len(entered) < lane:
+                time.sleep(0.005)
+            assert post(server).json()["text"] == "audio of 2.50 s"
+        finally:
+            go_on.set()
+        assert {each.result().status_code for each in waiting} == {200}
+    assert len(set(entered)) == lane
 
 
 def test_a_client_that_hangs_up_frees_its_slot(start_server: Any) -> None:
@@ -247,14 +340,7 @@ def test_a_client_that_hangs_up_frees_its_slot(start_server: Any) -> None:
 
     session = Session("fake", slots=1, seconds_per_step=0.001, before_step=before_step)
     server = start_server(session)
-    body, content_type = multipart(WAV)
-    with socket.create_connection(("127.0.0.1", server.port)) as connection:
-        head = (
-            f"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: x\r\nContent-Type: {content_type}\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
-        )
-        connection.sendall(head.encode() + body)
-        assert entered.wait(30)
+    hang_up_when(entered, server, WAV)
     assert left.wait(30), "the work of a client that left was not given up"
     go_on.set()
     session._seconds_per_step = 10.0

@@ -12,7 +12,7 @@ import pytest
 from sounds import encode, make_audio, tone
 
 from antiphon.audio.decode import decode
-from antiphon.errors import InvalidAudio, TooLarge
+from antiphon.errors import Cancelled, InvalidAudio, TooLarge
 
 CONTAINERS = [
     # container, codec, rate, how far the length may be off (one frame of the codec), and muxer options
@@ -127,9 +127,10 @@ def wav(
     riff_size: int | None = None,
     before: bytes = b"",
     after: bytes = b"",
+    tag: int = 1,
 ) -> bytes:
-    """A 16 kHz 16-bit wav with sizes as told."""
-    fmt = b"fmt " + struct.pack("<IHHIIHH", 16, 1, 1, 16_000, 32_000, 2, 16)
+    """A 16 kHz 16-bit wav with sizes and format tag as told."""
+    fmt = b"fmt " + struct.pack("<IHHIIHH", 16, tag, 1, 16_000, 32_000, 2, 16)
     body = b"WAVE" + fmt + before + b"data"
     body += struct.pack("<I", len(samples) if data_size is None else data_size) + samples + after
     return b"RIFF" + struct.pack("<I", len(body) if riff_size is None else riff_size) + body
@@ -153,6 +154,26 @@ def test_chunks_before_and_after_the_samples_are_not_heard() -> None:
     extra = b"LIST" + struct.pack("<I", 5) + b"INFOx\0"
     samples = decode(wav(PCM, before=extra, after=extra * 20))
     assert len(samples) == 16_000
+
+
+def test_a_name_that_is_not_utf_8_is_no_fault_of_the_audio() -> None:
+    entry = b"INAM" + struct.pack("<I", 4) + b"Caf\xe9"
+    info = b"LIST" + struct.pack("<I", 4 + len(entry)) + b"INFO" + entry
+    for tagged in (wav(PCM, before=info), wav(PCM, after=info)):
+        assert len(decode(tagged)) == 16_000
+
+
+def test_a_title_with_a_bad_byte_is_no_fault_of_the_audio() -> None:
+    title = b"\x03Caf\xe9"  # 3 promises UTF-8
+    frame = b"TIT2" + struct.pack(">IH", len(title), 0) + title
+    tag = b"ID3\x04\0\0" + struct.pack(">I", len(frame)) + frame
+    mp3 = make_audio(1.0, "mp3", "libmp3lame", rate=48_000, id3v2_version="0")
+    assert len(decode(tag + mp3)) == len(decode(mp3))
+
+
+def test_a_codec_that_ffmpeg_does_not_know_is_named() -> None:
+    with pytest.raises(InvalidAudio, match=r"stream 0 of the wav file\) is in a codec that FFmpeg does not know"):
+        decode(wav(PCM, tag=0x9999))
 
 
 def test_a_wav_that_claims_more_than_it_holds_is_truncated() -> None:
@@ -211,6 +232,52 @@ def test_random_bytes_never_escape_as_another_error() -> None:
             decode(heads[round_ % len(heads)] + random.bytes(int(random.integers(1, 4_000))))
 
 
+@pytest.mark.parametrize(
+    ("container", "codec"),
+    [
+        ("wav", "pcm_s16le"),
+        ("mp3", "libmp3lame"),
+        ("flac", "flac"),
+        ("ogg", "libopus"),
+        ("webm", "libopus"),
+        ("mp4", "aac"),
+    ],
+)
+def test_damaged_bytes_never_escape_as_another_error(container: str, codec: str) -> None:
+    random = np.random.default_rng(2)
+    whole = make_audio(0.3, container, codec, rate=48_000)
+    for round_ in range(24):
+        data = bytearray(whole)
+        for _ in range(int(random.integers(1, 8))):
+            place = int(random.integers(min(len(data), 400) if round_ % 2 else len(data)))  # every other in the headers
+            data[place] = int(random.integers(256))
+        try:
+            decode(bytes(data[: len(data) - round_ % 3 * 7]), max_seconds=60.0)
+        except (InvalidAudio, TooLarge):
+            continue
+
+
+def test_decoding_stops_when_nobody_wants_it() -> None:
+    asked = []
+
+    def cancelled() -> bool:
+        asked.append(None)
+        return len(asked) > 5
+
+    for data in (make_audio(5.0), make_audio(5.0, "mp3", "libmp3lame", rate=48_000)):
+        asked.clear()
+        with pytest.raises(Cancelled):
+            decode(data, cancelled=cancelled)
+        assert len(asked) == 6
+        assert len(decode(data)) == pytest.approx(80_000, abs=800)
+
+
+def test_a_walk_over_many_empty_headers_stops_too() -> None:
+    wanted = iter([False] * 100)
+    with pytest.raises(Cancelled):
+        decode(b"\0\0\0\x08ftyp" + b"\0\0\0\x08free" * 10_000, cancelled=lambda: next(wanted, True))
+
+
 def test_nothing_is_refused() -> None:
     with pytest.raises(InvalidAudio, match="empty"):
         decode(b"")
@@ -231,6 +298,13 @@ def test_samples_that_are_not_numbers_are_refused() -> None:
     sound[100] = np.nan
     with pytest.raises(InvalidAudio, match="not numbers"):
         decode(encode(sound[None], 16_000, codec="pcm_f32le"))
+
+
+def test_infinities_that_meet_are_refused_without_a_warning() -> None:
+    left = tone(0.5, 16_000)
+    left[100] = np.inf
+    with pytest.raises(InvalidAudio, match="not numbers"):
+        decode(encode(np.stack([left, -left]), 16_000, codec="pcm_f32le"))
 
 
 def test_a_forged_rate_is_refused() -> None:

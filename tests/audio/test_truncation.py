@@ -39,6 +39,21 @@ def test_an_mp3_announces_its_frames() -> None:
     assert abs(frames - 2 * 48_000 / 1_152) < 3
 
 
+@pytest.mark.parametrize("name", [b"Xing", b"Info"])
+@pytest.mark.parametrize("rest", [b"", b"\0", b"\0\0\0\1", b"\0\0\0\1\0\0"])
+def test_an_announcement_that_is_cut_off_is_none(name: bytes, rest: bytes) -> None:
+    data = b"\xff\xfb\x90\x00" + bytes(32) + name + rest
+    assert announced_mpeg_frames(io.BytesIO(data)) is None
+    with pytest.raises(InvalidAudio):
+        decode(data)
+
+
+def test_a_vbri_announcement_that_is_cut_off_is_none() -> None:
+    data = b"\xff\xfb\x90\x00" + bytes(32) + b"VBRI" + bytes(range(10, 28))
+    assert announced_mpeg_frames(io.BytesIO(data[:54])) is not None
+    assert announced_mpeg_frames(io.BytesIO(data[:53])) is None
+
+
 def test_an_mp3_from_a_pipe_announces_nothing_and_is_whole() -> None:
     data = make_audio(2.0, "mp3", "libmp3lame", rate=48_000, seekable=False, write_xing="0")
     assert announced_mpeg_frames(io.BytesIO(data)) is None

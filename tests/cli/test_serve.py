@@ -147,6 +147,43 @@ def test_several_addresses() -> None:
             each.close()
 
 
+def ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.skipif(not ipv6(), reason="this machine has no IPv6")
+@pytest.mark.parametrize("addresses", ["0.0.0.0,::", "::,0.0.0.0", "127.0.0.1,::1"])
+def test_both_families_share_a_port(addresses: str) -> None:
+    port = free_port()
+    sockets = bind(addresses, port)
+    try:
+        assert {each.family for each in sockets} == {socket.AF_INET, socket.AF_INET6}
+        for host in ("127.0.0.1", "::1"):
+            socket.create_connection((host, port), timeout=10).close()
+    finally:
+        for each in sockets:
+            each.close()
+
+
+def test_an_address_given_twice_is_told_and_leaves_nothing_open() -> None:
+    port = free_port()
+    with pytest.raises(ConfigError, match=f"127.0.0.1 port {port}"):
+        bind("127.0.0.1,127.0.0.1", port)
+    for each in bind("127.0.0.1", port):
+        each.close()
+
+
 def test_no_address() -> None:
     with pytest.raises(ConfigError, match="rest_bind_address"):
         bind(" , ", 0)

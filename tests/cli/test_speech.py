@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,19 +12,31 @@ from typing import Any
 import pytest
 from sounds import make_audio
 
+from antiphon.__main__ import main
 from antiphon.cli import speech
 from antiphon.errors import InvalidAudio, InvalidParameter
 from antiphon.models.fake import FakeSession
+from antiphon.types import TranscribeOptions, Unit
+
+
+@pytest.fixture
+def heard() -> list[TranscribeOptions]:
+    """The options of each unit that the model was given."""
+    return []
 
 
 @pytest.fixture(autouse=True)
-def loaded(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Loading gives a fake; the list says what was asked for."""
+def loaded(monkeypatch: pytest.MonkeyPatch, heard: list[TranscribeOptions]) -> list[dict[str, Any]]:
+    """Loading gives a fake, and reports a line; the list says what was asked for."""
     calls: list[dict[str, Any]] = []
 
-    def load_session(model: str, **options: Any) -> FakeSession:
+    def record(unit: Unit) -> None:
+        heard.append(unit.options)
+
+    def load_session(model: str, *, report: Callable[[str], None], **options: Any) -> FakeSession:
         calls.append({"model": model, **options})
-        return FakeSession("fake")
+        report("fake: chosen for you")
+        return FakeSession("fake", script=record)
 
     monkeypatch.setattr(speech, "load_session", load_session)
     return calls
@@ -56,6 +69,40 @@ def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 def test_the_flags_reach_the_model(files: list[str], loaded: list[dict[str, Any]]) -> None:
     speech.transcribe(files[:1], model="folder", precision="f32", weight_format="int8", device="AUTO")
     assert loaded == [{"model": "folder", "precision": "f32", "weight_format": "int8", "device": "AUTO"}]
+
+
+@pytest.mark.parametrize("command", ["transcribe", "translate"])
+def test_the_options_reach_the_model(
+    monkeypatch: pytest.MonkeyPatch, files: list[str], heard: list[TranscribeOptions], command: str
+) -> None:
+    flags = ["--prompt", "Antiphon, canon", "--temperature", "0.25", "--language", "Spanish"]
+    monkeypatch.setattr(sys, "argv", ["antiphon", command, files[0], *flags])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    [options] = heard
+    assert (options.task, options.language) == (command, "es")
+    assert (options.prompt, options.temperature) == ("Antiphon, canon", 0.25)
+
+
+@pytest.mark.parametrize(("command", "task"), [(speech.transcribe, "transcribe"), (speech.translate, "translate")])
+def test_without_flags_the_options_say_nothing(
+    files: list[str], heard: list[TranscribeOptions], command: Callable[..., None], task: str
+) -> None:
+    command(files[:1])
+    [options] = heard
+    assert (options.task, options.prompt, options.temperature) == (task, None, 0.0)
+
+
+def test_loading_is_reported_on_a_terminal_only(
+    files: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    speech.transcribe(files[:1])
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    speech.transcribe(files[:1])
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("audio of 1.00 s\n", "fake: chosen for you\n")
 
 
 def test_a_wrong_option_is_told(files: list[str]) -> None:

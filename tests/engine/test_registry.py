@@ -59,6 +59,9 @@ def test_wrong_folders_get_one_line_that_names_them(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(ConfigError, match="model_type 'bert' is not served"):
         load_session(str(tmp_path))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": ["whisper"]}))
+    with pytest.raises(ConfigError, match="is not served"):
+        load_session(str(tmp_path))
 
 
 def test_a_checkpoint_that_is_not_its_config_is_refused(tmp_path: Path) -> None:
@@ -72,6 +75,16 @@ def test_a_checkpoint_that_is_not_its_config_is_refused(tmp_path: Path) -> None:
     save_file(tensors | {embedding: tensors[embedding][:-1].copy()}, folder / "model.safetensors")
     with pytest.raises(WeightError, match=r"embed_tokens\.weight is \[1766, 30\], but config\.json says \[1767, 30\]"):
         load_session(str(folder))
+
+
+def test_a_shape_that_fits_nothing_is_one_line(tmp_path: Path) -> None:
+    folder = write_tiny(tmp_path)
+    tensors = load_file(folder / "model.safetensors")
+    name = "model.decoder.layers.0.encoder_attn.k_proj.weight"
+    save_file(tensors | {name: tensors[name][:, :-1].copy()}, folder / "model.safetensors")
+    with pytest.raises(WeightError, match=r"the weights do not make the model of config\.json") as caught:
+        load_session(str(folder))
+    assert "\n" not in str(caught.value)
 
 
 def test_wrong_flags_are_named(tmp_path: Path) -> None:

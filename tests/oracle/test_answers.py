@@ -1,4 +1,4 @@
-"""Greedy answers, token for token, against transformers `generate` at batch 1 (T1, T24)."""
+"""Greedy answers, token for token, against transformers `generate` at batch 1."""
 
 from __future__ import annotations
 

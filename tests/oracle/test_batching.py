@@ -1,4 +1,4 @@
-"""Units decode exactly as they do alone, whoever joins or leaves beside them, in float32 (T27)."""
+"""Units decode exactly as they do alone, whoever joins or leaves beside them, in float32."""
 
 from __future__ import annotations
 

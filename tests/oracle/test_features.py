@@ -1,4 +1,4 @@
-"""Log-mel features against transformers' short form: 30 s of waveform, zeros behind the sound (T23, A7)."""
+"""Log-mel features against transformers' short form: 30 s of waveform, zeros behind the sound."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Language detection against transformers `detect_language` (T30)."""
+"""Language detection against transformers `detect_language`."""
 
 from __future__ import annotations
 

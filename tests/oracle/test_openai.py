@@ -1,4 +1,4 @@
-"""One window through openai-whisper itself, with the same weights: tokens and scores (a first part of T45)."""
+"""One window through openai-whisper itself, with the same weights: tokens and scores."""
 
 from __future__ import annotations
 

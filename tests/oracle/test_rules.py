@@ -1,4 +1,4 @@
-"""The logit rules against transformers' processors and openai-whisper's filters, on rows of random logits (T2).
+"""The logit rules against transformers' processors and openai-whisper's filters, on rows of random logits.
 
 A vocabulary of 100 stands for Whisper's: all three sides take the ids as parameters.
 """

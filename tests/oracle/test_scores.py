@@ -1,4 +1,4 @@
-"""The two scores of a window: no_speech_prob at <|startoftranscript|> (T5) and avg_logprob of the answer (T6)."""
+"""The two scores of a window: no_speech_prob at <|startoftranscript|> and avg_logprob of the answer."""
 
 from __future__ import annotations
 

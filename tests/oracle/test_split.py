@@ -1,4 +1,4 @@
-"""A window's tokens cut into pieces, against transformers' `_retrieve_segment` (T3), and what must hold of any (T4).
+"""A window's tokens cut into pieces, against transformers' `_retrieve_segment`, and what must hold of any.
 
 Where we differ on purpose, the reference is changed in `expected`, and each change says why.
 """

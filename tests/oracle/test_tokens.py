@@ -1,4 +1,4 @@
-"""Text to ids and back against transformers and openai-whisper, and prompts that try to be control tokens (T25)."""
+"""Text to ids and back against transformers and openai-whisper, and prompts that try to be control tokens."""
 
 from __future__ import annotations
 

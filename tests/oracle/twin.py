@@ -1,7 +1,6 @@
 """A random-weight checkpoint loaded twice: by transformers, the oracle, and by us; and both asked the same question.
 
-Everything is float32 on both sides, and transformers is asked one item at a time: its batches mix items up
-(`quality.md` A2).
+Everything is float32 on both sides, and transformers is asked one item at a time: its batches mix items up.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ def test_many_threads_each_get_their_own_answer() -> None:
 
 def test_work_handed_in_before_the_start_decodes_as_one_batch() -> None:
     session = FakeSession(slots=8)
-    scheduler = Scheduler(session)
+    scheduler = Scheduler(session, joins_per_step=5)
 
     async def main() -> list[str]:
         tasks = [asyncio.create_task(scheduler.run(OneUnit(1.0))) for _ in range(5)]

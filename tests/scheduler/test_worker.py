@@ -52,7 +52,7 @@ def test_units_are_decoded_together_and_each_told_once() -> None:
         queue.admit(listener.job, [unit])
     session = FakeSession(slots=4)
 
-    run_dry(session, queue)
+    run_dry(session, queue, joins_per_step=3)
 
     assert session.batches == [3]
     for listener, unit, text in zip(listeners, units, ("1.00", "2.00", "3.00"), strict=True):
@@ -60,6 +60,35 @@ def test_units_are_decoded_together_and_each_told_once() -> None:
         assert isinstance(event, Finished)
         assert event.unit is unit
         assert event.result.pieces[0].text == f" audio of {text} s"
+
+
+def test_joins_are_rationed_even_when_nobody_decodes() -> None:
+    """A newcomer must not wait for the encodes of a whole long file."""
+    queue = Queue()
+    queue.admit(Listener().job, [make_unit(30.0) for _ in range(3)])
+    session = FakeSession(slots=4)
+    run_dry(session, queue)
+    assert session.batches == [1, 2, 3, 2, 1]  # three steps each, one joining a step
+
+
+def test_a_job_with_its_answer_gives_up_the_rest() -> None:
+    queue = Queue()
+    left: list[Unit] = []
+    finished: list[bool] = []
+
+    def receive(_event: Event) -> Sequence[Unit]:
+        finished.append(True)
+        return ()
+
+    job = Job(receive, lambda _reason: None, finished=lambda: bool(finished))
+    units = [make_unit(), make_unit(30.0)]
+    queue.admit(job, units)
+    session = FakeSession(slots=4)
+    leave = session.leave
+    session.leave = lambda unit: (left.append(unit), leave(unit))[1]  # type: ignore[method-assign]
+    run_dry(session, queue, joins_per_step=2)
+    assert left == [units[1]]  # the unit that ended needs no leaving
+    assert queue.in_flight == 0
 
 
 def test_joins_are_rationed_while_others_decode() -> None:
@@ -134,7 +163,7 @@ def test_a_failed_step_gives_every_slot_back() -> None:
     session = FakeSession(slots=3, step_fails=lambda _unit: next(failures, False))
     queue.admit(after.job, [make_unit()])
 
-    run_dry(session, queue)
+    run_dry(session, queue, joins_per_step=3)
 
     errors = [event.error for victim in victims for event in victim.events if isinstance(event, Failed)]
     assert len({id(error) for error in errors}) == 3  # each caller raises an object of its own
@@ -175,7 +204,7 @@ def test_a_cancelled_unit_leaves_and_hears_nothing() -> None:
         queue.cancel(listener.job)
 
     session = FakeSession(slots=4, before_step=cancel)
-    run_dry(session, queue)
+    run_dry(session, queue, joins_per_step=3)
     assert listener.events == []
     assert isinstance(other.events[0], Finished)
     assert session.batches == [3, 1, 1]

@@ -52,6 +52,12 @@ def test_a_task_the_model_lacks_is_refused() -> None:
     assert (refused.value.param, refused.value.code) == ("model", "unsupported_task")
 
 
+@pytest.mark.parametrize("seed", [-1, 2**63, 2**64])
+def test_a_seed_that_no_generator_takes_is_refused(seed: int) -> None:
+    with pytest.raises(InvalidParameter, match="seed"):
+        check_options(FAKE_INFO, replace(PLAIN, seed=seed))
+
+
 @pytest.mark.parametrize("field", ["max_new_tokens", "seed"])
 def test_numbers_too_small(field: str) -> None:
     options = replace(PLAIN, max_new_tokens=0) if field == "max_new_tokens" else replace(PLAIN, seed=-1)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from antiphon.errors import EngineFailed
 from antiphon.models.fake import FAKE_INFO, describe
-from antiphon.service.stitch import TranscriptionPlan, compression_ratio
+from antiphon.service.stitch import CONTINUATION_DEPTH, TranscriptionPlan, compression_ratio
 from antiphon.types import (
     SAMPLE_RATE,
     WINDOW_SAMPLES,
@@ -239,11 +239,17 @@ def test_continuations_are_bounded_and_the_loss_is_told(caplog: pytest.LogCaptur
     assert "from 5.00 s to 30.00 s" in caplog.text
 
 
-def test_a_continuation_must_advance() -> None:
+def test_a_continuation_that_hardly_advances_is_tried_so_often() -> None:
     plan = make_plan(speech(30.0), TIMED)
     units = play(plan, lambda _unit: make_result((0.0, 0.4, " word"), (0.4, 9.0, " rest"), resume=0.4))
-    assert len(units) == 1
-    assert plan.result().text == "word rest"
+    assert len(units) == 1 + CONTINUATION_DEPTH
+    assert plan.result().text == "word word word word word rest"
+
+
+def test_what_closes_nothing_is_kept_as_it_is() -> None:
+    plan = make_plan(speech(30.0), TIMED)
+    assert len(play(plan, lambda _unit: make_result((0.0, 9.0, " rest"), resume=0.0))) == 1
+    assert plan.result().text == "rest"
 
 
 def test_without_timestamps_nothing_is_followed() -> None:
@@ -268,7 +274,29 @@ def test_a_run_without_pauses_is_a_chain() -> None:
     assert plan.result().text == "from 0 from 440000 end"
 
 
-@pytest.mark.parametrize("resume", [0.0, 0.3, 30.0, 99.0, -1.0])
+def test_a_chain_whose_model_closes_early_goes_on_from_there() -> None:
+    """A window that ended at 0.4 s must not take the other 29.6 s with it."""
+    plan = make_plan(speech(45.0), ENGLISH)
+
+    def model(unit: Unit) -> WindowResult:
+        if unit.start == 0:
+            return make_result((0.0, 0.4, " early"), resume=0.4)
+        return make_result((0.0, seconds(unit), f" from {unit.start}"), resume=seconds(unit))
+
+    units = play(plan, model)
+    assert spans(units) == [(0.0, 30.0), (0.4, 30.4), (30.4, 45.0)]
+    assert plan.result().text == "early from 6400 from 486400"
+
+
+def test_a_chain_that_hardly_advances_jumps_in_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    plan = make_plan(speech(45.0), ENGLISH)
+    units = play(plan, lambda _unit: make_result((0.0, 0.3, " a"), resume=0.3))
+    assert [unit.start for unit in units][: CONTINUATION_DEPTH + 1] == [0, 4800, 9600, 14400, 19200]
+    assert spans(units)[CONTINUATION_DEPTH + 1] == (31.2, 45.0)
+    assert "may be missing" in caplog.text
+
+
+@pytest.mark.parametrize("resume", [0.0, 30.0, 99.0, -1.0])
 def test_a_chain_that_does_not_advance_goes_on_at_the_windows_end(resume: float) -> None:
     plan = make_plan(speech(65.0), ENGLISH)
     units = play(plan, lambda unit: make_result((0.0, 0.2, " a"), (0.3, 29.0, " b"), resume=resume))

@@ -50,6 +50,13 @@ def test_no_samples_are_no_windows() -> None:
     assert plan(measure(silence(0.0))) == ()
 
 
+def test_digital_silence_hides_no_pauses() -> None:
+    """The zeros of a file say nothing of the noise its speech stands in."""
+    bursts = [join(speech(2.5, seed), noise(0.5, -50.0, seed)) for seed in range(20)]
+    runs = plan(measure(join(silence(40.0), *bursts)))
+    assert max(run.end - run.start for run in runs) <= WINDOW_SAMPLES
+
+
 @pytest.mark.parametrize("samples", [silence(75.0), noise(75.0, -80.0), silence(0.004)])
 def test_dead_air_is_not_decoded(samples: Samples) -> None:
     assert plan(measure(samples)) == ()

@@ -20,8 +20,8 @@ from training.starter_asr.dataset import FULL, IGNORED, Batch, Clips, Windows
 from training.starter_asr.model import Learner, LogMel, greedy
 from training.starter_asr.text import normalise
 
-PHASE_A_END = 0.58
-PHASE_B_END = 0.76
+PHASE_A_END = 0.62
+PHASE_B_END = 0.74
 # Full windows cost several times as much per second of speech as short ones, most of it attention
 # over silence, so until the very end every other step of phase C is still one of phase B.
 FULL_ONLY_FROM = 0.93
@@ -29,7 +29,7 @@ CTC_FALLS = 0.5
 # Without being shown where to listen the decoder may stay a mere language model for an hour.
 GUIDED_UNTIL = 0.8
 AIM_WEIGHT = 0.3
-BATCH_A = 24
+BATCH_A = 20
 # Most of a timestamp's loss says nothing about words.
 TIMESTAMP_WEIGHT = 0.3
 WORK_B = 80.0
@@ -120,8 +120,8 @@ class Run:
     def next_batch(self, progress: float) -> Batch:
         """What the phase calls for."""
         if progress < PHASE_A_END:
-            # The decoder finds the encoder on short clips; long ones before that are wasted.
-            return self.windows.single(BATCH_A, 0.35 + 0.65 * (progress / PHASE_A_END) ** 6)
+            # The decoder finds the encoder on short clips, but the short half alone is soon known by heart.
+            return self.windows.single(BATCH_A, min(1.0, 0.35 + 1.3 * progress / PHASE_A_END))
         between = progress < FULL_ONLY_FROM and self.step % 2 == 1
         if progress < PHASE_B_END or between:
             return self.windows.several(WORK_B)

@@ -15,6 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from antiphon import __version__
 from antiphon.api import admin, failures, transcriptions
+from antiphon.api.decoders import Decoders
 from antiphon.api.door import Door
 from antiphon.api.guard import REQUEST_ID, Gate, Identity, read_key
 from antiphon.service.speech import SpeechService
@@ -48,8 +49,10 @@ def create_app(service: SpeechService | None, settings: Settings) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    decoders = app.state.decoders = Decoders()
     try:
         yield
     finally:
         door: Door = app.state.door
         await asyncio.to_thread(door.close)
+        await asyncio.to_thread(decoders.close)

@@ -13,16 +13,18 @@ from typing import Any, TypeVar
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from antiphon.api.decoders import Decoders
 from antiphon.api.door import door_of
-from antiphon.api.form import ResponseFormat, SpeechForm, read_form
+from antiphon.api.form import ResponseFormat, read_form
 from antiphon.api.schemas import DurationUsage, ErrorReply, TranscriptionForm, TranscriptionReply
-from antiphon.audio.decode import decode
-from antiphon.errors import Cancelled
-from antiphon.languages import normalise
+from antiphon.errors import Cancelled, Overloaded
+from antiphon.service.speech import SpeechService
 from antiphon.settings import Settings
-from antiphon.types import Samples, Task, TranscribeOptions, Transcript
+from antiphon.types import Task, TranscribeOptions, Transcript
 
 Answer = TypeVar("Answer")
+
+_RETRY_AFTER = 1.0  # seconds; what the queue itself says
 
 
 async def transcriptions(request: Request) -> Response:
@@ -38,21 +40,22 @@ async def translations(request: Request) -> Response:
 async def _recognise(request: Request, task: Task) -> Response:
     service = door_of(request).service  # no upload is read for a server that cannot serve it
     settings: Settings = request.app.state.settings
+    decoders: Decoders = request.app.state.decoders
     async with request.form() as fields:
         form = read_form(fields)
-        samples = await _decoded(form, settings.max_audio_seconds)
-    language = form.language
-    if task == "translate" and language is not None:
-        # OpenAI has no such field here, so what is not a language of the model is ignored like any unknown field.
-        code = normalise(language)
-        language = code if code in service.resolve(form.model).languages else None
-    options = TranscribeOptions(task, language, form.prompt, form.temperature)
+        _check_room(service, settings.max_waiting_units)
+        decoding = decoders.decode(form.file, max_seconds=settings.max_audio_seconds)
+        samples = await while_connected(request, decoding)
+    options = TranscribeOptions(task, form.language, form.prompt, form.temperature)
     work = service.transcribe(samples, form.model, options)
     return _render(await while_connected(request, work), form.response_format)
 
 
-async def _decoded(form: SpeechForm, max_seconds: float) -> Samples:
-    return await asyncio.to_thread(decode, form.file, max_seconds=max_seconds)
+def _check_room(service: SpeechService, max_waiting: int) -> None:
+    """Overloaded before the decoding, where the queue would say so after it."""
+    waiting = min((load.waiting for load in service.loads()), default=0)
+    if waiting >= max_waiting:
+        raise Overloaded(f"The queue is full: {waiting} units are waiting.", retry_after=_RETRY_AFTER)
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:

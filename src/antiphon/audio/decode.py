@@ -5,7 +5,7 @@ The one place that knows PyAV's errors. It must not know models, requests or win
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 import av
 import numpy as np
+from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
@@ -21,7 +22,7 @@ from av.error import FFmpegError
 
 from antiphon.audio import truncation
 from antiphon.audio.resample import Resampler
-from antiphon.errors import InvalidAudio, TooLarge
+from antiphon.errors import Cancelled, InvalidAudio, TooLarge
 from antiphon.types import Samples
 
 # FFmpeg's names. A list of what is let in, because playlists (hls, concat, dash) would open other files and addresses.
@@ -29,12 +30,30 @@ _CONTAINERS = "aac,aiff,amr,asf,au,avi,caf,flac,matroska,mov,mp3,mpegts,ogg,w64,
 _OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"}
 _RATES = range(1_000, 768_001)  # Hz; a forged rate would blow a few bytes up to hours
 
+Cancelling = Callable[[], bool]
+
 
 class _Nameless:
     """A file without its name: FFmpeg lets a name's extension weigh in the guess, and names lie."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.read, self.seek, self.tell = file.read, file.seek, file.tell
+
+
+class _Watched:
+    """A file whose reading stops when nobody wants it any more: a forged one can hold millions of empty headers.
+
+    Not for FFmpeg, where an error in the middle of a read may surface in the thread's next file.
+    """
+
+    def __init__(self, file: BinaryIO, cancelled: Cancelling) -> None:
+        self.seek = file.seek
+        self._read = file.read
+        self._cancelled = cancelled
+
+    def read(self, size: int) -> bytes:
+        _check_wanted(self._cancelled)
+        return self._read(size)
 
 
 @dataclass(slots=True)
@@ -47,34 +66,47 @@ class _Progress:
     last_size: int = 0
 
 
-def decode(source: Path | bytes | BinaryIO, *, max_seconds: float | None = None) -> Samples:
+def decode(
+    source: Path | bytes | BinaryIO, *, max_seconds: float | None = None, cancelled: Cancelling | None = None
+) -> Samples:
     """Return the whole of `source` as mono float32 at 16 kHz. Blocking: call it off the event loop.
 
-    InvalidAudio if it is not audio, damaged, cut short or empty; TooLarge as soon as it is longer than `max_seconds`.
+    InvalidAudio if it is not audio, damaged, cut short or empty; TooLarge as soon as it is longer than `max_seconds`;
+    Cancelled soon after `cancelled`, which is asked often and must be quick, says so.
     """
+    asked = cancelled or _never
     if isinstance(source, Path):
         try:
             with source.open("rb") as file:
-                return _decode(file, max_seconds)
+                return _decode(file, max_seconds, asked)
         except OSError as error:
             raise InvalidAudio(f"Cannot read {source}: {error.strerror}.") from error
-    return _decode(BytesIO(source) if isinstance(source, bytes) else source, max_seconds)
+    return _decode(BytesIO(source) if isinstance(source, bytes) else source, max_seconds, asked)
 
 
-def _decode(file: BinaryIO, max_seconds: float | None) -> Samples:
+def _never() -> bool:
+    return False
+
+
+def _check_wanted(cancelled: Cancelling) -> None:
+    if cancelled():
+        raise Cancelled("The audio is not wanted any more.")
+
+
+def _decode(file: BinaryIO, max_seconds: float | None, cancelled: Cancelling) -> Samples:
     if not file.seek(0, 2):
         raise InvalidAudio("The file is empty.")
-    if reason := truncation.fault(file):
+    headers = _Watched(file, cancelled)
+    if reason := truncation.fault(headers):
         raise InvalidAudio(f"The audio cannot be used: {reason}.")
-    announced = truncation.announced_mpeg_frames(file)
+    announced = truncation.announced_mpeg_frames(headers)
     file.seek(0)
     progress = _Progress()
     resampler = Resampler()
     buffer = bytearray()  # grows in place: a list of blocks would need the memory twice
-    with _translated(progress), av.open(_Nameless(file), "r", options=_OPTIONS) as container:
-        if not container.streams.audio:
-            raise InvalidAudio("The file has no audio track.")
-        for frame in _frames(container, container.streams.audio[0], progress):
+    with _translated(progress), _opened(file) as container:
+        stream = _audio_track(container)
+        for frame in _frames(container, stream, progress, cancelled):
             progress.seconds += frame.samples / _checked_rate(frame)
             if max_seconds is not None and progress.seconds > max_seconds:
                 raise TooLarge(
@@ -83,7 +115,7 @@ def _decode(file: BinaryIO, max_seconds: float | None) -> Samples:
                     code="audio_too_long",
                 )
             buffer += resampler.feed(_mono(frame), frame.sample_rate).tobytes()
-        _check_end(container, container.streams.audio[0], progress, announced)
+        _check_end(container, stream, progress, announced)
     buffer += resampler.flush().tobytes()
     samples = np.frombuffer(buffer, np.float32)
     if not samples.size:
@@ -93,12 +125,33 @@ def _decode(file: BinaryIO, max_seconds: float | None) -> Samples:
     return samples
 
 
-def _frames(container: InputContainer, stream: AudioStream, progress: _Progress) -> Iterator[AudioFrame]:
+def _opened(file: BinaryIO) -> InputContainer:
+    # Tags are in whatever encoding their writer liked, and nothing here reads them.
+    return av.open(_Nameless(file), "r", options=_OPTIONS, metadata_errors="replace")
+
+
+def _audio_track(container: InputContainer) -> AudioStream:
+    if not container.streams.audio:
+        raise InvalidAudio("The file has no audio track.")
+    stream = container.streams.audio[0]
+    context: AudioCodecContext | None = stream.codec_context  # PyAV's types do not tell that there may be none
+    if context is None:
+        raise InvalidAudio(
+            f"The audio track (stream {stream.index} of the {container.format.name} file) is in a codec that FFmpeg does "
+            "not know: convert it."
+        )
+    return stream
+
+
+def _frames(
+    container: InputContainer, stream: AudioStream, progress: _Progress, cancelled: Cancelling
+) -> Iterator[AudioFrame]:
     # PCM of unknown length ends in a short read, which FFmpeg flags too; the header check has dealt with those.
     pcm = stream.codec_context.name.startswith("pcm_")
     stream.codec_context.thread_count = 1  # the cores belong to the models
     junk = False
     for packet in container.demux(stream):
+        _check_wanted(cancelled)
         if packet.is_corrupt and not pcm:
             raise _damaged(progress)
         if packet.size and container.format.name == "mp3":
@@ -151,7 +204,8 @@ def _mono(frame: AudioFrame) -> Samples:
         block = (block.astype(np.float32) - 128) / 128
     elif block.dtype.kind == "i":
         block = block.astype(np.float32) / 2.0 ** (8 * block.dtype.itemsize - 1)
-    return np.ascontiguousarray(block.mean(axis=0, dtype=np.float32))
+    with np.errstate(invalid="ignore", over="ignore"):  # infinities are refused at the end, without a word in the log
+        return np.ascontiguousarray(block.mean(axis=0, dtype=np.float32))
 
 
 def _damaged(progress: _Progress) -> InvalidAudio:

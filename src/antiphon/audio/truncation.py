@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple, Protocol
 
 # Encoders that cannot seek back write 0, 2^32-1, or about 2^31 (sox, espeak-ng, arecord) where the size should be.
 _UNKNOWN_RIFF_SIZE = 0x7FFF0000
@@ -22,6 +22,14 @@ _BITRATES = {  # kbit/s by (MPEG-1?, layer); index 0 is "free format", 15 is for
     (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _RATES = (44_100, 48_000, 32_000)  # MPEG-1; MPEG-2 has half, MPEG-2.5 a quarter
+
+
+class Readable(Protocol):
+    """What of a binary file is used here."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+    def seek(self, offset: int, whence: int = 0, /) -> int: ...
 
 
 class MpegFrame(NamedTuple):
@@ -50,7 +58,7 @@ def mpeg_frame(header: bytes) -> MpegFrame | None:
     return MpegFrame(size, mpeg1, mono=header[3] >> 6 == 3)
 
 
-def announced_mpeg_frames(file: BinaryIO) -> int | None:
+def announced_mpeg_frames(file: Readable) -> int | None:
     """The number of frames an mp3's Xing, Info or VBRI header announces; None if it has none."""
     file.seek(0)
     head = file.read(10)
@@ -65,19 +73,19 @@ def announced_mpeg_frames(file: BinaryIO) -> int | None:
     data = head + file.read(200)
     side = (17 if frame.mono else 32) if frame.mpeg1 else (9 if frame.mono else 17)
     tag = data[4 + side :]
-    if tag[:4] in (b"Xing", b"Info") and tag[7] & 1:
+    if tag[:4] in (b"Xing", b"Info") and len(tag) >= 12 and tag[7] & 1:
         return int.from_bytes(tag[8:12]) or None
-    if data[36:40] == b"VBRI":
+    if data[36:40] == b"VBRI" and len(data) >= 54:
         return int.from_bytes(data[50:54]) or None
     return None
 
 
-def fault(file: BinaryIO) -> str | None:
+def fault(file: Readable) -> str | None:
     """Why the file is not whole, as far as its container tells; None if nothing is missing or it cannot tell."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     head = file.read(12)
-    walk: Callable[[BinaryIO, int], str | None] | None = None
+    walk: Callable[[Readable, int], str | None] | None = None
     if head[:4] in (b"RIFF", b"RF64") and head[8:] == b"WAVE":
         walk = _riff
     elif head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
@@ -95,7 +103,7 @@ def _missing(end: int, size: int) -> str | None:
     return f"it is truncated, {end - size} bytes are missing at its end" if end > size else None
 
 
-def _riff(file: BinaryIO, size: int) -> str | None:
+def _riff(file: Readable, size: int) -> str | None:
     file.seek(4)
     riff_size, long_size, position = int.from_bytes(file.read(4), "little"), None, 12
     while position + 8 <= size:
@@ -115,7 +123,7 @@ def _riff(file: BinaryIO, size: int) -> str | None:
     return None
 
 
-def _aiff(file: BinaryIO, size: int) -> str | None:
+def _aiff(file: Readable, size: int) -> str | None:
     position = 12
     while position + 8 <= size:
         file.seek(position)
@@ -126,7 +134,7 @@ def _aiff(file: BinaryIO, size: int) -> str | None:
     return None
 
 
-def _boxes(file: BinaryIO, size: int) -> str | None:
+def _boxes(file: Readable, size: int) -> str | None:
     position = 0
     while position + 8 <= size:
         file.seek(position)
@@ -140,7 +148,7 @@ def _boxes(file: BinaryIO, size: int) -> str | None:
     return _missing(position, size)
 
 
-def _ogg(file: BinaryIO, size: int) -> str | None:
+def _ogg(file: Readable, size: int) -> str | None:
     position = 0
     while position < size:
         file.seek(position)
@@ -153,7 +161,7 @@ def _ogg(file: BinaryIO, size: int) -> str | None:
     return _missing(position, size)
 
 
-def _ebml(file: BinaryIO, size: int) -> str | None:
+def _ebml(file: Readable, size: int) -> str | None:
     position = 0
     while position < size:
         file.seek(position)

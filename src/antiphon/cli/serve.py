@@ -174,7 +174,11 @@ def bind(addresses: str, port: int) -> list[socket.socket]:
             listener = socket.socket(family, kind, protocol)
             sockets.append(listener)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                # Else [::] takes the port of 0.0.0.0 too, and the two cannot stand side by side.
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             listener.bind(where)
+            listener.listen()  # with SO_REUSEADDR, an address that is taken may be told only now
         except OSError as error:
             for each in sockets:
                 each.close()

@@ -44,7 +44,7 @@ def _command(task: Task) -> Callable[..., None]:
         device: DeviceFlag = "CPU",
     ) -> None:
         _check(files)
-        session = load_session(model, precision=precision, weight_format=weight_format, device=device)
+        session = load_session(model, precision=precision, weight_format=weight_format, device=device, report=_report)
         service = SpeechService(session.info.name, max_waiting=sys.maxsize)
         service.load(session)
         options = TranscribeOptions(task, language or None, prompt or None, temperature)
@@ -67,6 +67,12 @@ def _check(files: list[str]) -> None:
     for name in files:
         if name != "-" and not Path(name).is_file():
             raise InvalidAudio(f"There is no file {name}.")
+
+
+def _report(line: str) -> None:
+    """What is chosen while loading, if there is someone to read it; a pipe gets errors only."""
+    if sys.stderr.isatty():
+        typer.echo(line, err=True)
 
 
 def _recognised(service: SpeechService, name: str, options: TranscribeOptions) -> str:

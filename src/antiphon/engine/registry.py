@@ -11,8 +11,8 @@ from pathlib import Path
 from antiphon.engine.device import open_device
 from antiphon.errors import ConfigError
 from antiphon.models.base import Report, Session
-from antiphon.models.whisper.config import read_json
 from antiphon.types import Precision, WeightFormat
+from antiphon.weights.folder import read_json
 
 STARTERS = {"starter-asr": Path(__file__).parent.parent / "starter" / "asr"}
 
@@ -46,7 +46,7 @@ def load_session(
     """
     folder = find_folder(name_or_folder)
     family = read_json(folder / "config.json").get("model_type")
-    if family not in _FAMILIES:
+    if not isinstance(family, str) or family not in _FAMILIES:
         raise ConfigError(
             f"{folder / 'config.json'}: model_type {family!r} is not served; served: {', '.join(_FAMILIES)}."
         )

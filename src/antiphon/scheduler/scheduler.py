@@ -16,7 +16,7 @@ from antiphon.models.base import Session
 from antiphon.scheduler.job import Job, Plan, Result
 from antiphon.scheduler.queue import Queue
 from antiphon.scheduler.worker import Worker
-from antiphon.types import Event, Unit
+from antiphon.types import Unit
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +75,10 @@ class Scheduler:
             self._stop(drain=False)
             self._thread.join()
 
+    def abandon(self) -> None:
+        """Refuse new work and let the worker thread end on its own, its work undone: for a finalizer, which must not wait."""
+        self._stop(drain=False)
+
     def submit(self, job: Job, units: Sequence[Unit]) -> None:
         """Admit a job with its first units, or raise `Overloaded`, `Unavailable` or `EngineFailed`."""
         with self._changed:
@@ -122,15 +126,10 @@ class Scheduler:
         answered: Future[None] = Future()
         answered.set_running_or_notify_cancel()  # from here on only the worker and `cancel` settle it
 
-        def receive(event: Event) -> Sequence[Unit]:
-            following = plan.receive(event)
-            if not plan.done:
-                return following
-            self._settle(answered, None)
-            self.cancel(job)  # what else is out there is of no use: the rest of a request that failed
-            return ()
+        def end(reason: Exception) -> None:
+            self._settle(answered, None if plan.done else reason)
 
-        job = Job(on_event=receive, on_end=lambda error: self._settle(answered, error), expected=plan.expected)
+        job = Job(plan.receive, end, finished=lambda: plan.done, expected=plan.expected)
         self.submit(job, units)
         return job, answered
 

@@ -28,8 +28,8 @@ class Work(NamedTuple):
 class Worker:
     """Runs one session. `changed` guards `queue` and `stopping`, and is notified when either has something new.
 
-    While others decode, at most `joins_per_step` units join a turn, so that decoding never stalls longer than that
-    many encodes. `stopping` "drained" ends the loop when the queue is idle, "now" at the next turn.
+    At most `joins_per_step` units join a turn, so that decoding, and a newcomer, never wait longer than that many
+    encodes. `stopping` "drained" ends the loop when the queue is idle, "now" at the next turn.
     """
 
     def __init__(self, session: Session, queue: Queue, changed: Condition, *, joins_per_step: int = 1) -> None:
@@ -56,9 +56,8 @@ class Worker:
             if self.stopping == "now" or self._queue.idle:
                 return None
             leaving = self._queue.take_cancelled()
-            flying = self._queue.in_flight
-            free = self._session.slots - flying
-            return Work(leaving, self._queue.take(min(free, self._joins_per_step) if flying else free))
+            free = self._session.slots - self._queue.in_flight
+            return Work(leaving, self._queue.take(min(free, self._joins_per_step)))
 
     def _flying(self) -> tuple[Unit, ...]:
         with self._changed:
@@ -96,9 +95,12 @@ class Worker:
                 continue
             with self._changed:
                 self._queue.add(job, units, front=True)
-                ended = None if isinstance(event, LanguageDetected) else self._queue.finish(event.unit)
-            if ended is not None:
-                ended.on_end(EngineFailed("The request ran out of work before it had an answer. This is a bug."))
+                # First the unit that ended gives its place up, then whatever else a job with an answer has here.
+                ended = not isinstance(event, LanguageDetected) and self._queue.finish(event.unit) is not None
+                if job.finished():
+                    ended = self._queue.cancel(job) or ended
+            if ended:
+                job.on_end(EngineFailed("The request ran out of work before it had an answer. This is a bug."))
 
 
 def _failed(unit: Unit, cause: Exception) -> Failed:

@@ -27,8 +27,8 @@ def check_options(info: ModelInfo, options: TranscribeOptions) -> TranscribeOpti
         raise InvalidParameter(
             f"max_new_tokens must be at least 1, not {options.max_new_tokens}.", param="max_new_tokens"
         )
-    if options.seed < 0:
-        raise InvalidParameter(f"seed must not be negative: {options.seed}.", param="seed")
+    if not 0 <= options.seed < 2**63:
+        raise InvalidParameter(f"seed must be from 0 to {2**63 - 1}, not {options.seed}.", param="seed")
     return replace(options, language=_language(info, options.language))
 
 

@@ -70,6 +70,11 @@ class SpeechService:
         for scheduler in self._schedulers.values():
             scheduler.close(drain=drain, timeout=timeout)
 
+    def abandon(self) -> None:
+        """End the worker threads without waiting for them; nobody can ask for their work any more."""
+        for scheduler in self._schedulers.values():
+            scheduler.abandon()
+
     def info(self) -> tuple[ModelInfo, ...]:
         """The loaded models, the default first."""
         infos = (scheduler.info for scheduler in tuple(self._schedulers.values()))

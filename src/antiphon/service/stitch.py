@@ -31,7 +31,7 @@ from antiphon.types import (
 
 logger = logging.getLogger(__name__)
 
-ADVANCE = SAMPLE_RATE // 2  # samples a follow-up must be ahead of its unit, so that every chain ends
+ADVANCE = SAMPLE_RATE // 2  # samples; follow-ups that get on by less are counted, so that every chain ends
 CONTINUATION_SPEECH = 0.5  # seconds of speech after the last closed segment that are worth decoding again
 CONTINUATION_DEPTH = 4
 LANGUAGE_SPEECH = 1.0  # seconds of speech a window should have for its language to be trusted
@@ -158,10 +158,19 @@ class TranscriptionPlan:
         runs, self._unstarted = self._unstarted, []
         return [self._window(run, run.start) for run in runs]
 
-    def _window(self, run: Run, start: int) -> Unit:
+    def _window(self, run: Run, start: int, depth: int = 0) -> Unit:
         """The window of a run that begins at `start`; a hard cut at its end needs times to know where to go on."""
         end = min(start + WINDOW_SAMPLES, run.end)
-        return self._unit(_Place(run, 0), start, end, timestamps=self._options.timestamps or end < run.end)
+        return self._unit(_Place(run, depth), start, end, timestamps=self._options.timestamps or end < run.end)
+
+    def _warn_of_loss(self, place: _Place, start: int, end: int) -> None:
+        logger.warning(
+            "request %d: speech from %.2f s to %.2f s may be missing: the model left it %d times",
+            self._request,
+            start / SAMPLE_RATE,
+            end / SAMPLE_RATE,
+            place.depth + 1,
+        )
 
     def _unit(self, place: _Place, start: int, end: int, *, timestamps: bool) -> Unit:
         unit = Unit(
@@ -178,27 +187,26 @@ class TranscriptionPlan:
         """Keep what a window said and start what follows from it: the chain's next window, or the tail it abandoned."""
         end = unit.start + len(unit.samples)
         resume = min(unit.start + round(result.resume * SAMPLE_RATE), end)
-        advances = resume - unit.start >= ADVANCE
         following: list[Unit] = []
         decoded = end  # what is heard from here on is decoded again
         if end < place.run.end:
-            decoded = resume if advances else end
+            # A model that closes almost nothing would be asked nearly the same again: only so many times.
+            depth = 0 if resume - unit.start >= ADVANCE else place.depth + 1
+            if unit.start < resume and depth <= CONTINUATION_DEPTH:
+                decoded = resume
+            else:
+                self._warn_of_loss(place, resume, end)
+                depth = 0
             if self._loudness.speech_seconds(decoded, place.run.end) > 0.0:
-                following = [self._window(place.run, decoded)]
+                following = [self._window(place.run, decoded, depth)]
             else:
                 decoded = end
-        elif unit.timestamps and advances and self._loudness.speech_seconds(resume, end) >= CONTINUATION_SPEECH:
-            if place.depth < CONTINUATION_DEPTH:
+        elif unit.timestamps and self._loudness.speech_seconds(resume, end) >= CONTINUATION_SPEECH:
+            if unit.start < resume and place.depth < CONTINUATION_DEPTH:
                 decoded = resume
                 following = [self._unit(_Place(place.run, place.depth + 1), resume, end, timestamps=True)]
             else:
-                logger.warning(
-                    "request %d: speech from %.2f s to %.2f s may be missing: the model left it %d times",
-                    self._request,
-                    resume / SAMPLE_RATE,
-                    end / SAMPLE_RATE,
-                    place.depth + 1,
-                )
+                self._warn_of_loss(place, resume, end)
         limit = (decoded - unit.start) / SAMPLE_RATE
         kept = result.pieces if not following else tuple(piece for piece in result.pieces if piece.start < limit)
         self._heard.append(_Heard(unit, result, kept))

@@ -88,9 +88,11 @@ def measure(samples: Samples) -> Loudness:
         counts = np.append(counts, rest)
     power = _three(energy) / np.maximum(_three(counts), 1.0)
     levels = (10.0 * np.log10(np.maximum(power, 10.0 ** (FLOOR_LEVEL / 10.0)))).astype(np.float32)
-    if not total:
+    # Digital silence says nothing of the noise that speech stands in: a tenth of it would hide every pause.
+    alive = levels[levels >= DEAD_LEVEL]
+    if not len(alive):
         return Loudness(levels, DEAD_LEVEL, total)
-    quiet, loud = np.percentile(levels, [10.0, 95.0])
+    quiet, loud = np.percentile(alive, [10.0, 95.0])
     return Loudness(levels, max(DEAD_LEVEL, min(float(quiet) + ABOVE_NOISE, float(loud) - BELOW_SPEECH)), total)
 
 

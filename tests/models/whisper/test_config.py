@@ -57,6 +57,8 @@ def test_the_stale_first_timestamp_limit_is_mended(tmp_path: Path, value: int | 
     ("change", "message"),
     [
         ({"d_model": None}, "d_model"),
+        ({"d_model": "30"}, "d_model is '30', not a whole number"),
+        ({"encoder_layers": 0}, "encoder_layers is 0"),
         ({"encoder_attention_heads": 7}, "d_model 30 is not a multiple of encoder_attention_heads 7"),
         ({"max_source_positions": 750}, "max_source_positions 750"),
         ({"activation_function": "relu"}, "activation_function relu"),
@@ -68,6 +70,14 @@ def test_a_wrong_config_names_file_and_key(tmp_path: Path, change: dict[str, Any
     with pytest.raises(ConfigError, match=message) as caught:
         read_config(write(tmp_path, config, tiny.generation_config()))
     assert "config.json" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change", [{"suppress_tokens": 5}, {"lang_to_id": ["en"]}, {"task_to_id": ["translate"]}, {"eos_token_id": []}]
+)
+def test_values_of_the_wrong_type_are_one_line(tmp_path: Path, change: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"generation_config\.json: a value has the wrong type"):
+        read_config(write(tmp_path, tiny.config(), tiny.generation_config() | change))
 
 
 def test_broken_files_are_named(tmp_path: Path) -> None:

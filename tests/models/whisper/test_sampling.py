@@ -28,6 +28,10 @@ def test_drawing_depends_on_its_key_alone() -> None:
     assert first != [sample(ROW, 1.0, (0, 32_000), position)[0] for position in range(50)]
 
 
+def test_a_tiny_temperature_is_greedy() -> None:
+    assert {sample(ROW, 1e-40, (0, 0), position)[0] for position in range(20)} == {1}
+
+
 def test_drawing_follows_the_probabilities() -> None:
     drawn = [sample(ROW, 1.0, (7, 0), position) for position in range(4000)]
     shares = np.bincount([token for token, _ in drawn], minlength=4) / 4000

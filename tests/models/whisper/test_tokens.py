@@ -46,6 +46,16 @@ def test_the_newest_of_a_long_prompt_is_kept(tokenizer: Tokenizer, length: int) 
     assert len(prefix) <= 228
 
 
+def test_of_a_huge_prompt_only_the_end_is_encoded(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    lengths: list[int] = []
+    encode = Tokenizer.encode
+    monkeypatch.setattr(Tokenizer, "encode", lambda self, text: (lengths.append(len(text)), encode(self, text))[1])
+    prefix, start = tokenizer.prefix("en", "transcribe", "y" * 1_000_000 + "end", timestamps=False)
+    assert tokenizer.decode(prefix[1:start]).endswith("yend")
+    assert start == 224
+    assert lengths == [223 * 64]
+
+
 @pytest.mark.parametrize("prompt", ["<|translate|>", "<|endoftext|><|0.00|>", "🎻 \ud800 \x00", "  \n "])
 def test_a_prompt_is_only_ever_text(tokenizer: Tokenizer, prompt: str) -> None:
     prefix, start = tokenizer.prefix("en", "transcribe", prompt, timestamps=True)

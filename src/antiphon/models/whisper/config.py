@@ -5,12 +5,12 @@ It must not know weights, graphs or text.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from antiphon.errors import ConfigError
+from antiphon.weights.folder import read_json
 
 # The window every Whisper hears: 30 s in 10 ms frames (Radford et al. 2022, section 2.2).
 N_FFT = 400
@@ -92,21 +92,10 @@ def read_config(folder: Path) -> WhisperConfig:
         )
     except KeyError as error:
         raise ConfigError(f"{path}: key {error} is missing; this is not a whole Whisper checkpoint.") from error
+    except (TypeError, AttributeError, IndexError) as error:
+        raise ConfigError(f"{path} or {generation_path.name}: a value has the wrong type ({error}).") from error
     _check(path, config, result)
     return result
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file. Raises ConfigError naming the file."""
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from error
-    except ValueError as error:
-        raise ConfigError(f"{path}: not valid JSON ({error}).") from error
-    if not isinstance(value, dict):
-        raise ConfigError(f"{path}: not a JSON object.")
-    return value
 
 
 def _tokens(config: dict[str, Any], generation: dict[str, Any]) -> Tokens:
@@ -124,7 +113,7 @@ def _tokens(config: dict[str, Any], generation: dict[str, Any]) -> Tokens:
         languages={name.strip("<|>"): index for name, index in languages.items()},
         translate=tasks.get("translate", no_timestamps - 5) if multilingual else None,
         transcribe=tasks.get("transcribe", no_timestamps - 4) if multilingual else None,
-        # suppress_tokens[-2], where transformers looks for it, is wrong for other lists (quality.md 1.10).
+        # suppress_tokens[-2], where transformers looks for it, is right for the published lists only.
         previous=generation.get("prev_sot_token_id", no_timestamps - 2),
         no_speech=no_timestamps - 1,
         no_timestamps=no_timestamps,
@@ -139,13 +128,23 @@ def _max_initial_timestamp(generation: dict[str, Any]) -> int | None:
 
 
 def _check(path: Path, config: dict[str, Any], result: WhisperConfig) -> None:
+    for key in ("vocab_size", "num_mel_bins", "d_model", "max_source_positions", "max_target_positions"):
+        _check_count(path, key, config[key])
+    for side in ("encoder", "decoder"):
+        for key in (f"{side}_layers", f"{side}_attention_heads", f"{side}_ffn_dim"):
+            _check_count(path, key, config[key])
     if result.source_positions * 2 != FRAMES:
         raise ConfigError(f"{path}: max_source_positions {result.source_positions} is not the 1500 of a 30 s window.")
     for side, heads in (("encoder", result.encoder_heads), ("decoder", result.decoder_heads)):
-        if heads < 1 or result.width % heads:
+        if result.width % heads:
             raise ConfigError(f"{path}: d_model {result.width} is not a multiple of {side}_attention_heads {heads}.")
     if config.get("activation_function", "gelu") != "gelu":
         raise ConfigError(f"{path}: activation_function {config['activation_function']} is not Whisper's gelu.")
     ids = [result.tokens.end, result.tokens.start, result.tokens.no_timestamps, *result.tokens.languages.values()]
     if min(ids) < 0 or max(ids) >= result.vocabulary:
         raise ConfigError(f"{path}: a special token id lies outside the vocabulary of {result.vocabulary}.")
+
+
+def _check_count(path: Path, key: str, value: object) -> None:
+    if not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{path}: {key} is {value!r}, not a whole number above zero.")

@@ -39,11 +39,15 @@ def load(
         )
         # In f32 the encoder is bound by arithmetic: int8 weights slow it by 10 % (whisper-base, AVX2). In bf16 they do not.
         hearing = weights.expanded() if runtime.precision == "f32" else weights
-        graphs = Graphs(
-            features=runtime.compile(features_graph(config), precision="f32"),
-            hear=runtime.compile(hear_graph(config, hearing, runtime.precision)),
-            step=runtime.compile(step_graph(config, weights, runtime.precision), fuse_attention=False),
-        )
+        try:
+            graphs = Graphs(
+                features=runtime.compile(features_graph(config), precision="f32"),
+                hear=runtime.compile(hear_graph(config, hearing, runtime.precision)),
+                step=runtime.compile(step_graph(config, weights, runtime.precision), fuse_attention=False),
+            )
+        except RuntimeError as error:  # OpenVINO's only one; shapes that do not fit come to light here
+            reason = str(error).strip().splitlines()[-1]
+            raise WeightError(f"{folder}: the weights do not make the model of config.json ({reason}).") from error
     languages = tuple(config.tokens.languages)
     info = ModelInfo(
         name=name,

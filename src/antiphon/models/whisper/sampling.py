@@ -37,5 +37,7 @@ def sample(scores: Row, temperature: float, key: tuple[int, int], position: int)
     The noise comes from a counter-based generator keyed by (seed, window start) and counted by `position`.
     """
     generator = np.random.Generator(np.random.Philox(key=list(key), counter=[0, 0, 0, position]))
-    token = int((scores / temperature + generator.gumbel(size=scores.shape)).argmax())
+    # In float64 and below zero: a tiny temperature must not overflow into a tie.
+    tempered = (scores.astype(np.float64) - scores.max()) / temperature
+    token = int((tempered + generator.gumbel(size=scores.shape)).argmax())
     return token, float(log_softmax(scores)[token])

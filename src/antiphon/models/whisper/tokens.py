@@ -16,6 +16,8 @@ from antiphon.errors import ConfigError
 from antiphon.models.whisper.config import TIMESTAMP_SECONDS, WhisperConfig
 from antiphon.types import Piece, Task
 
+_LONGEST_TOKEN = 64  # characters; Whisper's longest are runs of that many dashes or spaces
+
 
 @dataclass(frozen=True, slots=True)
 class Split:
@@ -61,7 +63,9 @@ class Tokenizer:
         ids: list[int] = []
         if prompt and prompt.strip() and tokens.previous is not None:
             keep = self._config.target_positions // 2 - 1
-            ids = [tokens.previous, *self.encode(" " + prompt.strip())[-keep:]]
+            # Only the newest ids count; a prompt of megabytes must not hold the batch up while it is encoded.
+            newest = (" " + prompt.strip())[-keep * _LONGEST_TOKEN :]
+            ids = [tokens.previous, *self.encode(newest)[-keep:]]
         start = len(ids)
         ids.append(tokens.start)
         if language is not None and tokens.transcribe is not None and tokens.translate is not None:
