@@ -16,7 +16,8 @@ Made from `src/antiphon/settings.py` by `scripts/docs --write`; do not edit by h
 
 Each is a flag of `antiphon serve` (hyphens and underscores are the same) and an environment variable.
 A flag wins over the variable, the variable over the default.
-An unknown one of either is refused, with the nearest name; the variables Kubernetes adds for a Service called antiphon are not ours and are left alone.
+An unknown one of either is refused, with the nearest name.
+What Kubernetes adds for a Service called antiphon is left alone.
 
 | flag | environment | default | takes | what it is |
 |---|---|---|---|---|

@@ -27,7 +27,7 @@ PROMPT_SHARE = 0.10
 # While the decoder learns to listen: how much of each complication it gets.
 EASY_SILENT_SHARE = 0.01
 EASY_TIMED_SHARE = 0.25
-PLAIN_SHARE = 0.5
+PLAIN_SHARE = 0.7
 LONGEST_PROMPT = 223
 PLAIN_VOICE = "en-us"
 

@@ -20,14 +20,14 @@ from training.starter_asr.dataset import FULL, IGNORED, Batch, Clips, Windows
 from training.starter_asr.model import Learner, LogMel, greedy
 from training.starter_asr.text import normalise
 
-PHASE_A_END = 0.62
-PHASE_B_END = 0.74
+PHASE_A_END = 0.76
+PHASE_B_END = 0.82
 # Full windows cost several times as much per second of speech as short ones, most of it attention
 # over silence, so until the very end every other step of phase C is still one of phase B.
-FULL_ONLY_FROM = 0.93
-CTC_FALLS = 0.5
+FULL_ONLY_FROM = 0.86
+CTC_FALLS = 0.85
 # Without being shown where to listen the decoder may stay a mere language model for an hour.
-GUIDED_UNTIL = 0.8
+GUIDED_UNTIL = 0.9
 AIM_WEIGHT = 0.3
 BATCH_A = 20
 # Most of a timestamp's loss says nothing about words.
@@ -39,7 +39,7 @@ WARM_UP_STEPS = 200
 # A step that seems to last longer was a paused process, and the pause costs no budget.
 LONGEST_STEP = 20.0
 CHECKPOINT_SECONDS = 180.0
-EVALUATION_SECONDS = 600.0
+EVALUATION_SECONDS = 480.0
 
 
 class Run:
