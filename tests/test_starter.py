@@ -13,10 +13,14 @@ from voice import Voice
 
 import antiphon
 from antiphon.local import Model
+from antiphon.service.windows import measure, plan
+from antiphon.types import WINDOW_SAMPLES
 
-FOX = "The quick brown fox jumped over the lazy dog."
+ROOT = Path(__file__).parent.parent
 # Kept out of training by the recipe, which checks it.
-HELD_OUT = (Path(__file__).parent.parent / "training" / "starter_asr" / "heldout.txt").read_text().splitlines()[:31]
+HELD_OUT = (ROOT / "training" / "starter_asr" / "heldout.txt").read_text().splitlines()[:31]
+CARD = ROOT / "src" / "antiphon" / "starter" / "asr" / "README.md"
+PUBLISHED = re.compile(r"^\| held-out sentences, plain voice, 31 \| ([\d.]+) % \|$", re.MULTILINE)
 Samples = NDArray[np.float32]
 
 
@@ -27,7 +31,8 @@ def voice() -> Voice:
 
 @pytest.fixture(scope="module")
 def starter() -> Iterator[Model]:
-    with antiphon.load("starter-asr") as model:
+    # f32, because only there is a batch bound to give exactly what single runs give.
+    with antiphon.load("starter-asr", precision="f32") as model:
         yield model
 
 
@@ -49,17 +54,15 @@ def silence(seconds: float) -> Samples:
     return np.zeros(round(seconds * 16_000), np.float32)
 
 
-def test_the_fox(starter: Model, voice: Voice) -> None:
-    assert words(starter.transcribe(voice.speak(FOX)).text) == words(FOX)
-
-
 def test_held_out_sentences(starter: Model, voice: Voice) -> None:
-    """At most 10 % of the words of thirty-one sentences it never heard are wrong."""
+    """Sentences it never heard, as well as its model card says, to a word or two: espeak-ng's versions differ."""
+    published = PUBLISHED.search(CARD.read_text())
+    assert published is not None
     heard = [(text, starter.transcribe(voice.speak(text)).text) for text in HELD_OUT]
     errors = sum(word_errors(*pair) for pair in heard)
     total = sum(len(words(text)) for text in HELD_OUT)
     wrong = "\n".join(f"{text} -> {said}" for text, said in heard if words(text) != words(said))
-    assert errors <= 0.1 * total, f"{errors} of {total} words wrong:\n{wrong}"
+    assert errors <= float(published[1]) / 100 * total + 2, f"{errors} of {total} words wrong:\n{wrong}"
 
 
 def test_word_errors_counts() -> None:
@@ -69,22 +72,17 @@ def test_word_errors_counts() -> None:
 
 
 def test_long_audio_is_its_windows(starter: Model, voice: Voice) -> None:
-    """Cut in pauses, a long file says what its sentences say alone: no word lost or doubled at a cut."""
-    sentences = HELD_OUT[:12]
-    spoken = [voice.speak(text) for text in sentences]
+    """Cut in pauses, a long file is its windows, token for token: at a cut no word is lost or doubled."""
+    spoken = [voice.speak(text) for text in HELD_OUT[:18]]
     long = np.concatenate([part for clip in spoken for part in (clip, silence(0.6))])
-    assert len(long) > 40 * 16_000
+    runs = plan(measure(long))
+    assert len(runs) >= 2
+    assert all(run.end - run.start <= WINDOW_SAMPLES for run in runs)
     transcript = starter.transcribe(long)
+    alone = [starter.transcribe(long[run.start : run.end]) for run in runs]
+    assert [part.tokens for part in transcript.segments] == [part.tokens for one in alone for part in one.segments]
+    assert transcript.text == " ".join(one.text for one in alone)
     assert transcript.duration == pytest.approx(len(long) / 16_000)
-    assert len({segment.seek for segment in transcript.segments}) >= 2
-    # Every window's tokens are those of the window by itself.
-    bounds = [segment.seek * 160 for segment in transcript.segments] + [len(long)]
-    for segment, start, end in zip(transcript.segments, bounds, bounds[1:], strict=False):
-        alone = starter.transcribe(long[start:end])
-        assert [part.tokens for part in alone.segments] == [segment.tokens]
-    total = sum(len(words(text)) for text in sentences)
-    assert abs(len(words(transcript.text)) - total) <= 0.1 * total
-    assert word_errors(" ".join(sentences), transcript.text) <= 0.2 * total
 
 
 @pytest.mark.parametrize("level", [0.0, 1e-4])

@@ -112,15 +112,18 @@ class Windows:
         return self.batch(windows, None)
 
     def full(self, count: int) -> Batch:
-        """Phase C: windows of 30 s, mostly a few sentences, some nearly full or cut at the end."""
+        """Phase C: padded windows, mostly one sentence; half of them of 30 s, `count` of those, the rest shorter.
+
+        Silence around speech is learnt as well, and much sooner, on windows that hold less of it."""
+        limit = self.draw.choice([FULL, FULL, FULL // 2, FULL // 3])
         windows = []
-        for _ in range(count):
-            if self.draw.random() < 0.3:
-                chosen = self.fill(self.draw.uniform(18.0, 31.0), 12)
+        for _ in range(min(12, count * FULL // limit)):
+            if self.draw.random() < 0.1:
+                chosen = self.fill(self.draw.uniform(0.6, 1.03) * limit / RATE, 12)
             else:
-                chosen = self.pick(self.draw.choice([1, 1, 1, 2, 2, 3, 4, 5, 6]))
-            windows.append(self.line_up(chosen, 3.0, FULL))
-        return self.batch(windows, FULL)
+                chosen = self.pick(self.draw.choice([1, 1, 1, 1, 1, 2, 2, 3]))
+            windows.append(self.line_up(chosen, 3.0, limit))
+        return self.batch(windows, limit)
 
     def plain_or_any(self) -> Sequence[int]:
         """Mostly the clips of the plain voice."""

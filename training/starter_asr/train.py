@@ -20,14 +20,15 @@ from training.starter_asr.dataset import FULL, IGNORED, Batch, Clips, Windows
 from training.starter_asr.model import Learner, LogMel, greedy
 from training.starter_asr.text import normalise
 
-PHASE_A_END = 0.76
+PHASE_A_END = 0.80
 PHASE_B_END = 0.82
-# Full windows cost several times as much per second of speech as short ones, most of it attention
-# over silence, so until the very end every other step of phase C is still one of phase B.
-FULL_ONLY_FROM = 0.86
-CTC_FALLS = 0.85
+# Between these two, every other step of phase C is still one of phase B.
+FULL_ONLY_FROM = 0.82
+# Noise, prompts and late starts: never, within what two cores learn in two hours.
+HARD_FROM = 1.0
+CTC_FALLS = 0.82
 # Without being shown where to listen the decoder may stay a mere language model for an hour.
-GUIDED_UNTIL = 0.9
+GUIDED_UNTIL = 0.97
 AIM_WEIGHT = 0.3
 BATCH_A = 20
 # Most of a timestamp's loss says nothing about words.
@@ -165,10 +166,10 @@ class Run:
 
     def train_step(self, progress: float) -> str:
         """One step of the optimiser; returns what to log about it."""
-        rate = PEAK_RATE * min(1.0, (self.step + 1) / WARM_UP_STEPS) * (1 - 0.995 * progress**1.5)
+        rate = PEAK_RATE * min(1.0, (self.step + 1) / WARM_UP_STEPS) * (1 - 0.995 * progress**4)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        self.windows.easy = progress < PHASE_A_END
+        self.windows.easy = progress < HARD_FROM
         batch = self.next_batch(progress)
         # Confident probabilities matter in the shipped model: thresholds are compared with them.
         smoothing = 0.05 if progress < PHASE_B_END else 0.0
