@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from antiphon.models.base import Session
-from antiphon.types import Failed, Finished, TranscribeOptions, Unit, WindowResult
+from antiphon.types import Failed, Finished, TranscribeOptions, Window, WindowResult
 
 
-def make_unit(samples: np.ndarray, *, timestamps: bool = False, start: int = 0, **options: object) -> Unit:
+def make_unit(samples: np.ndarray, *, timestamps: bool = False, start: int = 0, **options: object) -> Window:
     """A unit of its own request, with `TranscribeOptions` by name."""
-    return Unit(0, samples, start, timestamps, TranscribeOptions(timestamps=timestamps, **options))  # type: ignore[arg-type]
+    return Window(0, samples, start, timestamps, TranscribeOptions(timestamps=timestamps, **options))  # type: ignore[arg-type]
 
 
-def drive(session: Session, units: Sequence[Unit], joins: Sequence[int] | None = None) -> list[WindowResult]:
+def drive(session: Session, units: Sequence[Window], joins: Sequence[int] | None = None) -> list[WindowResult]:
     """The result of each unit; unit i joins after `joins[i]` steps (all at once if not given)."""
     steps = list(joins or [0] * len(units))
     waiting = sorted(zip(steps, range(len(units)), strict=True))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from antiphon.audio.decode import decode
 from antiphon.errors import InvalidAudio
-from antiphon.models.base import Session
+from antiphon.models.base import AnySession
 from antiphon.service.speech import SpeechService
 from antiphon.types import ModelInfo, Precision, Samples, Task, TranscribeOptions, Transcript, WeightFormat
 
@@ -30,7 +30,7 @@ Audio = str | PathLike[str] | bytes | NDArray[Any]
 class Model:
     """A loaded model. Calls from many threads decode together, in one batch. Close it, or use it in a `with` block."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: AnySession) -> None:
         # Callers here wait in threads of their own, so the queue needs no bound against a crowd.
         self._service = SpeechService(session.info.name, max_waiting=sys.maxsize)
         self._service.load(session)

@@ -18,6 +18,7 @@ WINDOW_SAMPLES = WINDOW_SECONDS * SAMPLE_RATE  # 480,000
 
 Samples = NDArray[np.float32]
 Task = Literal["transcribe", "translate"]
+ModelTask = Literal["transcribe", "translate", "speak"]
 Precision = Literal["auto", "bf16", "f32"]
 WeightFormat = Literal["auto", "fp32", "fp16", "int8"]
 
@@ -41,19 +42,46 @@ class TranscribeOptions:
     seed: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class SpeakOptions:
+    """What a caller asks of one synthesis request.
+
+    `voice` is a name the model lists, or None for its own default; `seed` makes what is random about a voice repeatable.
+    """
+
+    voice: str | None = None
+    seed: int = 0
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Unit:
-    """One window of one request: the thing the scheduler queues and a session decodes. Compared by identity.
+    """The thing the scheduler queues and a session works on: a part of one request. Compared by identity."""
+
+    request: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Window(Unit):
+    """A window of audio to be heard.
 
     `samples` is mono float32 at 16 kHz, at most 480,000 of them; `start` is the first one's index in the file.
     `timestamps` may differ from the request's: a window whose end is a hard cut needs them to know where to go on.
     """
 
-    request: int
     samples: Samples
     start: int
     timestamps: bool
     options: TranscribeOptions
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sentence(Unit):
+    """A sentence to be spoken, the `index`-th of its request; `voice` is a name the model has."""
+
+    text: str
+    voice: str
+    index: int
+    options: SpeakOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,19 +113,34 @@ class WindowResult:
 
 @dataclass(frozen=True, slots=True)
 class LanguageDetected:
-    """The language heard in a unit, told as soon as it is known so that the request's other windows can start."""
+    """The language heard in a window, told as soon as it is known so that the request's other windows can start."""
 
-    unit: Unit
+    unit: Window
     language: str
     probability: float
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
-    """A unit's end: its result."""
+class AudioChunk:
+    """The next samples of a sentence, mono at the model's rate; a sentence's chunks come in order."""
 
-    unit: Unit
+    unit: Sentence
+    samples: Samples
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A window's end: its result."""
+
+    unit: Window
     result: WindowResult
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A sentence's end: all of its audio was handed out."""
+
+    unit: Sentence
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +151,7 @@ class Failed:
     error: Exception
 
 
-Event = LanguageDetected | Finished | Failed
+Event = LanguageDetected | AudioChunk | Finished | Spoken | Failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +186,12 @@ class Transcript:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What the outside may know of a loaded model. `languages` are codes, empty for one that takes none (".en" models)."""
+    """What the outside may know of a loaded model.
+
+    `languages` are codes, empty for one that takes none (".en" models). A model that speaks lists its `voices`, its own
+    default first, and the rate its samples come at; `stand_ins` are the voices that names of OpenAI's are given, in turn;
+    `reads_digits` is False for one that can only say letters.
+    """
 
     name: str
     family: str
@@ -153,5 +201,9 @@ class ModelInfo:
     precision: str
     weight_format: str
     languages: tuple[str, ...]
-    tasks: tuple[Task, ...]
+    tasks: tuple[ModelTask, ...]
     default_language: str
+    voices: tuple[str, ...] = ()
+    stand_ins: tuple[str, ...] = ()
+    sample_rate: int = SAMPLE_RATE
+    reads_digits: bool = True

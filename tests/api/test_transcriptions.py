@@ -19,7 +19,7 @@ from antiphon.api import decoders
 from antiphon.audio.decode import decode
 from antiphon.errors import Cancelled
 from antiphon.models.fake import FakeSession
-from antiphon.types import Unit
+from antiphon.types import Window
 
 WAV = make_audio(2.5)
 MP3 = make_audio(2.5, "mp3", "libmp3lame", rate=44_100)
@@ -209,7 +209,7 @@ def test_the_file_is_judged_before_the_model(server: Any) -> None:
 def test_what_the_form_says_reaches_the_model(
     start_server: Any, task: str, fields: dict[str, str], expected: dict[str, Any]
 ) -> None:
-    heard: list[Unit] = []
+    heard: list[Window] = []
     server = start_server(FakeSession("fake", script=heard.append))
     route = {"transcribe": "transcriptions", "translate": "translations"}[task]
     assert post(server, fields, path=f"/v1/audio/{route}").status_code == 200

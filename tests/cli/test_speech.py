@@ -16,7 +16,7 @@ from antiphon.__main__ import main
 from antiphon.cli import speech
 from antiphon.errors import InvalidAudio, InvalidParameter
 from antiphon.models.fake import FakeSession
-from antiphon.types import TranscribeOptions, Unit
+from antiphon.types import TranscribeOptions, Window
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch, heard: list[TranscribeOptions]) -> l
     """Loading gives a fake, and reports a line; the list says what was asked for."""
     calls: list[dict[str, Any]] = []
 
-    def record(unit: Unit) -> None:
+    def record(unit: Window) -> None:
         heard.append(unit.options)
 
     def load_session(model: str, *, report: Callable[[str], None], **options: Any) -> FakeSession:

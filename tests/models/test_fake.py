@@ -7,12 +7,12 @@ import pytest
 
 from antiphon.models.base import Session
 from antiphon.models.fake import FakeSession, describe
-from antiphon.types import Event, Failed, Finished, LanguageDetected, TranscribeOptions, Unit
+from antiphon.types import Event, Failed, Finished, LanguageDetected, TranscribeOptions, Window
 
 
-def make_unit(seconds: float, language: str | None = "es") -> Unit:
+def make_unit(seconds: float, language: str | None = "es") -> Window:
     samples = np.zeros(round(seconds * 16_000), np.float32)
-    return Unit(0, samples, 0, False, TranscribeOptions(language=language))
+    return Window(0, samples, 0, False, TranscribeOptions(language=language))
 
 
 def test_it_answers_with_the_length_of_its_input() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 from driving import drive, make_unit
 
-from antiphon.types import Task, Unit
+from antiphon.types import Task, Window
 from bench.checkpoints import Shape
 from tests.oracle.shapes import (
     BANNED,
@@ -45,7 +45,7 @@ class Case:
         times = "timed" if self.timestamps else "plain"
         return f"{self.shape.name}-{self.seconds}s-{self.language}-{self.task}-{times}-{self.words}"
 
-    def unit(self) -> Unit:
+    def unit(self) -> Window:
         return make_unit(
             chirps(self.seconds, seed=round(self.seconds * 10)),
             timestamps=self.timestamps,

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from antiphon.models.whisper.session import WhisperSession
-from antiphon.types import Failed, Finished, Unit, WindowResult
+from antiphon.types import Failed, Finished, Window, WindowResult
 from bench.checkpoints import Shape
 from tests.oracle.shapes import ENGLISH, PLAIN
 from tests.oracle.signals import chirps, noise
@@ -171,15 +171,15 @@ class Broken(Exception):
     """What a test makes fail."""
 
 
-def _too_long(session: WhisperSession) -> Unit:
+def _too_long(session: WhisperSession) -> Window:
     return make_unit(np.zeros(480_001, np.float32), language="en")
 
 
-def _unknown_language(session: WhisperSession) -> Unit:
+def _unknown_language(session: WhisperSession) -> Window:
     return make_unit(chirps(1), language="xx")
 
 
-def _failing_pass(session: WhisperSession) -> Unit:
+def _failing_pass(session: WhisperSession) -> Window:
     """The pass over the prefix fails after its rows were bound, as an allocation inside OpenVINO would."""
     passes = session.runner._run
 
@@ -193,7 +193,7 @@ def _failing_pass(session: WhisperSession) -> Unit:
 
 @pytest.mark.parametrize("breakage", [_too_long, _unknown_language, _failing_pass])
 def test_a_failed_join_leaves_the_others_untouched(
-    breakage: Callable[[WhisperSession], Unit],
+    breakage: Callable[[WhisperSession], Window],
     sessions: dict[int, WhisperSession],
     alone: Callable[[int], WindowResult],
 ) -> None:

@@ -20,7 +20,7 @@ from antiphon.engine.registry import load_session
 from antiphon.models.whisper.config import WhisperConfig, read_config
 from antiphon.models.whisper.session import WhisperSession
 from antiphon.models.whisper.tokens import Tokenizer, read_tokenizer
-from antiphon.types import LanguageDetected, Samples, Unit, WeightFormat
+from antiphon.types import LanguageDetected, Samples, WeightFormat, Window
 from bench.checkpoints import Shape, write_checkpoint
 
 
@@ -79,7 +79,7 @@ def detected(session: WhisperSession, samples: Samples) -> LanguageDetected:
     return event
 
 
-def ask_oracle(twin: Twin, unit: Unit, prompt: Sequence[int] = ()) -> Answer:
+def ask_oracle(twin: Twin, unit: Window, prompt: Sequence[int] = ()) -> Answer:
     """Let transformers decode the unit greedily. `prompt` are the ids of its prompt, <|startofprev|> excluded."""
     options = unit.options
     naming = {"language": options.language, "task": options.task} if twin.config.multilingual else {}

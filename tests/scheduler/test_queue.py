@@ -13,20 +13,22 @@ from hypothesis import strategies as st
 from antiphon.errors import Overloaded
 from antiphon.scheduler.job import Job
 from antiphon.scheduler.queue import Queue
-from antiphon.types import Event, TranscribeOptions, Unit
+from antiphon.types import Event, TranscribeOptions, Window
 
 STEADY = settings(derandomize=True, deadline=None, max_examples=200)
 
 
-def make_unit(start: int = 0) -> Unit:
-    return Unit(request=0, samples=np.zeros(0, np.float32), start=start, timestamps=False, options=TranscribeOptions())
+def make_unit(start: int = 0) -> Window:
+    return Window(
+        request=0, samples=np.zeros(0, np.float32), start=start, timestamps=False, options=TranscribeOptions()
+    )
 
 
-def make_units(count: int) -> list[Unit]:
+def make_units(count: int) -> list[Window]:
     return [make_unit(start) for start in range(count)]
 
 
-def nothing_more(_event: Event) -> Sequence[Unit]:
+def nothing_more(_event: Event) -> Sequence[Window]:
     return ()
 
 
@@ -152,10 +154,10 @@ class Ledger:
 
     def __init__(self) -> None:
         self.queue = Queue(max_waiting=12, max_overtakes=2)
-        self.ends: Counter[Unit] = Counter()
-        self.accepted: list[Unit] = []
-        self.waiting: dict[Job, deque[Unit]] = {}
-        self.flying: dict[Unit, Job] = {}
+        self.ends: Counter[Window] = Counter()
+        self.accepted: list[Window] = []
+        self.waiting: dict[Job, deque[Window]] = {}
+        self.flying: dict[Window, Job] = {}
 
     def admit(self, count: int) -> None:
         job, units = make_job(), make_units(count)
@@ -252,7 +254,7 @@ def test_every_unit_ends_exactly_once(moves: list[tuple[str, int]]) -> None:
 def test_no_job_waits_longer_than_its_round(sizes: list[int], overtakes: int, newcomers: list[bool]) -> None:
     """However many short jobs arrive, a started job with n started jobs beside it is served within its bound."""
     queue = Queue(max_waiting=10_000, max_overtakes=overtakes)
-    owners: dict[Unit, int] = {}
+    owners: dict[Window, int] = {}
     for number, size in enumerate(sizes):
         units = make_units(size)
         owners.update(dict.fromkeys(units, number))

@@ -16,7 +16,7 @@ from antiphon.errors import EngineFailed, Overloaded, Unavailable
 from antiphon.models.fake import FakeSession
 from antiphon.scheduler.job import Job
 from antiphon.scheduler.scheduler import Scheduler
-from antiphon.types import Event, Failed, Finished, TranscribeOptions, Unit
+from antiphon.types import Event, Failed, Finished, TranscribeOptions, Window
 
 
 class OneUnit:
@@ -26,17 +26,17 @@ class OneUnit:
 
     def __init__(self, seconds: float) -> None:
         samples = np.zeros(round(seconds * 16_000), np.float32)
-        self.unit = Unit(0, samples, 0, False, TranscribeOptions(language="en"))
+        self.unit = Window(0, samples, 0, False, TranscribeOptions(language="en"))
         self.answer: str | Exception | None = None
 
     @property
     def done(self) -> bool:
         return self.answer is not None
 
-    def start(self) -> Sequence[Unit]:
+    def start(self) -> Sequence[Window]:
         return [self.unit]
 
-    def receive(self, event: Event) -> Sequence[Unit]:
+    def receive(self, event: Event) -> Sequence[Window]:
         if isinstance(event, Finished):
             self.answer = event.result.pieces[0].text
         elif isinstance(event, Failed):
@@ -137,7 +137,7 @@ def scheduler_accepts(scheduler: Scheduler, plan: OneUnit, submit: Callable[...,
     entered = Gate()
     admit = scheduler.submit
 
-    def tell(job: Job, units: Sequence[Unit]) -> None:
+    def tell(job: Job, units: Sequence[Window]) -> None:
         admit(job, units)
         entered.set()
 
@@ -194,7 +194,7 @@ def test_closing_before_the_start_fails_what_waits() -> None:
 
 def test_if_the_worker_dies_everyone_is_told() -> None:
     class Broken(FakeSession):
-        def leave(self, unit: Unit) -> None:
+        def leave(self, unit: Window) -> None:
             raise RuntimeError("cannot leave")
 
     session = Broken(slots=1, step_fails=lambda _unit: True)

@@ -14,24 +14,24 @@ from antiphon.models.fake import FakeSession
 from antiphon.scheduler.job import Job
 from antiphon.scheduler.queue import Queue
 from antiphon.scheduler.worker import Worker
-from antiphon.types import Event, Failed, Finished, LanguageDetected, TranscribeOptions, Unit
+from antiphon.types import Event, Failed, Finished, LanguageDetected, TranscribeOptions, Window
 
 
-def make_unit(seconds: float = 1.0, language: str | None = "en") -> Unit:
+def make_unit(seconds: float = 1.0, language: str | None = "en") -> Window:
     samples = np.zeros(round(seconds * 16_000), np.float32)
-    return Unit(request=0, samples=samples, start=0, timestamps=False, options=TranscribeOptions(language=language))
+    return Window(request=0, samples=samples, start=0, timestamps=False, options=TranscribeOptions(language=language))
 
 
 class Listener:
     """A job that books its events and asks for one list of further units per event."""
 
-    def __init__(self, *following: Sequence[Unit]) -> None:
+    def __init__(self, *following: Sequence[Window]) -> None:
         self.events: list[Event] = []
         self.reasons: list[Exception] = []
         self._following = iter(following)
         self.job = Job(on_event=self._receive, on_end=self.reasons.append)
 
-    def _receive(self, event: Event) -> Sequence[Unit]:
+    def _receive(self, event: Event) -> Sequence[Window]:
         self.events.append(event)
         return next(self._following, ())
 
@@ -73,10 +73,10 @@ def test_joins_are_rationed_even_when_nobody_decodes() -> None:
 
 def test_a_job_with_its_answer_gives_up_the_rest() -> None:
     queue = Queue()
-    left: list[Unit] = []
+    left: list[Window] = []
     finished: list[bool] = []
 
-    def receive(_event: Event) -> Sequence[Unit]:
+    def receive(_event: Event) -> Sequence[Window]:
         finished.append(True)
         return ()
 
@@ -175,7 +175,7 @@ def test_a_listener_that_fails_takes_only_its_own_job() -> None:
     queue = Queue()
     reasons: list[Exception] = []
 
-    def broken(_event: Event) -> Sequence[Unit]:
+    def broken(_event: Event) -> Sequence[Window]:
         raise KeyError("broken")
 
     queue.admit(Job(on_event=broken, on_end=reasons.append), [make_unit(), make_unit()])

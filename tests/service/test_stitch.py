@@ -26,13 +26,13 @@ from antiphon.types import (
     Samples,
     TranscribeOptions,
     Transcript,
-    Unit,
+    Window,
     WindowResult,
 )
 
 ENGLISH = TranscribeOptions(language="en")
 TIMED = TranscribeOptions(language="en", timestamps=True)
-Model = Callable[[Unit], WindowResult]
+Model = Callable[[Window], WindowResult]
 
 
 LOUD = (np.random.default_rng(0).standard_normal(SAMPLE_RATE) * 0.1).astype(np.float32)
@@ -61,7 +61,7 @@ def make_result(*pieces: tuple[float, float, str], resume: float, language: str 
     return WindowResult(language, made, (1, 2), resume, -0.25, 0.01, 0.0)
 
 
-def play(plan: TranscriptionPlan, model: Model) -> list[Unit]:
+def play(plan: TranscriptionPlan, model: Model) -> list[Window]:
     """Answer every unit in turn; gives the units in the order they were asked for."""
     units = list(plan.start())
     for unit in units:  # grows while it is walked
@@ -72,11 +72,11 @@ def play(plan: TranscriptionPlan, model: Model) -> list[Unit]:
     return units
 
 
-def spans(units: Sequence[Unit]) -> list[tuple[float, float]]:
+def spans(units: Sequence[Window]) -> list[tuple[float, float]]:
     return [(unit.start / SAMPLE_RATE, round((unit.start + len(unit.samples)) / SAMPLE_RATE, 2)) for unit in units]
 
 
-def seconds(unit: Unit) -> float:
+def seconds(unit: Window) -> float:
     return len(unit.samples) / SAMPLE_RATE
 
 
@@ -263,7 +263,7 @@ def test_without_timestamps_nothing_is_followed() -> None:
 def test_a_run_without_pauses_is_a_chain() -> None:
     plan = make_plan(speech(70.0), ENGLISH)
 
-    def model(unit: Unit) -> WindowResult:
+    def model(unit: Window) -> WindowResult:
         if not unit.timestamps:
             return make_result((0.0, seconds(unit), " end"), resume=seconds(unit))
         return make_result((0.0, 27.5, f" from {unit.start}"), (27.5, 30.0, " cut"), resume=27.5)
@@ -278,7 +278,7 @@ def test_a_chain_whose_model_closes_early_goes_on_from_there() -> None:
     """A window that ended at 0.4 s must not take the other 29.6 s with it."""
     plan = make_plan(speech(45.0), ENGLISH)
 
-    def model(unit: Unit) -> WindowResult:
+    def model(unit: Window) -> WindowResult:
         if unit.start == 0:
             return make_result((0.0, 0.4, " early"), resume=0.4)
         return make_result((0.0, seconds(unit), f" from {unit.start}"), resume=seconds(unit))
@@ -320,7 +320,7 @@ def test_every_chain_advances_and_ends(length: int, resumes: list[float], timest
     plan = make_plan(speech(float(length)), replace(ENGLISH, timestamps=timestamps))
     count = 0
 
-    def model(unit: Unit) -> WindowResult:
+    def model(unit: Window) -> WindowResult:
         nonlocal count
         count += 1
         return make_result((0.0, 0.5, " x"), resume=resumes[count % len(resumes)])
@@ -346,7 +346,7 @@ class Listener:
     def __init__(self, words: Sequence[Word], group: int, patience: float, keeps_open: bool) -> None:
         self.words, self.group, self.patience, self.keeps_open = words, group, patience, keeps_open
 
-    def __call__(self, unit: Unit) -> WindowResult:
+    def __call__(self, unit: Window) -> WindowResult:
         begin, length = unit.start / SAMPLE_RATE, seconds(unit)
         heard = [word for word in self.words if word.start >= begin - 0.01 and word.end <= begin + length + 0.01]
         if not unit.timestamps:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from antiphon.engine.device import open_device
 from antiphon.errors import ConfigError
-from antiphon.models.base import Report, Session
+from antiphon.models.base import AnySession, Report
 from antiphon.types import Precision, WeightFormat
 from antiphon.weights.folder import read_json
 
@@ -39,7 +39,7 @@ def load_session(
     name: str | None = None,
     report: Report = lambda line: None,
     cache_dir: Path | None = None,
-) -> Session:
+) -> AnySession:
     """Load the model of a folder or a built-in name; `report` gets a line about each thing chosen.
 
     Raises ConfigError naming the folder, file or flag and the fix.
@@ -53,7 +53,7 @@ def load_session(
     if slots < 1:
         raise ConfigError(f"--slots {slots}: at least 1 is needed.")
     module = importlib.import_module(_FAMILIES[family])
-    session: Session = module.load(
+    session: AnySession = module.load(
         folder,
         name=name or (name_or_folder if name_or_folder in STARTERS else folder.resolve().name),
         runtime=open_device(device, precision, cache_dir),

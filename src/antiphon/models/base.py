@@ -6,9 +6,11 @@ It knows units and events; it must not know queues, threads, files or HTTP.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from antiphon.types import Event, ModelInfo, Unit
+
+UnitT = TypeVar("UnitT", bound=Unit, contravariant=True)
 
 Report = Callable[[str], None]  # takes one line about loading, for a person
 
@@ -33,10 +35,10 @@ class Runtime(Protocol):
         ...
 
 
-class Session(Protocol):
-    """One loaded model on one worker thread. Never called from two threads at once.
+class Session(Protocol[UnitT]):
+    """One loaded model on one worker thread, working on one kind of unit. Never called from two threads at once.
 
-    Every unit that joins ends exactly once: by a `Finished` or `Failed` event, or by `leave`.
+    Every unit that joins ends exactly once: by a `Finished`, `Spoken` or `Failed` event, or by `leave`.
     An exception out of `join` concerns the units just handed in, which then hold no slot; one out of `step`
     concerns every unit in flight, and the caller must `leave` each of them.
     """
@@ -44,7 +46,7 @@ class Session(Protocol):
     info: ModelInfo
     slots: int
 
-    def join(self, units: Sequence[Unit]) -> list[Event]:
+    def join(self, units: Sequence[UnitT]) -> list[Event]:
         """Encode and prefill `units` (at most as many as there are free slots)."""
         ...
 
@@ -52,6 +54,9 @@ class Session(Protocol):
         """Advance every unit in flight once."""
         ...
 
-    def leave(self, unit: Unit) -> None:
+    def leave(self, unit: UnitT) -> None:
         """Give the unit's slot back; a unit without a slot is ignored."""
         ...
+
+
+AnySession = Session[Any]  # whatever it works on: the scheduler only carries units

@@ -18,7 +18,7 @@ from antiphon.types import (
     LanguageDetected,
     ModelInfo,
     Piece,
-    Unit,
+    Window,
     WindowResult,
 )
 
@@ -35,11 +35,11 @@ FAKE_INFO = ModelInfo(
     default_language="en",
 )
 
-Script = Callable[[Unit], WindowResult | Exception | None]
-Choice = Callable[[Unit], bool]
+Script = Callable[[Window], WindowResult | Exception | None]
+Choice = Callable[[Window], bool]
 
 
-def describe(unit: Unit) -> WindowResult:
+def describe(unit: Window) -> WindowResult:
     """The answer of a fake: " audio of 3.20 s" as one piece over the whole window."""
     seconds = len(unit.samples) / SAMPLE_RATE
     piece = Piece(start=0.0, end=seconds, text=f" audio of {seconds:.2f} s", tokens=(len(unit.samples),))
@@ -58,11 +58,11 @@ def _nothing() -> None:
     return None
 
 
-def _never(_unit: Unit) -> bool:
+def _never(_unit: Window) -> bool:
     return False
 
 
-def _unscripted(_unit: Unit) -> WindowResult | Exception | None:
+def _unscripted(_unit: Window) -> WindowResult | Exception | None:
     return None
 
 
@@ -94,9 +94,9 @@ class FakeSession:
         self._join_fails = join_fails
         self._step_fails = step_fails
         self._before_step = before_step
-        self._steps_left: dict[Unit, int] = {}
+        self._steps_left: dict[Window, int] = {}
 
-    def join(self, units: Sequence[Unit]) -> list[Event]:
+    def join(self, units: Sequence[Window]) -> list[Event]:
         if len(self._steps_left) + len(units) > self.slots:
             raise ValueError(f"{len(units)} units join {len(self._steps_left)}, but there are {self.slots} slots")
         if any(self._join_fails(unit) for unit in units):
@@ -123,10 +123,10 @@ class FakeSession:
                 events.append(self._answer(unit))
         return events
 
-    def leave(self, unit: Unit) -> None:
+    def leave(self, unit: Window) -> None:
         self._steps_left.pop(unit, None)
 
-    def _answer(self, unit: Unit) -> Event:
+    def _answer(self, unit: Window) -> Event:
         scripted = self._script(unit)
         if isinstance(scripted, Exception):
             return Failed(unit, scripted)

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from threading import Condition, Thread
 
 from antiphon.errors import AntiphonError, Cancelled, EngineFailed, Unavailable
-from antiphon.models.base import Session
+from antiphon.models.base import AnySession
 from antiphon.scheduler.job import Job, Plan, Result
 from antiphon.scheduler.queue import Queue
 from antiphon.scheduler.worker import Worker
@@ -32,7 +32,7 @@ class Scheduler:
 
     def __init__(
         self,
-        session: Session,
+        session: AnySession,
         *,
         max_waiting: int = 512,
         max_overtakes: int = 4,

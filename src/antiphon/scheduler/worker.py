@@ -11,9 +11,9 @@ from threading import Condition
 from typing import Literal, NamedTuple
 
 from antiphon.errors import EngineFailed
-from antiphon.models.base import Session
+from antiphon.models.base import AnySession
 from antiphon.scheduler.queue import Queue
-from antiphon.types import Event, Failed, LanguageDetected, Unit
+from antiphon.types import AudioChunk, Event, Failed, LanguageDetected, Unit
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Worker:
     encodes. `stopping` "drained" ends the loop when the queue is idle, "now" at the next turn.
     """
 
-    def __init__(self, session: Session, queue: Queue, changed: Condition, *, joins_per_step: int = 1) -> None:
+    def __init__(self, session: AnySession, queue: Queue, changed: Condition, *, joins_per_step: int = 1) -> None:
         if joins_per_step < 1:
             raise ValueError(f"joins_per_step must be at least 1, not {joins_per_step}")
         self.stopping: Literal["no", "drained", "now"] = "no"
@@ -96,7 +96,9 @@ class Worker:
             with self._changed:
                 self._queue.add(job, units, front=True)
                 # First the unit that ended gives its place up, then whatever else a job with an answer has here.
-                ended = not isinstance(event, LanguageDetected) and self._queue.finish(event.unit) is not None
+                ended = (
+                    not isinstance(event, LanguageDetected | AudioChunk) and self._queue.finish(event.unit) is not None
+                )
                 if job.finished():
                     ended = self._queue.cancel(job) or ended
             if ended:

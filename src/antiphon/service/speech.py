@@ -11,7 +11,7 @@ import logging
 from dataclasses import dataclass
 
 from antiphon.errors import InvalidAudio, ModelNotFound, Unavailable
-from antiphon.models.base import Session
+from antiphon.models.base import AnySession
 from antiphon.scheduler.scheduler import Scheduler
 from antiphon.service.options import check_options
 from antiphon.service.stitch import Progress, TranscriptionPlan
@@ -53,7 +53,7 @@ class SpeechService:
         self._schedulers: dict[str, Scheduler] = {}
         self._requests = itertools.count(1)
 
-    def load(self, session: Session) -> ModelInfo:
+    def load(self, session: AnySession) -> ModelInfo:
         """Serve a session under its own name, on a worker thread of its own."""
         if session.info.name in self._schedulers:
             raise ValueError(f"a model named {session.info.name!r} is loaded already")

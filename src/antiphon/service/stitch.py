@@ -25,7 +25,7 @@ from antiphon.types import (
     Segment,
     TranscribeOptions,
     Transcript,
-    Unit,
+    Window,
     WindowResult,
 )
 
@@ -52,7 +52,7 @@ class _Place:
 class _Heard:
     """A window's result, and those of its pieces that no follow-up decodes again."""
 
-    unit: Unit
+    unit: Window
     result: WindowResult
     pieces: tuple[Piece, ...]
 
@@ -81,7 +81,7 @@ class TranscriptionPlan:
         self._loudness: Loudness = measure(samples)
         self._runs = plan_runs(self._loudness)
         self._unstarted: list[Run] = list(self._runs)
-        self._places: dict[Unit, _Place] = {}  # of the units that have not ended
+        self._places: dict[Window, _Place] = {}  # of the units that have not ended
         self._heard: list[_Heard] = []
         self._language = options.language
         self._error: Exception | None = None
@@ -108,7 +108,7 @@ class TranscriptionPlan:
         left = sum(run.end - start for run, start in open_runs.items())
         return (total - left) / SAMPLE_RATE, total / SAMPLE_RATE
 
-    def start(self) -> list[Unit]:
+    def start(self) -> list[Window]:
         if self._language is not None or not self._info.languages:
             return self._start_all()
         if not self._unstarted:
@@ -117,7 +117,7 @@ class TranscriptionPlan:
         self._unstarted.remove(first)
         return [self._window(first, first.start)]
 
-    def receive(self, event: Event) -> list[Unit]:
+    def receive(self, event: Event) -> list[Window]:
         if self.done or event.unit not in self._places:
             return []
         if isinstance(event, Failed):
@@ -148,17 +148,17 @@ class TranscriptionPlan:
     def _tells_language(self, run: Run) -> bool:
         return self._loudness.speech_seconds(run.start, min(run.end, run.start + WINDOW_SAMPLES)) >= LANGUAGE_SPEECH
 
-    def _settle_language(self, language: str) -> list[Unit]:
+    def _settle_language(self, language: str) -> list[Window]:
         """The first word on the language stands, and lets the other runs start."""
         if self._language is None and self._info.languages:
             self._language = language
         return self._start_all()
 
-    def _start_all(self) -> list[Unit]:
+    def _start_all(self) -> list[Window]:
         runs, self._unstarted = self._unstarted, []
         return [self._window(run, run.start) for run in runs]
 
-    def _window(self, run: Run, start: int, depth: int = 0) -> Unit:
+    def _window(self, run: Run, start: int, depth: int = 0) -> Window:
         """The window of a run that begins at `start`; a hard cut at its end needs times to know where to go on."""
         end = min(start + WINDOW_SAMPLES, run.end)
         return self._unit(_Place(run, depth), start, end, timestamps=self._options.timestamps or end < run.end)
@@ -172,8 +172,8 @@ class TranscriptionPlan:
             place.depth + 1,
         )
 
-    def _unit(self, place: _Place, start: int, end: int, *, timestamps: bool) -> Unit:
-        unit = Unit(
+    def _unit(self, place: _Place, start: int, end: int, *, timestamps: bool) -> Window:
+        unit = Window(
             request=self._request,
             samples=self._samples[start:end],
             start=start,
@@ -183,11 +183,11 @@ class TranscriptionPlan:
         self._places[unit] = place
         return unit
 
-    def _go_on(self, unit: Unit, place: _Place, result: WindowResult) -> list[Unit]:
+    def _go_on(self, unit: Window, place: _Place, result: WindowResult) -> list[Window]:
         """Keep what a window said and start what follows from it: the chain's next window, or the tail it abandoned."""
         end = unit.start + len(unit.samples)
         resume = min(unit.start + round(result.resume * SAMPLE_RATE), end)
-        following: list[Unit] = []
+        following: list[Window] = []
         decoded = end  # what is heard from here on is decoded again
         if end < place.run.end:
             # A model that closes almost nothing would be asked nearly the same again: only so many times.

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tiny import noise
 
 from antiphon.models.whisper.session import WhisperSession
-from antiphon.types import Finished, LanguageDetected, Unit
+from antiphon.types import Finished, LanguageDetected, Window
 
 KINDS: list[dict[str, object]] = [
     {"language": "en", "max_new_tokens": 9},
@@ -24,7 +24,7 @@ KINDS: list[dict[str, object]] = [
 ]
 
 
-def units_of(kinds: list[int]) -> list[Unit]:
+def units_of(kinds: list[int]) -> list[Window]:
     return [make_unit(noise(0.5 + 3 * kind, seed=kind), **KINDS[kind]) for kind in kinds]  # type: ignore[arg-type]
 
 

@@ -16,14 +16,14 @@ from antiphon.models.whisper.rules import Rules
 from antiphon.models.whisper.runner import Output, Runner
 from antiphon.models.whisper.sampling import language_of, probability, sample
 from antiphon.models.whisper.tokens import Tokenizer
-from antiphon.types import SAMPLE_RATE, Event, Finished, LanguageDetected, ModelInfo, Unit, WindowResult
+from antiphon.types import SAMPLE_RATE, Event, Finished, LanguageDetected, ModelInfo, Window, WindowResult
 
 
 @dataclass(slots=True)
 class Decoding:
     """One unit in flight: its prefix, and what was sampled so far."""
 
-    unit: Unit
+    unit: Window
     language: str | None  # None: not heard yet, or the model takes none
     prefix: list[int] = field(default_factory=list)
     start: int = 0  # index of <|startoftranscript|> in the prefix
@@ -51,7 +51,7 @@ class WhisperSession:
         self._rules = Rules(config, slots)
         self._flight: list[Decoding] = []
 
-    def join(self, units: Sequence[Unit]) -> list[Event]:
+    def join(self, units: Sequence[Window]) -> list[Event]:
         first = len(self._flight)
         try:
             return self._join(units, first)
@@ -69,13 +69,13 @@ class WhisperSession:
         self._accept(0, active, output)
         return self._finish_ended()
 
-    def leave(self, unit: Unit) -> None:
+    def leave(self, unit: Window) -> None:
         for row, decoding in enumerate(self._flight):
             if decoding.unit is unit:
                 self._free(row)
                 return
 
-    def _join(self, units: Sequence[Unit], first: int) -> list[Event]:
+    def _join(self, units: Sequence[Window], first: int) -> list[Event]:
         if not self._flight:
             self.runner.clear()
         for row, unit in enumerate(units, first):
