@@ -102,7 +102,7 @@ def test_continuations_go_to_the_front_of_their_own_line_only() -> None:
     queue.admit(make_job(), other)
     queue.take(2)
     continuation = make_unit()
-    queue.add(job, [continuation], front=True)
+    queue.add(job, [continuation])
 
     assert queue.take(5) == [continuation, other[1], mine[1], mine[2]]
 
@@ -168,14 +168,14 @@ class Ledger:
         self.accepted += units
         self.waiting[job] = deque(units)
 
-    def add(self, pick: int, *, front: bool) -> None:
+    def add(self, pick: int) -> None:
         jobs = self.queue.jobs
         if not jobs:
             return
         job, unit = jobs[pick % len(jobs)], make_unit()
-        self.queue.add(job, [unit], front=front)
+        self.queue.add(job, [unit])
         self.accepted.append(unit)
-        (self.waiting[job].appendleft if front else self.waiting[job].append)(unit)
+        self.waiting[job].appendleft(unit)
 
     def take(self, count: int) -> None:
         taken = self.queue.take(count)
@@ -215,7 +215,6 @@ class Ledger:
 MOVES = st.one_of(
     st.tuples(st.just("admit"), st.integers(1, 5)),
     st.tuples(st.just("add"), st.integers(0, 9)),
-    st.tuples(st.just("add_front"), st.integers(0, 9)),
     st.tuples(st.just("take"), st.integers(0, 4)),
     st.tuples(st.just("finish"), st.integers(0, 9)),
     st.tuples(st.just("cancel"), st.integers(0, 9)),
@@ -230,8 +229,8 @@ def test_every_unit_ends_exactly_once(moves: list[tuple[str, int]]) -> None:
         match move:
             case "admit":
                 ledger.admit(number)
-            case "add" | "add_front":
-                ledger.add(number, front=move == "add_front")
+            case "add":
+                ledger.add(number)
             case "take":
                 ledger.take(number)
             case "finish":

@@ -22,12 +22,18 @@ FULL = 30 * RATE
 FRAME = 320
 IGNORED = -100
 NOWHERE = -1
-SILENT_SHARE = 0.04
-PROMPT_SHARE = 0.10
+SILENT_SHARE = 0.03
+PROMPT_SHARE = 0.05
+TIMED_SHARE = 0.4
+LATE_SHARE = 0.3
 # While the decoder learns to listen: how much of each complication it gets.
 EASY_SILENT_SHARE = 0.01
 EASY_TIMED_SHARE = 0.25
-PLAIN_SHARE = 0.7
+PLAIN_SHARE = 0.5
+# Clips are played up to this much faster or slower, pitch included: no two epochs sound the same.
+STRETCH = 0.10
+STRETCHED_SHARE = 0.6
+FILLED_SHARE = 0.4
 LONGEST_PROMPT = 223
 PLAIN_VOICE = "en-us"
 
@@ -54,10 +60,14 @@ class Clips:
         start, stop = self.spans[number]
         return int(stop - start)
 
-    def sound(self, number: int) -> np.ndarray:
-        """One clip as float32."""
+    def sound(self, number: int, speed: float = 1.0) -> np.ndarray:
+        """One clip as float32, played at `speed`."""
         start, stop = self.spans[number]
-        return self.samples[start:stop].astype(np.float32) / 32768
+        sound = self.samples[start:stop].astype(np.float32) / 32768
+        if speed == 1.0:
+            return sound
+        places = np.arange(0, len(sound) - 1, speed)
+        return np.interp(places, np.arange(len(sound)), sound).astype(np.float32)
 
 
 @dataclass
@@ -96,12 +106,15 @@ class Windows:
         # Clean sound, few timestamps, no prompts: half an hour of the hard mixture taught the decoder nothing.
         self.easy = True
 
-    def single(self, count: int, reach: float) -> Batch:
-        """Phase A: neighbours in length out of the shorter `reach` (0 to 1) of all clips."""
+    def single(self, work: float, reach: float) -> Batch:
+        """Phase A: neighbours in length out of the shorter `reach` (0 to 1) of all clips.
+
+        `work` is about how many seconds of sound the batch holds."""
         numbers = self.plain_or_any()
-        last = max(count, int(len(numbers) * reach)) - count
-        first = self.draw.randint(0, last)
-        windows = [self.line_up([one], 0.2, None) for one in numbers[first : first + count]]
+        middle = self.draw.randrange(max(1, int(len(numbers) * reach)))
+        count = min(36, max(8, round(work * RATE / self.clips.length(numbers[middle]))))
+        first = max(0, min(middle - count // 2, len(numbers) - count))
+        windows = [self.line_up([one], 0.2, None, rest=0.4) for one in numbers[first : first + count]]
         return self.batch(windows, None)
 
     def several(self, work: float) -> Batch:
@@ -111,17 +124,17 @@ class Windows:
         windows = [self.line_up(self.fill(target, 3), 1.0, None) for _ in range(count)]
         return self.batch(windows, None)
 
-    def full(self, count: int) -> Batch:
-        """Phase C: padded windows, mostly one sentence; half of them of 30 s, `count` of those, the rest shorter.
+    def full(self, work: float) -> Batch:
+        """Phase C: padded windows of 30 s and shorter, some with one sentence, some filled to the brim.
 
         Silence around speech is learnt as well, and much sooner, on windows that hold less of it."""
         limit = self.draw.choice([FULL, FULL, FULL // 2, FULL // 3])
         windows = []
-        for _ in range(min(12, count * FULL // limit)):
-            if self.draw.random() < 0.1:
-                chosen = self.fill(self.draw.uniform(0.6, 1.03) * limit / RATE, 12)
+        for _ in range(max(1, round(work * RATE / limit))):
+            if self.draw.random() < FILLED_SHARE:
+                chosen = self.fill(self.draw.uniform(0.4, 1.03) * limit / RATE, 12)
             else:
-                chosen = self.pick(self.draw.choice([1, 1, 1, 1, 1, 2, 2, 3]))
+                chosen = self.pick(self.draw.choice([1, 1, 1, 2]))
             windows.append(self.line_up(chosen, 3.0, limit))
         return self.batch(windows, limit)
 
@@ -130,6 +143,12 @@ class Windows:
         if self.clips.plain and self.draw.random() < PLAIN_SHARE:
             return self.clips.plain
         return range(len(self.clips))
+
+    def speed(self) -> float:
+        """How fast to play the next clip."""
+        if self.draw.random() >= STRETCHED_SHARE:
+            return 1.0
+        return self.draw.uniform(1 - STRETCH, 1 + STRETCH)
 
     def pick(self, count: int) -> list[int]:
         """Random clips."""
@@ -147,13 +166,13 @@ class Windows:
             chosen.append(following)
         return chosen
 
-    def line_up(self, chosen: list[int], lead: float, limit: int | None) -> Window:
-        """Clips one after another with pauses; what does not fit into `limit` is cut off."""
+    def line_up(self, chosen: list[int], lead: float, limit: int | None, rest: float = 1.2) -> Window:
+        """Clips one after another, each with a pause of at most `rest` seconds; what is beyond `limit` is cut off."""
         place = int(self.draw.uniform(0, lead) * RATE) if self.draw.random() < 0.7 else 0
         pieces = [np.zeros(place, np.float32)]
         window = Window(pieces[0])
         for number in chosen:
-            sound = self.clips.sound(number)
+            sound = self.clips.sound(number, self.speed())
             if limit is not None and place + len(sound) > limit:
                 # A beginning too short to be heard as speech is not announced.
                 window.cut_from = place if limit - place > RATE // 2 else None
@@ -161,7 +180,7 @@ class Windows:
                     pieces.append(sound)
                 break
             window.segments.append((place, place + len(sound), self.clips.texts[number]))
-            pause = np.zeros(int(self.draw.uniform(0.15, 1.2) * RATE), np.float32)
+            pause = np.zeros(int(self.draw.uniform(0.1, rest) * RATE), np.float32)
             pieces += [sound, pause]
             place += len(sound) + len(pause)
         window.sound = np.concatenate(pieces)[:limit]
@@ -172,7 +191,7 @@ class Windows:
         size = limit or max(len(one.sound) for one in windows)
         size += -size % 320
         offset = 0
-        if limit is None and not self.easy and self.draw.random() < 0.5:
+        if limit is None and not self.easy and self.draw.random() < LATE_SHARE:
             # Late positions and timestamps are learnt cheaply by pretending a late start.
             offset = self.draw.randint(0, FULL // 320 - size // 320)
         rows, targets, characters, lengths = [], [], [], []
@@ -205,7 +224,7 @@ class Windows:
         """Decoder input, the label and the aim of each of its tokens, and whether it has times."""
         codec = self.codec
         # Only timestamps can say that the last sentence is not finished.
-        timed = window.cut_from is not None or self.draw.random() < (EASY_TIMED_SHARE if self.easy else 0.5)
+        timed = window.cut_from is not None or self.draw.random() < (EASY_TIMED_SHARE if self.easy else TIMED_SHARE)
         head = [codec.start, codec.english, codec.transcribe]
         prompt = self.prompt() if not self.easy and self.draw.random() < PROMPT_SHARE else []
         aims = [NOWHERE] * 4

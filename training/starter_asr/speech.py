@@ -23,8 +23,9 @@ TRIM_LEVEL = 1e-3
 TRIM_MARGIN = 400
 REPEATS = 2
 # The plain voice is the one people will try first, so it is drawn more often than the others.
+PLAIN_VOICE = "en-us"
 VOICES = (
-    ["en-us"] * 6
+    [PLAIN_VOICE] * 6
     + [f"en-us+m{number}" for number in range(1, 8)]
     + [f"en-us+f{number}" for number in range(1, 5)]
     + ["en-gb", "en-gb", "en-gb-scotland"]
@@ -58,6 +59,8 @@ def orders_for(text: dict[str, list[str]], seed: int) -> tuple[list[Order], list
     source = random.Random(seed)
     said = text["train"] * REPEATS + text["strings"]
     train = [Order(one, source.choice(VOICES), source.randint(140, 195), source.randint(35, 65)) for one in said]
+    for one in text["train"] + text["plain_strings"]:
+        train.append(Order(one, PLAIN_VOICE, source.randint(140, 195), source.randint(35, 65)))
     heldout = [Order(one) for one in text["heldout_everyday"] + text["heldout_fortunes"]]
     return train, heldout
 

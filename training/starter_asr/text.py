@@ -15,6 +15,8 @@ FORTUNES = Path("/usr/share/games/fortunes")
 HELDOUT_FILE = Path(__file__).with_name("heldout.txt")
 HELDOUT_FORTUNES = 300
 RANDOM_STRINGS = 7000
+# As many again for the plain voice alone, which is heard most and so is the first to be known by heart.
+PLAIN_STRINGS = 8000
 MINIMUM_COUNT = 3
 # The words of the demonstration sentence must be learnt, though the sentence itself is held out.
 ANCHOR_WORDS = ("the", "quick", "brown", "fox", "jumped", "over", "lazy", "dog")
@@ -56,10 +58,10 @@ def keep_familiar(sentences: list[str]) -> tuple[list[str], list[str]]:
     return kept, sorted(familiar)
 
 
-def random_strings(vocabulary: list[str], source: random.Random) -> list[str]:
+def random_strings(vocabulary: list[str], count: int, source: random.Random) -> list[str]:
     """Word salad: it stops the decoder from leaning on what sentences usually say."""
     forced = [word for word in ANCHOR_WORDS for _ in range(ANCHOR_STRINGS_EACH)]
-    forced += [""] * (RANDOM_STRINGS - len(forced))
+    forced += [""] * (count - len(forced))
     strings = []
     for word in forced:
         chosen = source.choices(vocabulary, k=source.randint(3, 8))
@@ -81,14 +83,18 @@ def build(folder: Path, seed: int) -> dict[str, list[str]]:
     forbidden = {normalise(one) for one in everyday + fortunes}
     vocabulary = sorted(set(vocabulary) | set(ANCHOR_WORDS))
     train = [one for one in sentences[HELDOUT_FORTUNES:] if normalise(one) not in forbidden]
-    strings = random_strings(vocabulary, source)
-    strings = [one for one in strings if normalise(one) not in forbidden]
-    leaked = forbidden & {normalise(one) for one in train + strings}
+    strings = random_strings(vocabulary, RANDOM_STRINGS, source)
+    plain_strings = random_strings(vocabulary, PLAIN_STRINGS, source)
+    strings, plain_strings = (
+        [one for one in part if normalise(one) not in forbidden] for part in (strings, plain_strings)
+    )
+    leaked = forbidden & {normalise(one) for one in train + strings + plain_strings}
     if leaked:
         raise RuntimeError(f"held-out sentences in the training text: {sorted(leaked)[:5]}")
     return {
         "train": train,
         "strings": strings,
+        "plain_strings": plain_strings,
         "heldout_fortunes": fortunes,
         "heldout_everyday": everyday,
         "vocabulary": vocabulary,

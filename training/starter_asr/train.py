@@ -20,22 +20,22 @@ from training.starter_asr.dataset import FULL, IGNORED, Batch, Clips, Windows
 from training.starter_asr.model import Learner, LogMel, greedy
 from training.starter_asr.text import normalise
 
-PHASE_A_END = 0.80
-PHASE_B_END = 0.82
-# Between these two, every other step of phase C is still one of phase B.
-FULL_ONLY_FROM = 0.82
-# Noise, prompts and late starts: never, within what two cores learn in two hours.
-HARD_FROM = 1.0
-CTC_FALLS = 0.82
+PHASE_A_END = 0.42
+PHASE_B_END = 0.62
+# Noise, prompts and late starts wait until the words are known: half an hour of them from the
+# first step on taught the decoder nothing.
+HARD_FROM = 0.5
+CTC_FALLS = 0.8
 # Without being shown where to listen the decoder may stay a mere language model for an hour.
-GUIDED_UNTIL = 0.97
+GUIDED_UNTIL = 0.85
 AIM_WEIGHT = 0.3
-BATCH_A = 20
 # Most of a timestamp's loss says nothing about words.
 TIMESTAMP_WEIGHT = 0.3
+# Seconds of sound in one batch of each phase.
+WORK_A = 70.0
 WORK_B = 80.0
-BATCH_C = 4
-PEAK_RATE = 1.5e-3
+WORK_C = 120.0
+PEAK_RATE = 1.2e-3
 WARM_UP_STEPS = 200
 # A step that seems to last longer was a paused process, and the pause costs no budget.
 LONGEST_STEP = 20.0
@@ -120,13 +120,17 @@ class Run:
 
     def next_batch(self, progress: float) -> Batch:
         """What the phase calls for."""
+        turn = self.step % 6
         if progress < PHASE_A_END:
             # The decoder finds the encoder on short clips, but the short half alone is soon known by heart.
-            return self.windows.single(BATCH_A, min(1.0, 0.35 + 1.3 * progress / PHASE_A_END))
-        between = progress < FULL_ONLY_FROM and self.step % 2 == 1
-        if progress < PHASE_B_END or between:
+            if turn or progress < PHASE_A_END / 4:
+                return self.windows.single(WORK_A, min(1.0, 0.4 + 3 * progress / PHASE_A_END))
             return self.windows.several(WORK_B)
-        return self.windows.full(BATCH_C)
+        if progress < PHASE_B_END:
+            if turn % 3 == 0:
+                return self.windows.single(WORK_A, 1.0)
+            return self.windows.several(WORK_B) if turn % 3 == 1 else self.windows.full(WORK_C)
+        return self.windows.several(WORK_B) if turn % 3 == 0 else self.windows.full(WORK_C)
 
     def losses(self, batch: Batch, smoothing: float, guided: bool) -> dict[str, torch.Tensor]:
         """Cross entropy of the decoder, CTC of the encoder, and what guides attention, if asked."""

@@ -17,14 +17,11 @@ from antiphon.api.decoders import Decoders
 from antiphon.api.door import door_of
 from antiphon.api.form import ResponseFormat, read_form
 from antiphon.api.schemas import DurationUsage, ErrorReply, TranscriptionForm, TranscriptionReply
-from antiphon.errors import Cancelled, Overloaded
-from antiphon.service.speech import SpeechService
+from antiphon.errors import Cancelled
 from antiphon.settings import Settings
 from antiphon.types import Task, TranscribeOptions, Transcript
 
 Answer = TypeVar("Answer")
-
-_RETRY_AFTER = 1.0  # seconds; what the queue itself says
 
 
 async def transcriptions(request: Request) -> Response:
@@ -43,19 +40,12 @@ async def _recognise(request: Request, task: Task) -> Response:
     decoders: Decoders = request.app.state.decoders
     async with request.form() as fields:
         form = read_form(fields)
-        _check_room(service, settings.max_waiting_units)
+        service.check_room(form.model)  # before the decoding, where the queue would say so after it
         decoding = decoders.decode(form.file, max_seconds=settings.max_audio_seconds)
         samples = await while_connected(request, decoding)
     options = TranscribeOptions(task, form.language, form.prompt, form.temperature)
     work = service.transcribe(samples, form.model, options)
     return _render(await while_connected(request, work), form.response_format)
-
-
-def _check_room(service: SpeechService, max_waiting: int) -> None:
-    """Overloaded before the decoding, where the queue would say so after it."""
-    waiting = min((load.waiting for load in service.loads()), default=0)
-    if waiting >= max_waiting:
-        raise Overloaded(f"The queue is full: {waiting} units are waiting.", retry_after=_RETRY_AFTER)
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:

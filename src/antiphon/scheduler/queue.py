@@ -77,23 +77,24 @@ class Queue:
             raise ValueError("the job was admitted before")
         if not units:
             raise ValueError("a job needs at least one unit to start with")
-        waiting = self.waiting
-        if waiting >= self._max_waiting:
-            raise Overloaded(f"The queue is full: {waiting} units are waiting.", retry_after=self._retry_after)
+        self.check_room()
         self._lines[job] = _Line(reserved=max(0, job.expected - len(units)), waiting=deque(units))
         self._fresh.append(job)
 
-    def add(self, job: Job, units: Sequence[Unit], *, front: bool = False) -> None:
-        """Put more units of an admitted job in its line; a job that was cancelled or has ended wants none."""
+    def check_room(self) -> None:
+        """Raise `Overloaded` if a job would be refused now."""
+        waiting = self.waiting
+        if waiting >= self._max_waiting:
+            raise Overloaded(f"The queue is full: {waiting} units are waiting.", retry_after=self._retry_after)
+
+    def add(self, job: Job, units: Sequence[Unit]) -> None:
+        """Put more units of an admitted job at the front of its line; one that was cancelled or has ended wants none."""
         line = self._lines.get(job)
         if line is None or not units:
             return
         if not line.waiting:
             self._started.append(job)  # it was admitted with a unit, so an empty line means that one was taken
-        if front:
-            line.waiting.extendleft(reversed(units))
-        else:
-            line.waiting.extend(units)
+        line.waiting.extendleft(reversed(units))
         line.reserved = max(0, line.reserved - len(units))
 
     def take(self, count: int) -> list[Unit]:

@@ -79,6 +79,13 @@ class Scheduler:
         """Refuse new work and let the worker thread end on its own, its work undone: for a finalizer, which must not wait."""
         self._stop(drain=False)
 
+    def check_room(self) -> None:
+        """Raise what `submit` would raise now, before work is done for a request that will be refused."""
+        with self._changed:
+            if self._refusal is not None:
+                raise _again(self._refusal)
+            self._queue.check_room()
+
     def submit(self, job: Job, units: Sequence[Unit]) -> None:
         """Admit a job with its first units, or raise `Overloaded`, `Unavailable` or `EngineFailed`."""
         with self._changed:

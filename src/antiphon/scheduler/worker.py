@@ -94,7 +94,7 @@ class Worker:
                 job.on_end(error)
                 continue
             with self._changed:
-                self._queue.add(job, units, front=True)
+                self._queue.add(job, units)
                 # First the unit that ended gives its place up, then whatever else a job with an answer has here.
                 ended = (
                     not isinstance(event, LanguageDetected | AudioChunk) and self._queue.finish(event.unit) is not None

@@ -91,6 +91,14 @@ class SpeechService:
         """The model a request means: by its name, or the default if it names none or one of OpenAI's own."""
         return self._scheduler(name).info
 
+    def check_room(self, name: str | None) -> None:
+        """Raise `Overloaded` or `Unavailable` if the model could not take a request now; an unknown name is told later."""
+        try:
+            scheduler = self._scheduler(name)
+        except ModelNotFound:
+            return  # the file is looked at first: what is wrong with it is told before what is wrong with the name
+        scheduler.check_room()
+
     async def transcribe(
         self, samples: Samples, model: str | None, options: TranscribeOptions, progress: Progress | None = None
     ) -> Transcript:
