@@ -1,0 +1,133 @@
+"""The pieces SpeechT5's graphs are put together from: layers by weight name, attention, parameters, slices.
+
+It must not know which graph a piece goes into. Attention is written out as MatMul-Softmax-MatMul: an SDPA op outside
+OpenVINO's stateful pattern is 3 to 4 times slower at batch 16.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+from openvino import opset13 as ops
+
+from antiphon.weights.source import WeightSource
+
+# Stands for minus infinity in sums; the real one would make NaN of a difference of two.
+NEVER = -1e30
+
+Tensor: TypeAlias = ov.Tensor
+Node: TypeAlias = ov.Node
+Model: TypeAlias = ov.Model
+CacheType = Literal["bf16", "f32"]
+
+
+def share(array: NDArray[np.generic]) -> Tensor:
+    """A contiguous array as a tensor over the same memory; uint16 stands for the bits of bf16, which numpy lacks.
+
+    The tensor does not keep the array alive: the caller does, for as long as a request may touch it.
+    """
+    if array.dtype == np.uint16:
+        return ov.Tensor(array, ov.Shape(list(array.shape)), ov.Type.bf16)
+    return ov.Tensor(array, shared_memory=True)
+
+
+def linear(hidden: Node, weights: WeightSource, name: str) -> Node:
+    """A layer whose matrix the source may compress."""
+    product = ops.matmul(hidden, weights.matrix(f"{name}.weight"), False, True)
+    return ops.add(product, weights.tensor(f"{name}.bias"))
+
+
+def exact_linear(hidden: Node, weights: WeightSource, name: str) -> Node:
+    """A layer that is never compressed: small, and what is heard goes straight through it."""
+    product = ops.matmul(hidden, weights.tensor(f"{name}.weight"), False, True)
+    return ops.add(product, weights.tensor(f"{name}.bias"))
+
+
+def layer_norm(hidden: Node, weights: WeightSource, name: str, epsilon: float) -> Node:
+    """Over the last of three axes."""
+    normed = ops.mvn(hidden, axes(2), True, epsilon, "inside_sqrt")
+    return ops.add(ops.multiply(normed, weights.tensor(f"{name}.weight")), weights.tensor(f"{name}.bias"))
+
+
+def feed_forward(hidden: Node, weights: WeightSource, name: str, activation: str) -> Node:
+    wide = activate(linear(hidden, weights, f"{name}.intermediate_dense"), activation)
+    return linear(wide, weights, f"{name}.output_dense")
+
+
+def activate(hidden: Node, activation: str) -> Node:
+    if activation == "relu":
+        return ops.relu(hidden)
+    if activation == "silu":
+        return ops.swish(hidden)
+    return ops.gelu(hidden, "tanh" if activation == "gelu_new" else "erf")
+
+
+def project(hidden: Node, weights: WeightSource, name: str, heads: int) -> tuple[Node, Node, Node]:
+    """Query (scaled), key and value, `[b, heads, n, head width]` each."""
+    key = split_heads(linear(hidden, weights, f"{name}.k_proj"), heads)
+    value = split_heads(linear(hidden, weights, f"{name}.v_proj"), heads)
+    return query_of(hidden, weights, name, heads), key, value
+
+
+def query_of(hidden: Node, weights: WeightSource, name: str, heads: int) -> Node:
+    projected = linear(hidden, weights, f"{name}.q_proj")
+    head_width = weights.shape(f"{name}.q_proj.weight")[0] // heads
+    return split_heads(ops.multiply(projected, scalar(head_width**-0.5)), heads)
+
+
+def split_heads(hidden: Node, heads: int) -> Node:
+    """`[b, n, width]` -> `[b, heads, n, head width]`."""
+    split = ops.reshape(hidden, integers(0, 0, heads, -1), True)
+    return ops.transpose(split, integers(0, 2, 1, 3))
+
+
+def attention(query: Node, key: Node, value: Node, *added: Node) -> Node:
+    """`[b, heads, n, head width]` each -> `[b, n, width]`; `added` goes on the scores (Vaswani et al. 2017, 3.2)."""
+    scores = ops.matmul(query, key, False, True)
+    for node in added:
+        scores = ops.add(scores, node)
+    mixed = ops.matmul(ops.softmax(scores, -1), value, False, False)
+    return ops.reshape(ops.transpose(mixed, integers(0, 2, 1, 3)), integers(0, 0, -1), True)
+
+
+def sinusoids(count: int, width: int) -> NDArray[np.float32]:
+    """Position vectors `[count, width]`, sine and cosine by turns (Vaswani et al. 2017, section 3.5)."""
+    wavelengths = np.exp(np.arange(0, width, 2) * (-np.log(10_000.0) / width)).astype(np.float32)
+    angles = np.arange(count, dtype=np.float32)[:, None] * wavelengths
+    return np.stack([np.sin(angles), np.cos(angles)], axis=2).reshape(count, width)
+
+
+def parameter(shape: list[int], kind: str, name: str) -> Node:
+    node = ops.parameter(ov.PartialShape(shape), getattr(ov.Type, kind))
+    node.output(0).set_names({name})
+    return node
+
+
+def cast(node: Node, kind: CacheType) -> Node:
+    return node if node.get_element_type().get_type_name() == kind else ops.convert(node, kind)
+
+
+def scalar(value: float) -> Node:
+    return ops.constant(np.float32(value))
+
+
+def axis(value: int) -> Node:
+    return ops.constant(np.int32(value))
+
+
+def axes(*values: int) -> Node:
+    return ops.constant(np.array(values, np.int64))
+
+
+integers = axes  # the same constant, where the numbers are sizes or an order
+
+
+def build(outputs: list[tuple[Node, str]], parameters: list[Node], name: str) -> Model:
+    results = []
+    for node, label in outputs:
+        node.output(0).set_names({label})
+        results.append(ops.result(node.output(0)))
+    return ov.Model(results, parameters, name)

@@ -1,0 +1,151 @@
+"""SpeechT5's two convolutional graphs: the post-net (mel -> finer mel) and the HiFi-GAN vocoder (mel -> samples).
+
+Both work on a stretch of a sentence; which stretch, and how much around it, `reach.py` says. They must not know slots.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from openvino import opset13 as ops
+
+from antiphon.models.speecht5 import graph_parts as parts
+from antiphon.models.speecht5.config import SpeechT5Config, VocoderConfig
+from antiphon.models.speecht5.graph_parts import Model, Node
+from antiphon.models.speecht5.shapes import NORM_NAMES
+from antiphon.weights.source import Array
+
+Floats = NDArray[np.float32]
+
+# torch's default, which transformers leaves in place for the very last rectifier (its config's slope is for the others).
+_LAST_SLOPE = 0.01
+# torch's default for batch norm; layer_norm_eps of config.json is not for it.
+_BATCH_NORM_EPSILON = 1e-5
+
+
+class ArraySource(Protocol):
+    """Tensors by name as numpy arrays: what is folded into other tensors before a graph sees it."""
+
+    def has(self, name: str) -> bool:
+        """Whether a tensor of that name exists."""
+        ...
+
+    def array(self, name: str) -> Array:
+        """The tensor as stored. Raises WeightError if there is none of that name."""
+        ...
+
+
+def postnet_graph(config: SpeechT5Config, weights: ArraySource) -> Model:
+    """`frames [1, n, mels]` as the decoder makes them -> `refined [1, n, mels]`."""
+    frames = parts.parameter([1, -1, config.mels], "f32", "frames")
+    hidden: Node = ops.transpose(frames, parts.integers(0, 2, 1))
+    half = config.postnet_kernel // 2
+    for layer in range(config.postnet_layers):
+        kernel, bias = _batch_normed(weights, f"speech_decoder_postnet.layers.{layer}")
+        hidden = _convolve(hidden, kernel, bias, half)
+        if layer < config.postnet_layers - 1:
+            hidden = ops.tanh(hidden)
+    refined = ops.add(frames, ops.transpose(hidden, parts.integers(0, 2, 1)))
+    return parts.build([(refined, "refined")], [frames], "speecht5_postnet")
+
+
+def vocoder_graph(config: VocoderConfig, weights: ArraySource) -> Model:
+    """`frames [1, n, mels]`, `cuts [stages + 1, 2]` -> `samples [1, m]`.
+
+    `cuts` are the first and one past the last position that is kept of what goes into each upsampling stage, and, last,
+    of what goes into the last convolution: a stage makes many samples of one, so that what is no longer needed around
+    the stretch asked for is dropped as early as can be.
+    """
+    frames = parts.parameter([1, -1, config.mels], "f32", "frames")
+    cuts = parts.parameter([len(config.rates) + 1, 2], "i32", "cuts")
+    hidden: Node = frames
+    if config.normalize:
+        mean, scale = _floats(weights, "mean"), _floats(weights, "scale")
+        hidden = ops.divide(ops.subtract(frames, ops.constant(mean)), ops.constant(scale))
+    hidden = ops.transpose(hidden, parts.integers(0, 2, 1))
+    hidden = _convolve(hidden, _kernel(weights, "conv_pre"), _floats(weights, "conv_pre.bias"), 3)
+    for stage in range(len(config.rates)):
+        hidden = _upsample(_cut(hidden, cuts, stage), weights, stage, config)
+        hidden = _mixed_blocks(hidden, weights, stage, config)
+    hidden = _leaky(_cut(hidden, cuts, len(config.rates)), _LAST_SLOPE)
+    hidden = _convolve(hidden, _kernel(weights, "conv_post"), _floats(weights, "conv_post.bias"), 3)
+    samples = ops.squeeze(ops.tanh(hidden), parts.axes(1))
+    return parts.build([(samples, "samples")], [frames, cuts], "speecht5_vocoder")
+
+
+def _upsample(hidden: Node, weights: ArraySource, stage: int, config: VocoderConfig) -> Node:
+    rate, size = config.rates[stage], config.kernels[stage]
+    half = (size - rate) // 2
+    kernel = ops.constant(_kernel(weights, f"upsampler.{stage}"))
+    wider = ops.convolution_backprop_data(
+        _leaky(hidden, config.slope), kernel, [rate], None, [half], [half], [1], "explicit"
+    )
+    return ops.add(wider, _by_channel(_floats(weights, f"upsampler.{stage}.bias")))
+
+
+def _mixed_blocks(hidden: Node, weights: ArraySource, stage: int, config: VocoderConfig) -> Node:
+    """The mean over residual blocks of different kernels, all on the same input."""
+    total: Node | None = None
+    count = len(config.block_kernels)
+    for index, (size, dilations) in enumerate(zip(config.block_kernels, config.block_dilations, strict=True)):
+        name = f"resblocks.{stage * count + index}"
+        block = hidden
+        for layer, dilation in enumerate(dilations):
+            inner = _block_layer(block, weights, f"{name}.convs1.{layer}", size, dilation, config.slope)
+            inner = _block_layer(inner, weights, f"{name}.convs2.{layer}", size, 1, config.slope)
+            block = ops.add(inner, block)
+        total = block if total is None else ops.add(total, block)
+    return ops.multiply(total, parts.scalar(1 / count))
+
+
+def _block_layer(hidden: Node, weights: ArraySource, name: str, size: int, dilation: int, slope: float) -> Node:
+    half = dilation * (size - 1) // 2
+    return _convolve(_leaky(hidden, slope), _kernel(weights, name), _floats(weights, f"{name}.bias"), half, dilation)
+
+
+def _convolve(hidden: Node, kernel: Floats, bias: Floats, half: int, dilation: int = 1) -> Node:
+    convolved = ops.convolution(hidden, ops.constant(kernel), [1], [half], [half], [dilation])
+    return ops.add(convolved, _by_channel(bias))
+
+
+def _cut(hidden: Node, cuts: Node, index: int) -> Node:
+    """`hidden [1, channels, n]` from the first to the last position that row `index` of `cuts` names."""
+    ends = ops.gather(cuts, parts.axis(index), parts.axis(0))
+    first, last = (ops.gather(ends, parts.axes(side), parts.axis(0)) for side in (0, 1))
+    return ops.slice(hidden, first, last, ops.constant(np.array([1], np.int32)), ops.constant(np.array([2], np.int32)))
+
+
+def _leaky(hidden: Node, slope: float) -> Node:
+    return ops.prelu(hidden, ops.constant(np.array([slope], np.float32)))
+
+
+def _by_channel(values: Floats) -> Node:
+    return ops.constant(values.reshape(1, -1, 1))
+
+
+def _batch_normed(weights: ArraySource, name: str) -> tuple[Floats, Floats]:
+    """A convolution without bias and the batch norm behind it, as one convolution with bias."""
+    kernel = _floats(weights, f"{name}.conv.weight")
+    gain, shift, mean, variance = (
+        _floats(weights, f"{name}.batch_norm.{part}") for part in ("weight", "bias", "running_mean", "running_var")
+    )
+    factor = gain / np.sqrt(variance + np.float32(_BATCH_NORM_EPSILON))
+    return kernel * factor[:, None, None], shift - mean * factor
+
+
+def _kernel(weights: ArraySource, name: str) -> Floats:
+    """A convolution's kernel: folded, or as length and direction (weight norm), in either spelling torch has for it."""
+    for length_name, direction_name in NORM_NAMES:
+        if weights.has(f"{name}.{direction_name}"):
+            length = _floats(weights, f"{name}.{length_name}")
+            direction = _floats(weights, f"{name}.{direction_name}")
+            norm = np.sqrt(np.square(direction, dtype=np.float64).sum(axis=(1, 2), keepdims=True))
+            folded: Floats = (direction * (length / norm)).astype(np.float32)
+            return folded
+    return _floats(weights, f"{name}.weight")
+
+
+def _floats(weights: ArraySource, name: str) -> Floats:
+    return weights.array(name).astype(np.float32)

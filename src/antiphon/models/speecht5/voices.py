@@ -1,0 +1,68 @@
+"""The voices of a SpeechT5 model: speaker embeddings, each a file of raw float32 values.
+
+It must not know graphs or text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from antiphon.errors import ConfigError
+
+FOLDER = "voices"
+DEFAULT = "default"
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Voices:
+    """Speaker embeddings of unit length by name, the model's own default first."""
+
+    embeddings: dict[str, Floats]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.embeddings)
+
+
+def read_voices(folder: Path, values: int, speaker: tuple[str, Path] | None = None) -> Voices:
+    """Read `voices/*.bin` of a model folder and, if given, the file of one more `(name, path)`, which is the default.
+
+    `values` is how many each must hold. Without one given, the default is `default.bin`, else the first by name.
+    Raises ConfigError for a file of another size, for values that make no direction, and for a model without a voice.
+    """
+    paths = {path.stem: path for path in sorted((folder / FOLDER).glob("*.bin"))}
+    if speaker is not None:
+        paths[speaker[0]] = speaker[1]
+    if not paths:
+        raise ConfigError(
+            f"{folder}: no voice; put a speaker embedding ({_size(values)}) into {folder / FOLDER}/NAME.bin, or give one."
+        )
+    first = speaker[0] if speaker is not None else DEFAULT if DEFAULT in paths else next(iter(paths))
+    names = [first, *(name for name in paths if name != first)]
+    return Voices({name: _read(paths[name], values) for name in names})
+
+
+def _read(path: Path, values: int) -> Floats:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: the voice cannot be read ({error.strerror}).") from error
+    if len(content) != 4 * values:
+        raise ConfigError(
+            f"{path}: {len(content)} bytes, but a voice of this model is {_size(values)}; make its embedding again."
+        )
+    embedding = np.frombuffer(content, "<f4").astype(np.float64)
+    length = float(np.sqrt(np.square(embedding).sum()))
+    if not np.isfinite(length) or length == 0:
+        raise ConfigError(f"{path}: the values are all zero or not finite; make the voice's embedding again.")
+    return (embedding / length).astype(np.float32)
+
+
+def _size(values: int) -> str:
+    return f"{values} float32 values, {4 * values} bytes"

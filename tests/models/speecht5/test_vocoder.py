@@ -1,0 +1,60 @@
+"""When a chunk can be made, and that it then is what the whole sentence has there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from antiphon.models.speecht5.session import SpeechT5Session
+from antiphon.models.speecht5.vocoder import Vocoder
+from tests.models.speecht5.speaking import Floats
+from tests.tiny_speecht5 import SHAPE
+
+
+@pytest.fixture(scope="module")
+def vocoder(session: SpeechT5Session) -> Vocoder:
+    return session.vocoder
+
+
+@pytest.fixture(scope="module")
+def frames() -> Floats:
+    return np.random.default_rng(0).standard_normal((200, SHAPE.mels)).astype(np.float32)
+
+
+def test_chunks_grow_from_a_quarter_of_a_second(vocoder: Vocoder) -> None:
+    assert vocoder.sizes == (16, 32, 64)
+
+
+def test_a_chunk_waits_for_every_frame_it_looks_at(vocoder: Vocoder, frames: Floats) -> None:
+    made = next(count for count in range(200) if vocoder.next_chunk(0, 0, count, ended=False))
+    assert vocoder.next_chunk(0, 0, made, ended=False) == (0, 16)
+    vocoder.samples(frames[:made], (0, 16), ended=False)
+    with pytest.raises(ValueError, match=f"frames up to {made} are needed, but only {made - 1} are made"):
+        vocoder.samples(frames[: made - 1], (0, 16), ended=False)
+
+
+def test_at_the_end_nothing_is_waited_for(vocoder: Vocoder) -> None:
+    assert vocoder.next_chunk(0, 0, 3, ended=True) == (0, 3)
+    assert vocoder.next_chunk(16, 1, 90, ended=True) == (16, 48)
+    assert vocoder.next_chunk(48, 2, 90, ended=True) == (48, 90)
+    assert vocoder.next_chunk(90, 3, 90, ended=True) is None
+    assert vocoder.next_chunk(112, 9, 1000, ended=False) == (112, 176)
+
+
+@pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 33, 64, 65, 129, 200])
+def test_any_last_chunk_is_the_end_of_the_whole(vocoder: Vocoder, frames: Floats, length: int) -> None:
+    given = frames[:length]
+    whole = vocoder.samples(given, (0, length), ended=True)
+    assert len(whole) == length * vocoder.hop
+    for first in {0, length // 3, length - 1}:
+        chunk = vocoder.samples(given, (first, length), ended=True)
+        np.testing.assert_allclose(chunk, whole[first * vocoder.hop :], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("first", [0, 1, 7, 50, 100])
+def test_any_chunk_is_its_part_of_the_whole(vocoder: Vocoder, frames: Floats, first: int) -> None:
+    whole = vocoder.samples(frames, (0, len(frames)), ended=True)
+    stretch = (first, first + 16)
+    chunk = vocoder.samples(frames[:150], stretch, ended=False)
+    part = whole[stretch[0] * vocoder.hop : stretch[1] * vocoder.hop]
+    np.testing.assert_allclose(chunk, part, rtol=0, atol=1e-5)

@@ -1,0 +1,216 @@
+"""Every SpeechT5 shape against transformers in float32: states, mel frames, stops, samples; dropout off, and given.
+
+Seen on AVX2: states 2e-6, mel frames 8e-6 after up to 700 of them, samples 2e-6.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from antiphon.models.speecht5.graph import table_rows
+from antiphon.models.speecht5.graph_parts import NEVER
+from antiphon.models.speecht5.reach import postnet_reach, vocoder_reach
+from antiphon.models.speecht5.session import Rules
+from tests.models.speecht5.speaking import Guest, audio, sentence, speak
+from tests.oracle.speecht5_shapes import FOUR, PLAIN, SHAPES, SINGLE
+from tests.oracle.speecht5_twin import Shape, Twin, frames_of, make_twin, open_session
+
+Floats = NDArray[np.float32]
+MakeTwin = Callable[[Shape], Twin]
+
+# float32 sums in another order; a frame's error goes into the next one.
+STATES_TOLERANCE = 2e-5
+MEL_TOLERANCE = 1e-4
+SAMPLES_TOLERANCE = 2e-5
+
+TEXTS = (
+    "Hi",
+    "abc def",
+    "Hello there, how are you?",
+    "What is it that you want to know, and why would anybody tell?",
+    "",
+)
+VOICES = ("ada", "bob")
+
+
+@pytest.fixture(scope="module")
+def speaking(tmp_path_factory: pytest.TempPathFactory) -> MakeTwin:
+    """Each shape is written and compiled once."""
+
+    @functools.cache
+    def make(shape: Shape) -> Twin:
+        return make_twin(tmp_path_factory.mktemp(shape.name), shape)
+
+    return make
+
+
+@pytest.fixture(params=SHAPES, ids=lambda shape: shape.name)
+def twin(request: pytest.FixtureRequest, speaking: MakeTwin) -> Twin:
+    return speaking(request.param)
+
+
+def ids_of(twin: Twin, text: str) -> list[int]:
+    return twin.session._tokenizer.encode(text)
+
+
+def with_rules(twin: Twin, **rules: float) -> Twin:
+    """The same twin, whose session stops by other rules."""
+    twin.session._rules = Rules(dropout=False, **rules)  # type: ignore[arg-type]
+    return twin
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_encoder_states_are_the_oracles(twin: Twin, text: str) -> None:
+    ids = ids_of(twin, text)
+    ours = twin.session.runner.read(ids, twin.session._voices.embeddings["ada"], 0)
+    with torch.no_grad():
+        theirs = twin.model.speecht5.encoder(torch.tensor([ids])).last_hidden_state[0].numpy()
+    assert theirs.std() > 0.5
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=STATES_TOLERANCE)
+
+
+def test_frames_stops_and_samples_are_the_oracles(twin: Twin) -> None:
+    twin = with_rules(twin, maxlenratio=9.0)
+    lengths, worst = [], np.zeros(3)
+    for text in TEXTS:
+        for voice in VOICES:
+            before, after = twin.speech(ids_of(twin, text), voice, maxlenratio=9.0)
+            frames = frames_of(twin.session, sentence(text, voice))
+            assert frames.shape == before.shape
+            samples, theirs = audio(twin.session, sentence(text, voice)), twin.sound(after)
+            assert samples.shape == theirs.shape
+            refined = twin.session.vocoder.refined(frames)
+            errors = [np.abs(a - b).max() for a, b in ((frames, before), (refined, after), (samples, theirs))]
+            worst = np.maximum(worst, errors)
+            lengths.append(len(before))
+    print(f"{twin.shape.name}: frames {lengths}, worst errors {worst}")
+    assert (worst <= [MEL_TOLERANCE, MEL_TOLERANCE, SAMPLES_TOLERANCE]).all()
+    assert len(set(lengths)) >= 4
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"minlenratio": 7.0, "maxlenratio": 9.0},
+        {"minlenratio": 0.0, "maxlenratio": 1.7},
+        {"minlenratio": 4.0, "maxlenratio": 2.0},
+        {"minlenratio": 0.0, "maxlenratio": 0.0},
+        {"threshold": 0.05, "maxlenratio": 9.0},
+        {"threshold": 1.3, "maxlenratio": 9.0},
+        {},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("shape", [PLAIN, SINGLE, FOUR], ids=lambda shape: shape.name)
+def test_the_rules_of_length_are_the_oracles(rules: dict[str, float], shape: Shape, speaking: MakeTwin) -> None:
+    twin = with_rules(speaking(shape), **rules)
+    for text in TEXTS[:3]:
+        before, _ = twin.speech(ids_of(twin, text), "bob", **rules)
+        frames = frames_of(twin.session, sentence(text, "bob"))
+        assert len(frames) == len(before)
+        np.testing.assert_allclose(frames, before, rtol=0, atol=MEL_TOLERANCE)
+
+
+def test_dropout_is_the_oracles_given_the_same_units(speaking: MakeTwin, monkeypatch: pytest.MonkeyPatch) -> None:
+    twin = speaking(PLAIN)
+    session = open_session(twin.folder, Rules(minlenratio=2.0, maxlenratio=4.0))
+    factors: list[Floats] = []
+    draw = session._dropout
+    monkeypatch.setattr(session, "_dropout", lambda: (factors.append(draw()), factors[-1])[1])
+    frames = frames_of(session, sentence(TEXTS[2], "ada", seed=5))
+    used = [step[0] for step in factors]
+    assert set(np.unique(used)) == {0.0, 2.0}
+    before, _ = twin.speech(ids_of(twin, TEXTS[2]), "ada", used, minlenratio=2.0, maxlenratio=4.0)
+    assert frames.shape == before.shape
+    np.testing.assert_allclose(frames, before, rtol=0, atol=MEL_TOLERANCE)
+
+
+@pytest.mark.parametrize("chance", [0.2, 0.5])
+def test_the_oracles_dropout_is_what_ours_is_made_after(speaking: MakeTwin, chance: float) -> None:
+    """It keeps a unit with the probability to drop it; `SpeechT5Session._dropout` does the same."""
+    drop = speaking(PLAIN).model.speecht5.decoder.prenet._consistent_dropout
+    dropped = drop(torch.ones(1, 100, 100), chance).numpy()
+    assert np.unique(dropped).tolist() == pytest.approx([0, 1 / (1 - chance)])
+    assert (dropped > 0).mean() == pytest.approx(chance, abs=0.03)
+
+
+def test_a_batch_of_texts_is_read_as_each_alone(twin: Twin) -> None:
+    texts = [ids_of(twin, text) for text in TEXTS]
+    length = max(map(len, texts))
+    ids = np.full((len(texts), length), 3, np.int32)
+    mask = np.full((len(texts), 1, 1, length), NEVER, np.float32)
+    for row, text in enumerate(texts):
+        ids[row, : len(text)], mask[row, ..., : len(text)] = text, 0
+    request = twin.session.runner._read.get_compiled_model().create_infer_request()
+    made = request.infer({"ids": ids, "distances": table_rows(length, twin.session._config), "mask": mask})
+    for states, text in zip(made["states"], texts, strict=True):
+        alone = twin.session.runner.read(text, twin.session._voices.embeddings["ada"], 0)
+        np.testing.assert_allclose(states[: len(text)], alone, rtol=0, atol=STATES_TOLERANCE)
+
+
+def test_a_batch_speaks_as_the_oracle_speaks_each(twin: Twin) -> None:
+    twin = with_rules(twin, maxlenratio=9.0)
+    asked = [("Hi", "bob"), (TEXTS[3], "ada"), ("abc def", "ada"), (TEXTS[2], "bob")]
+    guests = [Guest(sentence(*one), joins) for one, joins in zip(asked, (0, 3, 3, 11), strict=True)]
+    spoken = speak(twin.session, guests)
+    for (text, voice), chunks in zip(asked, spoken, strict=True):
+        theirs = twin.sound(twin.speech(ids_of(twin, text), voice, maxlenratio=9.0)[1])
+        assert chunks is not None
+        assert sum(map(len, chunks)) == len(theirs)
+        np.testing.assert_allclose(np.concatenate(chunks), theirs, rtol=0, atol=SAMPLES_TOLERANCE)
+
+
+def test_a_reach_is_what_the_oracles_convolutions_see(twin: Twin) -> None:
+    """A frame that changes by much changes nothing beyond the reach of the post-net and the vocoder, and does within."""
+    sound, length, middle = twin.session.vocoder._sound, 161, 80
+    generator = np.random.default_rng(0)
+    mel = generator.standard_normal((length, twin.shape.mels)).astype(np.float32)
+    changed = mel.copy()
+    changed[middle] = generator.standard_normal(twin.shape.mels) * 1e3
+    heard = np.flatnonzero(twin.sound(mel) != twin.sound(changed)) // sound.hop
+    reach = vocoder_reach(sound)
+    assert middle - reach <= heard.min() <= heard.max() <= middle + reach
+    assert heard.max() - heard.min() >= 2 * (reach - 2)
+    with torch.no_grad():
+        seen = [twin.model.speech_decoder_postnet.postnet(torch.from_numpy(one)[None])[0] for one in (mel, changed)]
+    rows = np.flatnonzero((seen[0] != seen[1]).any(1).numpy())
+    assert (rows.min(), rows.max()) == (
+        middle - postnet_reach(twin.session._config),
+        middle + postnet_reach(twin.session._config),
+    )
+
+
+def test_a_longer_reading_is_refused_where_the_oracle_breaks(speaking: MakeTwin) -> None:
+    """One position more than the model has: transformers raises, we say so; at the last position both speak."""
+    twin = with_rules(speaking(PLAIN), maxlenratio=0.0)
+    longest = "a" * (PLAIN.text_positions - 2)  # a word begins with a mark of its own, and the end token
+    assert len(frames_of(twin.session, sentence(longest))) == len(
+        twin.speech(ids_of(twin, longest), "ada", maxlenratio=0)[0]
+    )
+    with pytest.raises(RuntimeError):
+        twin.speech(ids_of(twin, longest + "a"), "ada", maxlenratio=0)
+    (failed,) = twin.session.join([sentence(longest + "a")])
+    assert "too long" in str(failed.error)  # type: ignore[union-attr]
+
+
+def test_half_precision_checkpoints_speak_as_the_oracle_does(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Weights rounded to float16 by us, against the oracle with the same rounding."""
+    twin = make_twin(tmp_path_factory.mktemp("half"), replace(PLAIN, name="half"))
+    session = open_session(twin.folder, Rules(dropout=False, maxlenratio=4.0), weight_format="fp16")
+    with torch.no_grad():
+        for parameter in [*twin.model.parameters()]:
+            parameter.copy_(parameter.half().float())
+        for name, buffer in twin.model.named_buffers():
+            if "running" in name:
+                buffer.copy_(buffer.half().float())
+    before, _ = twin.speech(ids_of(twin, TEXTS[2]), "ada", maxlenratio=4.0, minlenratio=4.0)
+    session._rules = Rules(dropout=False, maxlenratio=4.0, minlenratio=4.0)
+    frames = frames_of(session, sentence(TEXTS[2]))
+    np.testing.assert_allclose(frames, before, rtol=0, atol=MEL_TOLERANCE)
