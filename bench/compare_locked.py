@@ -79,7 +79,7 @@ def load_ours(folder: Path, tokens: int, weight_format: str) -> Transcribe:
     from antiphon.types import TranscribeOptions
 
     session = load_session(str(folder), weight_format=weight_format, report=print)
-    service = SpeechService(session.info.name)
+    service = SpeechService()
     service.load(session)
     options = TranscribeOptions(language="en", max_new_tokens=tokens, min_new_tokens=tokens)
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 import antiphon
 from antiphon.errors import InvalidAudio, InvalidParameter, Unavailable
 from antiphon.local import Model
-from antiphon.models.fake import FakeSession
+from antiphon.models.fake import FakeSession, FakeVoice
 
 
 def wav(seconds: float) -> bytes:
@@ -50,6 +50,17 @@ def test_files_bytes_and_arrays(tmp_path: Path) -> None:
         assert model.info.name == "fake"
     with pytest.raises(Unavailable):
         model.transcribe(tone(1.0))
+
+
+def test_speaking() -> None:
+    with Model(FakeVoice()) as model:
+        samples = model.speak("Ten chars.", voice="loud")
+        assert (samples.dtype, len(samples)) == (np.float32, round(0.1 * model.info.sample_rate))
+        assert set(samples.tolist()) == {0.5}
+        with pytest.raises(InvalidParameter, match="empty"):
+            model.speak(" ")
+        with pytest.raises(InvalidParameter, match="can transcribe"):
+            model.transcribe(tone(1.0))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from antiphon.settings import Settings, load_settings
 
 def test_defaults() -> None:
     settings = load_settings()
-    assert settings.model_path == "starter-asr"
+    assert settings.model_path is None
     assert settings.model_name is None
     assert settings.target_device == "CPU"
     assert (settings.precision, settings.weight_format, settings.slots) == ("auto", "auto", 16)
@@ -121,3 +121,16 @@ def test_the_log_level_may_be_written_small() -> None:
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError):
         load_settings().slots = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"model_name": "mine"}, "--model_path"),
+        ({"speaker_name": "ann"}, "--speaker_path"),
+        ({"speaker_path": "ann.bin"}, "--speaker_name"),
+    ],
+)
+def test_flags_that_go_together(flags: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load_settings(flags)

@@ -20,7 +20,16 @@ from antiphon.audio.decode import decode
 from antiphon.errors import InvalidAudio
 from antiphon.models.base import AnySession
 from antiphon.service.speech import SpeechService
-from antiphon.types import ModelInfo, Precision, Samples, Task, TranscribeOptions, Transcript, WeightFormat
+from antiphon.types import (
+    ModelInfo,
+    Precision,
+    Samples,
+    SpeakOptions,
+    Task,
+    TranscribeOptions,
+    Transcript,
+    WeightFormat,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -32,14 +41,14 @@ class Model:
 
     def __init__(self, session: AnySession) -> None:
         # Callers here wait in threads of their own, so the queue needs no bound against a crowd.
-        self._service = SpeechService(session.info.name, max_waiting=sys.maxsize)
+        self._service = SpeechService(max_waiting=sys.maxsize)
         self._service.load(session)
         # A model that is dropped, not closed, must not keep its thread and its weights.
         self._finalizer = weakref.finalize(self, self._service.abandon)
 
     @property
     def info(self) -> ModelInfo:
-        return self._service.resolve(None)
+        return self._service.info()[0]
 
     def transcribe(
         self,
@@ -71,6 +80,10 @@ class Model:
         options = _options("translate", language, prompt, temperature, max_new_tokens, timestamps, seed)
         return self._service.transcribe_blocking(_samples(audio), None, options)
 
+    def speak(self, text: str, *, voice: str | None = None, language: str | None = None, seed: int = 0) -> Samples:
+        """`text` spoken aloud: mono float32 at `info.sample_rate`."""
+        return self._service.speak_blocking(text, None, SpeakOptions(voice, language, seed))
+
     def close(self) -> None:
         """Finish the calls under way, refuse new ones, and end the model's thread."""
         self._finalizer.detach()
@@ -92,8 +105,12 @@ def load(
     weight_format: WeightFormat = "auto",
     device: str = "CPU",
     slots: int = 16,
+    vocoder: str | PathLike[str] | None = None,
 ) -> Model:
-    """Load a model by its name or folder. `slots` is how many windows decode side by side."""
+    """Load a model by its name or folder. `slots` is how many windows or sentences are decoded side by side.
+
+    A SpeechT5 model's `vocoder` is the folder of that name in its own, unless another is given.
+    """
     from antiphon.engine.registry import load_session  # brings OpenVINO in, which only loading needs
 
     session = load_session(
@@ -104,6 +121,7 @@ def load(
         slots=slots,
         name=None,
         report=logger.info,
+        vocoder=None if vocoder is None else Path(vocoder),
     )
     return Model(session)
 

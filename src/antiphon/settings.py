@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from antiphon.errors import ConfigError
@@ -40,8 +40,17 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True, protected_namespaces=()
     )
 
-    model_path: str = _knob("starter-asr", "The model to serve: a folder, or the name of a built-in model.")
-    model_name: str | None = _knob(None, "The name requests call the model by; without it, the folder's own name.")
+    model_path: str | None = _knob(
+        None, "The model to serve: a folder, or the name of a built-in one; without it, all of the built-in models."
+    )
+    model_name: str | None = _knob(
+        None, "The name requests call the model of --model_path by; without it, the folder's own name."
+    )
+    vocoder: Path | None = _knob(
+        None, "The vocoder's folder of a SpeechT5 model; without it, vocoder/ in the model's own."
+    )
+    speaker_name: str | None = _knob(None, "The name of the voice in --speaker_path, which becomes the default.")
+    speaker_path: Path | None = _knob(None, "A file of 512 float32 values, a voice for a SpeechT5 model.")
     target_device: str = _knob("CPU", "The OpenVINO device to run on.")
     precision: Precision = _knob("auto", "The arithmetic: what the device does best, or as named.")
     weight_format: WeightFormat = _knob("auto", "How weights are held in memory: as stored, or as named.")
@@ -54,6 +63,7 @@ class Settings(BaseSettings):
     cache_dir: Path | None = _knob(None, "A folder for compiled models, so that the next start is quicker.")
     log_level: LogLevel = _knob("INFO", "The least severe message that is logged.")
     max_upload_bytes: int = _knob(2**30, "The largest request body that is read.", unit="bytes", ge=1)
+    max_input_characters: int = _knob(20_000, "The longest text that is spoken.", unit="characters", ge=1)
     max_audio_seconds: float = _knob(4 * 3600.0, "The longest audio that is accepted.", unit="seconds", gt=0)
     # A window is 30 s * 16,000 samples/s * 4 bytes = 1.92 MB, so 2,000 of them are 16.7 hours of audio in 3.84 GB.
     max_waiting_units: int = _knob(
@@ -62,6 +72,14 @@ class Settings(BaseSettings):
         unit="windows",
         ge=1,
     )
+
+    @model_validator(mode="after")
+    def _named_model(self) -> Settings:
+        if self.model_name and not self.model_path:
+            raise ConfigError("--model_name names the model of --model_path: give that too.")
+        if (self.speaker_name is None) != (self.speaker_path is None):
+            raise ConfigError("--speaker_name and --speaker_path go together: give both.")
+        return self
 
     @field_validator("log_level", mode="before")
     @classmethod

@@ -46,10 +46,12 @@ class TranscribeOptions:
 class SpeakOptions:
     """What a caller asks of one synthesis request.
 
-    `voice` is a name the model lists, or None for its own default; `seed` makes what is random about a voice repeatable.
+    `voice` is a name the model lists or one of OpenAI's, None for its default; `language` chooses a voice where voices are
+    languages; `seed` makes what is random about a voice repeatable.
     """
 
     voice: str | None = None
+    language: str | None = None
     seed: int = 0
 
 

@@ -15,7 +15,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from antiphon.api.app import create_app
-from antiphon.models.fake import FakeSession
+from antiphon.models.base import AnySession
+from antiphon.models.fake import FakeSession, FakeVoice
 from antiphon.service.speech import SpeechService
 from antiphon.settings import Settings
 
@@ -54,10 +55,12 @@ StartServer = Callable[..., Server]
 
 
 @contextmanager
-def served(session: FakeSession, *, max_waiting: int, loaded: bool, **settings: Any) -> Iterator[Server]:
-    service = SpeechService(session.info.name, max_waiting=max_waiting)
-    service.load(session)
-    app = create_app(service if loaded else None, Settings(max_waiting_units=max_waiting, **settings))
+def served(*sessions: AnySession, max_waiting: int, loaded: bool, **knobs: Any) -> Iterator[Server]:
+    settings = Settings(max_waiting_units=max_waiting, **knobs)
+    service = SpeechService(max_waiting=max_waiting, max_input_characters=settings.max_input_characters)
+    for session in sessions:
+        service.load(session)
+    app = create_app(service if loaded else None, settings)
     try:
         with running(app) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             yield Server(port, app, service, client)
@@ -70,18 +73,16 @@ def start_server() -> Iterator[StartServer]:
     """`start_server(session, max_upload_bytes=…)`: a server with settings of its own, stopped at the test's end."""
     with ExitStack() as stack:
 
-        def start(
-            session: FakeSession | None = None, *, max_waiting: int = 100, loaded: bool = True, **settings: Any
-        ) -> Server:
-            chosen = session or FakeSession("fake", slots=4)
-            return stack.enter_context(served(chosen, max_waiting=max_waiting, loaded=loaded, **settings))
+        def start(*sessions: AnySession, max_waiting: int = 100, loaded: bool = True, **settings: Any) -> Server:
+            chosen = sessions or (FakeSession("fake", slots=4),)
+            return stack.enter_context(served(*chosen, max_waiting=max_waiting, loaded=loaded, **settings))
 
         yield start
 
 
 @pytest.fixture(scope="package")
 def shared_server() -> Iterator[Server]:
-    with served(FakeSession("fake", slots=4), max_waiting=100, loaded=True) as server:
+    with served(FakeSession("fake", slots=4), FakeVoice(), max_waiting=100, loaded=True) as server:
         yield server
 
 

@@ -16,7 +16,7 @@ from antiphon.service.speech import SpeechService
 def test_the_list_of_models(server: Any, path: str) -> None:
     body = server.client.get(f"{server.url}{path}").json()
     assert body["object"] == "list"
-    assert [card["id"] for card in body["data"]] == ["fake"]
+    assert [card["id"] for card in body["data"]] == ["fake", "fake-voice"]
     card = body["data"][0]
     assert set(card) == {"id", "object", "created", "owned_by"}
     assert (card["object"], card["owned_by"]) == ("model", "antiphon")
@@ -25,7 +25,7 @@ def test_the_list_of_models(server: Any, path: str) -> None:
 
 def test_the_sdk_lists_and_gets_models(server: Any) -> None:
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0) as client:
-        assert [model.id for model in client.models.list()] == ["fake"]
+        assert [model.id for model in client.models.list()] == ["fake", "fake-voice"]
         assert client.models.retrieve("fake").id == "fake"
         with pytest.raises(openai.NotFoundError) as caught:
             client.models.retrieve("nobody/at-all")
@@ -47,11 +47,22 @@ def test_health(server: Any) -> None:
         assert response.text != "OK"  # the Home Assistant bridge would take this for another server
 
 
-@pytest.mark.parametrize("path", ["/readyz", "/v1/readyz", "/v1/audio/models", "/v1/audio/voices", "/test", "/"])
+@pytest.mark.parametrize("path", ["/readyz", "/v1/readyz", "/v2/audio/voices", "/test", "/"])
 def test_what_probing_clients_must_not_find(server: Any, path: str) -> None:
     response = server.client.get(path)
     assert response.status_code == 404
     assert response.json()["error"]["code"] == "not_found"
+
+
+@pytest.mark.parametrize("version", ["v1", "v3"])
+def test_the_voices(server: Any, version: str) -> None:
+    voices = [{"id": "plain", "name": "plain"}, {"id": "loud", "name": "loud"}]
+    assert server.client.get(f"/{version}/audio/voices").json() == {"voices": voices}
+    assert server.client.get(f"/{version}/audio/models").json() == {"models": [{"id": "fake-voice"}]}
+    cards = {card["id"]: card for card in server.client.get(f"/{version}/models").json()["data"]}
+    assert cards["fake-voice"]["voices"] == voices
+    assert "voices" not in cards["fake"]
+    assert server.client.get(f"/{version}/models/tts-1").json() == cards["fake-voice"]
 
 
 def test_a_wrong_method(server: Any) -> None:
@@ -76,7 +87,7 @@ def test_loading_then_ready_then_draining(start_server: Any) -> None:
     assert int(refused.headers["retry-after"]) >= 1
     assert refused.json()["error"]["code"] == "unavailable"
 
-    service = SpeechService("some-model")
+    service = SpeechService()
     service.load(FakeSession("some-model"))
     server.app.state.door.open(service)
     assert client.get("/v2/health/ready").status_code == 200

@@ -38,7 +38,7 @@ def load_session(path, *, name, **_):
     if word == "fail":
         raise ConfigError(f"{path}/model.safetensors: not there; fetch it.")
     waiting = {"before_step": wait_in_step} if word == "load and wait" else {}
-    return FakeSession(name or "fake", slots=3, **waiting)
+    return FakeSession(name or path, slots=3, **waiting)
 
 registry.load_session = load_session
 from antiphon.__main__ import main
@@ -101,7 +101,7 @@ def wait_for(url: str, process: subprocess.Popen[str]) -> httpx.Response:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_life(number: signal.Signals) -> None:
     files = {"file": ("a.wav", make_audio(1.0))}
-    with serving("--model_name", "mine") as (process, url):
+    with serving("--model_path", "/m/x", "--model_name", "mine") as (process, url):
         assert wait_for(f"{url}/v2/health/live", process).status_code == 200
         assert httpx.get(f"{url}/v2/health/ready").status_code == 503
         assert httpx.post(f"{url}/v1/audio/transcriptions", files=files).status_code == 503
@@ -116,6 +116,18 @@ def test_a_life(number: signal.Signals) -> None:
         process.send_signal(number)
         output, errors = process.communicate(timeout=60)
         assert (process.returncode, output, errors) == (0, "", "")
+
+
+def test_without_a_model_all_that_are_built_in_are_loaded() -> None:
+    with serving() as (process, url):
+        assert [card["id"] for card in wait_for(f"{url}/v1/models", process).json()["data"]] == [
+            "starter-asr",
+            "espeak",
+        ]
+        for model in ("starter-asr", "espeak"):
+            say(process, "load")
+            assert line_of(process).startswith(f"Serving {model} from ")
+        assert line_of(process) == f"Ready at {url}"
 
 
 def test_a_model_that_does_not_load_ends_the_server_with_one_line() -> None:
@@ -194,7 +206,7 @@ def test_the_summary_names_what_was_chosen() -> None:
 
 
 def test_requests_under_way_are_finished_before_it_ends() -> None:
-    with serving() as (process, url), ThreadPoolExecutor(1) as pool:
+    with serving("--model_path", "/m/x") as (process, url), ThreadPoolExecutor(1) as pool:
         wait_for(f"{url}/v2/health/live", process)
         say(process, "load and wait")
         assert line_of(process).startswith("Serving")

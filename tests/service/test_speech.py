@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from antiphon.errors import EngineFailed, InvalidAudio, InvalidParameter, ModelNotFound, Unavailable
-from antiphon.models.fake import FakeSession
-from antiphon.service.speech import DEFAULT_NAMES, SpeechService
-from antiphon.types import Samples, TranscribeOptions
+from antiphon.models.base import AnySession
+from antiphon.models.fake import FakeSession, FakeVoice
+from antiphon.service.speech import HEARING_NAMES, SPEAKING_NAMES, SpeechService
+from antiphon.types import Samples, SpeakOptions, TranscribeOptions
 
 PLAIN = TranscribeOptions()
 
@@ -24,8 +25,8 @@ def speech(seconds: float) -> Samples:
 
 
 @contextmanager
-def serving(*sessions: FakeSession, default: str = "fake") -> Iterator[SpeechService]:
-    service = SpeechService(default)
+def serving(*sessions: AnySession) -> Iterator[SpeechService]:
+    service = SpeechService()
     for session in sessions:
         service.load(session)
     try:
@@ -35,11 +36,11 @@ def serving(*sessions: FakeSession, default: str = "fake") -> Iterator[SpeechSer
 
 
 def test_names() -> None:
-    with serving(FakeSession("alpha"), FakeSession("fake"), FakeSession("whisper-1")) as service:
+    with serving(FakeSession("fake"), FakeSession("alpha"), FakeSession("whisper-1")) as service:
         assert [info.name for info in service.info()] == ["fake", "alpha", "whisper-1"]
         assert service.resolve("alpha").name == "alpha"
         assert service.resolve("whisper-1").name == "whisper-1"  # a model that really has this name
-        for name in (None, "", *DEFAULT_NAMES - {"whisper-1"}):
+        for name in (None, "", *HEARING_NAMES - {"whisper-1"}):
             assert service.resolve(name).name == "fake"
         with pytest.raises(ModelNotFound, match="fake, alpha"):
             service.resolve("whisper-2")
@@ -47,9 +48,22 @@ def test_names() -> None:
             service.load(FakeSession("alpha"))
 
 
+def test_each_job_has_a_default_of_its_own() -> None:
+    with serving(FakeVoice(), FakeSession()) as service:
+        assert {service.resolve(name).name for name in (None, *HEARING_NAMES)} == {"fake"}
+        assert {service.resolve(name, "speak").name for name in (None, *SPEAKING_NAMES)} == {"fake-voice"}
+        assert service.resolve("tts-1").name == "fake-voice"
+        with pytest.raises(InvalidParameter, match="fake-voice' cannot transcribe"):
+            service.transcribe_blocking(speech(1.0), "tts-1", PLAIN)
+        with pytest.raises(InvalidParameter, match="fake' cannot speak"):
+            service.speak_blocking("hello", "whisper-1", SpeakOptions())
+    with serving(FakeSession()) as service, pytest.raises(InvalidParameter, match="Served: fake"):
+        service.resolve(None, "speak")
+
+
 def test_before_anything_is_loaded() -> None:
     with pytest.raises(Unavailable):
-        SpeechService("fake").resolve(None)
+        SpeechService().resolve(None)
 
 
 def test_each_model_answers_for_itself() -> None:
@@ -136,3 +150,55 @@ def test_after_closing_nothing_is_taken() -> None:
         service.close(drain=True)
         with pytest.raises(Unavailable):
             service.transcribe_blocking(speech(1.0), None, PLAIN)
+
+
+def test_many_texts_at_once_each_in_its_own_order() -> None:
+    texts = [f"{'So ' * count}it is. Then it is {'not ' * count}so." for count in range(12)]
+
+    async def listen(service: SpeechService, text: str) -> list[float]:
+        return [float(samples.sum()) async for samples in service.speak(text, None, SpeakOptions())]
+
+    async def main(service: SpeechService) -> list[list[float]]:
+        return await asyncio.gather(*(listen(service, text) for text in texts))
+
+    with serving(FakeVoice(slots=3)) as service:
+        heard = asyncio.run(main(service))
+        wholes = [float(service.speak_blocking(text, None, SpeakOptions()).sum()) for text in texts]
+    assert [sum(pieces) for pieces in heard] == wholes
+    assert all(len(pieces) == 5 for pieces in heard)  # two chunks a sentence, and the pause
+
+
+def test_a_listener_who_stops_frees_its_slots() -> None:
+    steps: list[int] = []
+    go_on = Gate()
+
+    def hold() -> None:
+        steps.append(1)
+        if len(steps) == 2:
+            assert go_on.wait(60)
+
+    voice = FakeVoice(slots=1, chunks=50, before_step=hold)
+
+    async def main(service: SpeechService) -> None:
+        speaking = service.speak("It goes on and on.", None, SpeakOptions())
+        await anext(speaking)
+        await speaking.aclose()
+        go_on.set()
+
+    with serving(voice) as service:
+        asyncio.run(main(service))
+        assert service.speak_blocking("One.", None, SpeakOptions()).any()
+        assert [unit.text for unit in voice.left] == ["It goes on and on."]
+
+
+def test_a_voice_that_fails() -> None:
+    with serving(FakeVoice(step_fails=lambda _unit: True)) as service:
+        with pytest.raises(EngineFailed):
+            service.speak_blocking("hello", None, SpeakOptions())
+
+        async def main() -> None:
+            with pytest.raises(EngineFailed):
+                async for _ in service.speak("hello", None, SpeakOptions()):
+                    pass
+
+        asyncio.run(main())

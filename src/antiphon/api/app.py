@@ -8,29 +8,31 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from antiphon import __version__
-from antiphon.api import admin, failures, transcriptions
+from antiphon.api import admin, failures, speech, transcriptions
 from antiphon.api.decoders import Decoders
 from antiphon.api.door import Door
 from antiphon.api.guard import REQUEST_ID, Gate, Identity, read_key
+from antiphon.engine.registry import models_of, name_of
 from antiphon.service.speech import SpeechService
 from antiphon.settings import Settings
 
 
 def create_app(service: SpeechService | None, settings: Settings) -> FastAPI:
     """The application, which closes the service it was given. Without one, 503 until `app.state.door.open(service)`."""
-    door = Door(configured=(settings.model_name or Path(settings.model_path).expanduser().resolve().name,))
+    names = (settings.model_name,) if settings.model_name else tuple(map(name_of, models_of(settings.model_path)))
+    door = Door(configured=names)
     if service is not None:
         door.open(service)
     app = FastAPI(title="Antiphon", version=__version__, lifespan=_lifespan, redirect_slashes=False)
     app.state.door = door
     app.state.settings = settings
     app.include_router(transcriptions.routes())
+    app.include_router(speech.routes())
     app.include_router(admin.routes())
     failures.install(app)
     key = read_key(settings.api_key_file) if settings.api_key_file is not None else None

@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from antiphon.errors import Unavailable
 from antiphon.service.speech import SpeechService
+from antiphon.types import ModelInfo
 
 _RETRY_AFTER = 5.0  # seconds; about what a starter model takes to load
 
@@ -48,6 +49,10 @@ class Door:
         if self.state != "ready" or self._service is None:
             raise Unavailable(f"The server is {self.state}; try again shortly.", retry_after=_RETRY_AFTER)
         return self._service
+
+    def models(self) -> tuple[ModelInfo, ...]:
+        """The models served; none while they are loading."""
+        return () if self._service is None else self._service.info()
 
     def names(self) -> tuple[str, ...]:
         """The models served; while one is loading, the name it will have."""

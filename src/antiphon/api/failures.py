@@ -61,20 +61,30 @@ TABLE: tuple[tuple[type[Exception], Row], ...] = (  # the first match counts
 
 
 def reply(error: Exception) -> Response:
-    """The answer to a request that ended in `error`. Errors nobody meant are logged, and their text stays inside."""
-    row = next(row for kind, row in TABLE if isinstance(error, kind))
-    meant = isinstance(error, (AntiphonError, ClientDisconnect))
-    if row.status >= 500 and not isinstance(error, Unavailable):
-        logger.error("a request failed: %s", error, exc_info=error)
+    """The answer to a request that ended in `error`."""
+    row = _row_of(error)
     headers = {}
     if isinstance(error, (Overloaded, Unavailable)):
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
         headers["retry-after-ms"] = str(math.ceil(error.retry_after * 1000))
     if isinstance(error, Unauthorized):
         headers["www-authenticate"] = "Bearer"
+    return JSONResponse(body_of(error).model_dump(), row.status, headers)
+
+
+def body_of(error: Exception) -> ErrorReply:
+    """What is told of `error`. Errors nobody meant are logged, and their text stays inside."""
+    row = _row_of(error)
+    meant = isinstance(error, (AntiphonError, ClientDisconnect))
+    if row.status >= 500 and not isinstance(error, Unavailable):
+        logger.error("a request failed: %s", error, exc_info=error)
     param, code = (error.param, error.code) if isinstance(error, RequestError) else (None, None)
     message = str(error) if meant else "The server met an error of its own; its log says more."
-    return _response(row.status, message, row.type, param, code or row.code, headers)
+    return ErrorReply(error=ErrorDetail(message=message, type=row.type, param=param, code=code or row.code))
+
+
+def _row_of(error: Exception) -> Row:
+    return next(row for kind, row in TABLE if isinstance(error, kind))
 
 
 def install(app: FastAPI) -> None:

@@ -31,11 +31,31 @@ class TranscriptionReply(BaseModel):
     usage: DurationUsage
 
 
+class VoiceCard(BaseModel):
+    id: str
+    name: str
+
+
+class VoiceList(BaseModel):
+    voices: list[VoiceCard]
+
+
 class ModelCard(BaseModel):
+    """`voices` is there for models that speak: Home Assistant's bridge tells them from the others by it."""
+
     id: str
     object: Literal["model"] = "model"
     created: int
     owned_by: Literal["antiphon"] = "antiphon"
+    voices: list[VoiceCard] | None = None
+
+
+class SpeechModel(BaseModel):
+    id: str
+
+
+class SpeechModelList(BaseModel):
+    models: list[SpeechModel]
 
 
 class ModelList(BaseModel):
@@ -59,3 +79,40 @@ class TranscriptionForm(BaseModel):
     prompt: str = Field("", description="Text that came before, or words to expect.")
     response_format: Literal["json", "text"] = "json"
     temperature: float = Field(0, ge=0, le=1)
+
+
+class VoiceObject(BaseModel):
+    id: str
+
+
+class SpeechRequest(BaseModel):
+    """The body of a speech request; fields that are not in here are ignored."""
+
+    input: str = Field(description="The text to say.")
+    model: str = Field("", description="Name of the model; empty or an OpenAI name for the default one.")
+    voice: str | VoiceObject = Field("", description="A voice of the model, or one of OpenAI's names.")
+    response_format: str = Field(
+        "", description="mp3, opus, aac, flac, wav or pcm; when empty mp3 under /v1 and wav under /v3."
+    )
+    speed: float = Field(1.0, description="From 0.25 to 4; the pitch stays.")
+    stream_format: str = Field("", description="audio, or sse for server-sent events.")
+    language: str = Field("", description="What the text is written in, for models whose voices are languages.")
+    seed: int = Field(0, description="Makes what is random about a voice repeatable.")
+
+
+class SpeechDelta(BaseModel):
+    type: Literal["speech.audio.delta"] = "speech.audio.delta"
+    audio: str
+
+
+class SpeechUsage(BaseModel):
+    """Characters in; out, pieces of audio of 50 ms."""
+
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+
+
+class SpeechDone(BaseModel):
+    type: Literal["speech.audio.done"] = "speech.audio.done"
+    usage: SpeechUsage

@@ -5,23 +5,18 @@ It decodes off the event loop and asks the service; it must not know models or b
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import Coroutine
-from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from antiphon.api.connection import while_connected
 from antiphon.api.decoders import Decoders
 from antiphon.api.door import door_of
 from antiphon.api.form import ResponseFormat, read_form
 from antiphon.api.schemas import DurationUsage, ErrorReply, TranscriptionForm, TranscriptionReply
-from antiphon.errors import Cancelled
 from antiphon.settings import Settings
 from antiphon.types import Task, TranscribeOptions, Transcript
-
-Answer = TypeVar("Answer")
 
 
 async def transcriptions(request: Request) -> Response:
@@ -46,26 +41,6 @@ async def _recognise(request: Request, task: Task) -> Response:
     options = TranscribeOptions(task, form.language, form.prompt, form.temperature)
     work = service.transcribe(samples, form.model, options)
     return _render(await while_connected(request, work), form.response_format)
-
-
-async def while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
-    """The result of `work`; if the caller hangs up first, the work is cancelled. The body must have been read."""
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnected(request))
-    try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-        if not task.done():
-            raise Cancelled("The caller hung up before the answer was ready.")
-        return task.result()
-    finally:
-        task.cancel()
-        gone.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
-
-
-async def _disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _render(transcript: Transcript, response_format: ResponseFormat) -> Response:

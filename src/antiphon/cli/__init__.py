@@ -32,6 +32,7 @@ COMMANDS = {
     "serve": Entry("antiphon.cli.serve", "serve", "Serve a model over HTTP, with OpenAI's audio API."),
     "transcribe": Entry("antiphon.cli.speech", "transcribe", "Write down what is said in audio files."),
     "translate": Entry("antiphon.cli.speech", "translate", "Write down in English what is said in audio files."),
+    "speak": Entry("antiphon.cli.speak", "speak", "Say a text aloud, into a sound file."),
 }
 
 

@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 
 from antiphon.api.app import create_app
 from antiphon.api.door import Door
-from antiphon.engine.registry import load_session
+from antiphon.engine.registry import ESPEAK, load_session, models_of
 from antiphon.errors import AntiphonError, ConfigError
 from antiphon.service.speech import SpeechService
 from antiphon.settings import PREFIX, Settings, load_settings
@@ -121,6 +121,7 @@ class Loading(threading.Thread):
         self._settings = settings
         self._server = server
         self._url = url
+        self._models = models_of(settings.model_path)
 
     def run(self) -> None:
         try:
@@ -129,23 +130,33 @@ class Loading(threading.Thread):
             self._fail(error)
         except Exception as error:
             logger.debug("loading failed", exc_info=True)
-            self._fail(ConfigError(f"Cannot load {self._settings.model_path}: {error}"))
+            self._fail(ConfigError(f"Cannot load {', '.join(self._models)}: {error}"))
 
     def _load(self) -> None:
         settings = self._settings
-        session = load_session(
-            settings.model_path,
-            precision=settings.precision,
-            weight_format=settings.weight_format,
-            device=settings.target_device,
-            slots=settings.slots,
-            name=settings.model_name,
-            report=logger.info,
-            cache_dir=settings.cache_dir,
+        service = SpeechService(
+            max_waiting=settings.max_waiting_units, max_input_characters=settings.max_input_characters
         )
-        service = SpeechService(session.info.name, max_waiting=settings.max_waiting_units)
-        service.load(session)
-        typer.echo(summary(session.info, session.slots))
+        if settings.model_path is None and ESPEAK not in self._models:
+            logger.warning("espeak is not installed, so nothing speaks: pip install 'antiphon[espeak]'")
+        speaker = None
+        if settings.speaker_name is not None and settings.speaker_path is not None:
+            speaker = (settings.speaker_name, settings.speaker_path)
+        for model in self._models:
+            session = load_session(
+                model,
+                precision=settings.precision,
+                weight_format=settings.weight_format,
+                device=settings.target_device,
+                slots=settings.slots,
+                name=settings.model_name if model == settings.model_path else None,
+                report=logger.info,
+                cache_dir=settings.cache_dir,
+                vocoder=settings.vocoder,
+                speaker=speaker,
+            )
+            service.load(session)
+            typer.echo(summary(session.info, session.slots))
         self._server.door.open(service)
         if not self._server.should_exit:
             typer.echo(f"Ready at {self._url}")

@@ -44,8 +44,8 @@ def _command(task: Task) -> Callable[..., None]:
         device: DeviceFlag = "CPU",
     ) -> None:
         _check(files)
-        session = load_session(model, precision=precision, weight_format=weight_format, device=device, report=_report)
-        service = SpeechService(session.info.name, max_waiting=sys.maxsize)
+        session = load_session(model, precision=precision, weight_format=weight_format, device=device, report=report)
+        service = SpeechService(max_waiting=sys.maxsize)
         service.load(session)
         options = TranscribeOptions(task, language or None, prompt or None, temperature)
         try:
@@ -69,7 +69,7 @@ def _check(files: list[str]) -> None:
             raise InvalidAudio(f"There is no file {name}.")
 
 
-def _report(line: str) -> None:
+def report(line: str) -> None:
     """What is chosen while loading, if there is someone to read it; a pipe gets errors only."""
     if sys.stderr.isatty():
         typer.echo(line, err=True)

@@ -10,14 +10,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from antiphon.types import (
     SAMPLE_RATE,
+    AudioChunk,
     Event,
     Failed,
     Finished,
     LanguageDetected,
     ModelInfo,
     Piece,
+    Sentence,
+    Spoken,
     Window,
     WindowResult,
 )
@@ -131,3 +136,71 @@ class FakeSession:
         if isinstance(scripted, Exception):
             return Failed(unit, scripted)
         return Finished(unit, describe(unit) if scripted is None else scripted)
+
+
+FAKE_VOICE_INFO = ModelInfo(
+    name="fake-voice",
+    family="fake",
+    path=Path("fake-voice"),
+    backend="fake",
+    device="CPU",
+    precision="f32",
+    weight_format="fp32",
+    languages=(),
+    tasks=("speak",),
+    default_language="en",
+    voices=("plain", "loud"),
+    stand_ins=("plain", "loud"),
+)
+
+
+class FakeVoice:
+    """A session that speaks: `seconds` of a level for each character of a sentence, `chunks` of them, one a step.
+
+    The level tells the sentence's voice: 0.25 for "plain", 0.5 for any other.
+    """
+
+    def __init__(
+        self,
+        name: str = "fake-voice",
+        *,
+        info: ModelInfo = FAKE_VOICE_INFO,
+        slots: int = 4,
+        chunks: int = 2,
+        seconds: float = 0.01,
+        step_fails: Callable[[Sentence], bool] = lambda _unit: False,
+        before_step: Callable[[], None] = _nothing,
+    ) -> None:
+        self.info = replace(info, name=name)
+        self.slots = slots
+        self.spoken: list[Sentence] = []
+        self.left: list[Sentence] = []
+        self._chunks = chunks
+        self._seconds = seconds
+        self._step_fails = step_fails
+        self._before_step = before_step
+        self._steps_left: dict[Sentence, int] = {}
+
+    def join(self, units: Sequence[Sentence]) -> list[Event]:
+        self.spoken += units
+        self._steps_left |= dict.fromkeys(units, self._chunks)
+        return []
+
+    def step(self) -> list[Event]:
+        self._before_step()
+        if any(self._step_fails(unit) for unit in self._steps_left):
+            raise RuntimeError("the fake was told to fail in step")
+        events: list[Event] = []
+        for unit in list(self._steps_left):
+            level = 0.25 if unit.voice == "plain" else 0.5
+            count = round(len(unit.text) * self._seconds * self.info.sample_rate)
+            events.append(AudioChunk(unit, np.full(count // self._chunks, level, np.float32)))
+            self._steps_left[unit] -= 1
+            if self._steps_left[unit] == 0:
+                del self._steps_left[unit]
+                events.append(Spoken(unit))
+        return events
+
+    def leave(self, unit: Sentence) -> None:
+        self.left.append(unit)
+        self._steps_left.pop(unit, None)

@@ -10,26 +10,48 @@ from dataclasses import replace
 
 from antiphon.errors import InvalidParameter
 from antiphon.languages import normalise
-from antiphon.types import ModelInfo, TranscribeOptions
+from antiphon.types import ModelInfo, ModelTask, TranscribeOptions
 
 
 def check_options(info: ModelInfo, options: TranscribeOptions) -> TranscribeOptions:
     """The options as `info`'s model takes them, or `InvalidParameter` naming the field and the valid values."""
-    if options.task not in info.tasks:
-        raise InvalidParameter(
-            f"The model {info.name!r} cannot {options.task}; it can: {', '.join(info.tasks)}.",
-            param="model",
-            code="unsupported_task",
-        )
+    check_task(info, options.task)
     if not (math.isfinite(options.temperature) and 0.0 <= options.temperature <= 1.0):
         raise InvalidParameter(f"temperature must be from 0 to 1, not {options.temperature}.", param="temperature")
     if options.max_new_tokens is not None and options.max_new_tokens < 1:
         raise InvalidParameter(
             f"max_new_tokens must be at least 1, not {options.max_new_tokens}.", param="max_new_tokens"
         )
-    if not 0 <= options.seed < 2**63:
-        raise InvalidParameter(f"seed must be from 0 to {2**63 - 1}, not {options.seed}.", param="seed")
+    check_seed(options.seed)
     return replace(options, language=_language(info, options.language))
+
+
+def check_task(info: ModelInfo, task: ModelTask) -> None:
+    """`InvalidParameter` if the model cannot do that at all."""
+    if task not in info.tasks:
+        raise InvalidParameter(
+            f"The model {info.name!r} cannot {task}; it can: {', '.join(info.tasks)}.",
+            param="model",
+            code="unsupported_task",
+        )
+
+
+def check_seed(seed: int) -> None:
+    """`InvalidParameter` for a seed no generator takes."""
+    if not 0 <= seed < 2**63:
+        raise InvalidParameter(f"seed must be from 0 to {2**63 - 1}, not {seed}.", param="seed")
+
+
+def check_text(text: str, most: int) -> None:
+    """`InvalidParameter` for a text that holds nothing, or more than `most` characters."""
+    if not text.strip():
+        raise InvalidParameter("input is empty: there is nothing to say.", param="input", code="empty_input")
+    if len(text) > most:
+        raise InvalidParameter(
+            f"input has {len(text)} characters; at most {most} are taken at once (--max_input_characters).",
+            param="input",
+            code="string_above_max_length",
+        )
 
 
 def _language(info: ModelInfo, wanted: str | None) -> str | None:

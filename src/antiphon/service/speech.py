@@ -1,6 +1,6 @@
-"""The only door for the HTTP API, the command line and the Python API: names, checks, a request's way to its text.
+"""The only door for the HTTP API, the command line and the Python API: names, checks, a request's way to its answer.
 
-It must not know HTTP, files or containers; it takes samples and gives transcripts.
+It must not know HTTP, files or containers; samples in and transcripts out, text in and samples out.
 """
 
 from __future__ import annotations
@@ -8,19 +8,27 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
-from antiphon.errors import InvalidAudio, ModelNotFound, Unavailable
+import numpy as np
+
+from antiphon.errors import InvalidAudio, InvalidParameter, ModelNotFound, Unavailable
 from antiphon.models.base import AnySession
 from antiphon.scheduler.scheduler import Scheduler
-from antiphon.service.options import check_options
+from antiphon.service.channel import Channel
+from antiphon.service.numbers import spell_numbers
+from antiphon.service.options import check_options, check_seed, check_task, check_text
+from antiphon.service.sentences import split_sentences
+from antiphon.service.speak import Listener, SpeakPlan
 from antiphon.service.stitch import Progress, TranscriptionPlan
-from antiphon.types import SAMPLE_RATE, ModelInfo, Samples, TranscribeOptions, Transcript
+from antiphon.service.voices import choose_voice, language_of
+from antiphon.types import SAMPLE_RATE, ModelInfo, ModelTask, Samples, SpeakOptions, TranscribeOptions, Transcript
 
 logger = logging.getLogger(__name__)
 
-# Names OpenAI's own clients send when their user chose none; here they mean the configured default.
-DEFAULT_NAMES = frozenset(
+# Names OpenAI's own clients send when their user chose none; here they mean the default model for the job.
+HEARING_NAMES = frozenset(
     {
         "whisper-1",
         "gpt-transcribe",
@@ -30,6 +38,9 @@ DEFAULT_NAMES = frozenset(
         "gpt-4o-transcribe-diarize",
     }
 )
+SPEAKING_NAMES = frozenset({"tts-1", "tts-1-hd", "gpt-4o-mini-tts", "gpt-4o-mini-tts-2025-12-15"})
+FIRST_SENTENCE = 80  # characters; the shorter the first one, the sooner there is something to hear
+LONGEST_SENTENCE = 250
 RETRY_AFTER_LOADING = 5.0  # seconds
 
 
@@ -44,11 +55,14 @@ class ModelLoad:
 
 
 class SpeechService:
-    """The loaded models by name. Every method may be called from any thread; `load` a session before asking for it."""
+    """The loaded models by name; the first one loaded that can do a job is the default for it.
 
-    def __init__(self, default: str, *, max_waiting: int = 512, joins_per_step: int = 1) -> None:
-        self._default = default
+    Every method may be called from any thread.
+    """
+
+    def __init__(self, *, max_waiting: int = 512, joins_per_step: int = 1, max_input_characters: int = 20_000) -> None:
         self._max_waiting = max_waiting
+        self._max_input_characters = max_input_characters
         self._joins_per_step = joins_per_step
         self._schedulers: dict[str, Scheduler] = {}
         self._requests = itertools.count(1)
@@ -76,9 +90,8 @@ class SpeechService:
             scheduler.abandon()
 
     def info(self) -> tuple[ModelInfo, ...]:
-        """The loaded models, the default first."""
-        infos = (scheduler.info for scheduler in tuple(self._schedulers.values()))
-        return tuple(sorted(infos, key=lambda info: (info.name != self._default, info.name)))
+        """The loaded models, in the order they were loaded."""
+        return tuple(scheduler.info for scheduler in tuple(self._schedulers.values()))
 
     def loads(self) -> tuple[ModelLoad, ...]:
         """How busy each model is, for metrics."""
@@ -87,14 +100,14 @@ class SpeechService:
             for name, scheduler in tuple(self._schedulers.items())
         )
 
-    def resolve(self, name: str | None) -> ModelInfo:
-        """The model a request means: by its name, or the default if it names none or one of OpenAI's own."""
-        return self._scheduler(name).info
+    def resolve(self, name: str | None, task: ModelTask = "transcribe") -> ModelInfo:
+        """The model a request means: by its name, or a default if it names none (the one for `task`) or one of OpenAI's."""
+        return self._scheduler(name, task).info
 
-    def check_room(self, name: str | None) -> None:
+    def check_room(self, name: str | None, task: ModelTask = "transcribe") -> None:
         """Raise `Overloaded` or `Unavailable` if the model could not take a request now; an unknown name is told later."""
         try:
-            scheduler = self._scheduler(name)
+            scheduler = self._scheduler(name, task)
         except ModelNotFound:
             return  # the file is looked at first: what is wrong with it is told before what is wrong with the name
         scheduler.check_room()
@@ -118,21 +131,50 @@ class SpeechService:
         scheduler, checked = self._prepare(samples, model, options)
         return scheduler.run_blocking(self._plan(samples, checked, scheduler.info, progress))
 
-    def _scheduler(self, name: str | None) -> Scheduler:
+    async def speak(self, text: str, model: str | None, options: SpeakOptions) -> AsyncGenerator[Samples, None]:
+        """Say `text`: its audio as it is made, mono at the model's `sample_rate`; closing the iterator frees what it holds."""
+        channel = Channel()
+        scheduler, plan = self._prepare_speech(text, model, options, channel.put)
+        speaking = asyncio.create_task(scheduler.run(plan))
+        speaking.add_done_callback(lambda _: channel.end())
+        try:
+            async for samples in channel:
+                yield samples
+            await speaking  # an error that ended it is raised here
+        finally:
+            speaking.cancel()
+            await asyncio.gather(speaking, return_exceptions=True)
+
+    def speak_blocking(self, text: str, model: str | None, options: SpeakOptions) -> Samples:
+        """The whole of it, from a thread of one's own."""
+        pieces: list[Samples] = [np.zeros(0, np.float32)]
+        scheduler, plan = self._prepare_speech(text, model, options, pieces.append)
+        scheduler.run_blocking(plan)
+        return np.concatenate(pieces)
+
+    def _scheduler(self, name: str | None, task: ModelTask) -> Scheduler:
         if not self._schedulers:
             raise Unavailable("No model is loaded yet.", retry_after=RETRY_AFTER_LOADING)
-        wanted = name or self._default
-        if wanted in DEFAULT_NAMES and wanted not in self._schedulers:
-            wanted = self._default
-        scheduler = self._schedulers.get(wanted)
-        if scheduler is None:
-            raise ModelNotFound(wanted, tuple(info.name for info in self.info()))
-        return scheduler
+        if name and name in self._schedulers:
+            return self._schedulers[name]
+        if name in HEARING_NAMES:
+            task = "transcribe"
+        elif name in SPEAKING_NAMES:
+            task = "speak"
+        elif name:
+            raise ModelNotFound(name, tuple(info.name for info in self.info()))
+        for scheduler in tuple(self._schedulers.values()):
+            if task in scheduler.info.tasks:
+                return scheduler
+        served = ", ".join(info.name for info in self.info())
+        raise InvalidParameter(
+            f"No model that can {task} is served here. Served: {served}.", param="model", code="unsupported_task"
+        )
 
     def _prepare(
         self, samples: Samples, model: str | None, options: TranscribeOptions
     ) -> tuple[Scheduler, TranscribeOptions]:
-        scheduler = self._scheduler(model)
+        scheduler = self._scheduler(model, options.task)
         if not len(samples):
             raise InvalidAudio("The audio holds no samples.")
         return scheduler, check_options(scheduler.info, options)
@@ -143,3 +185,19 @@ class SpeechService:
         plan = TranscriptionPlan(next(self._requests), samples, options, info, progress=progress)
         logger.debug("%s: %.2f s of audio in %d runs", info.name, len(samples) / SAMPLE_RATE, len(plan.runs))
         return plan
+
+    def _prepare_speech(
+        self, text: str, model: str | None, options: SpeakOptions, listener: Listener
+    ) -> tuple[Scheduler, SpeakPlan]:
+        scheduler = self._scheduler(model, "speak")
+        info = scheduler.info
+        check_task(info, "speak")
+        check_text(text, self._max_input_characters)
+        check_seed(options.seed)
+        voice = choose_voice(info, options.voice, options.language)
+        language = language_of(info, voice)
+        spoken = text if info.reads_digits else spell_numbers(text, language)
+        sentences = split_sentences(spoken, language, first_longest=FIRST_SENTENCE, longest=LONGEST_SENTENCE)
+        plan = SpeakPlan(next(self._requests), sentences, voice, options, info.sample_rate, listener)
+        logger.debug("%s: %d characters in %d sentences, voice %s", info.name, len(text), len(sentences), voice)
+        return scheduler, plan

@@ -1,0 +1,77 @@
+"""The body of a speech request as clients really send it, read into one frozen value.
+
+It knows JSON habits and spelling; it must not know models or how speech is made.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from antiphon.api.schemas import SpeechRequest, VoiceObject
+from antiphon.audio.encode import AUDIO_FORMATS, AudioFormat
+from antiphon.errors import InvalidParameter
+from antiphon.service.recording import check_speed
+from antiphon.types import SpeakOptions
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenForm:
+    """What the caller asked for; None where a field was absent or empty."""
+
+    input: str
+    model: str | None
+    options: SpeakOptions
+    response_format: AudioFormat
+    speed: float
+    stream_format: Literal["audio", "sse"]
+
+
+def read_body(body: bytes, default: str) -> SpokenForm:
+    """Check what needs no model. `default` is the format of one that names none. InvalidParameter names what is wrong."""
+    request = _validated(_object(body))
+    voice = request.voice.id if isinstance(request.voice, VoiceObject) else request.voice
+    wanted = (request.response_format or default).lower()
+    form = next((each for each in AUDIO_FORMATS if each == wanted), None)
+    if form is None:
+        raise InvalidParameter(
+            f"response_format {request.response_format!r} is not available; use one of: {', '.join(AUDIO_FORMATS)}.",
+            param="response_format",
+        )
+    if request.stream_format not in ("", "audio", "sse"):
+        raise InvalidParameter(
+            f"stream_format {request.stream_format!r} is not available; use one of: audio, sse.", param="stream_format"
+        )
+    check_speed(request.speed)
+    return SpokenForm(
+        input=request.input,
+        model=request.model or None,
+        options=SpeakOptions(voice or None, request.language or None, request.seed),
+        response_format=form,
+        speed=request.speed,
+        stream_format="sse" if request.stream_format == "sse" else "audio",
+    )
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    """The JSON object of a body; what its Content-Type says is left out of account, for curl sends a wrong one."""
+    try:
+        fields = json.loads(body)
+    except ValueError as error:
+        raise InvalidParameter(f"The body is not JSON: {error}.", code="invalid_json") from error
+    if not isinstance(fields, dict):
+        raise InvalidParameter("The body must be a JSON object with 'input'.", code="invalid_json")
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _validated(fields: dict[str, Any]) -> SpeechRequest:
+    try:
+        return SpeechRequest.model_validate(fields)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        name = str(wrong["loc"][0])
+        code = "missing_field" if wrong["type"] == "missing" else "invalid_value"
+        raise InvalidParameter(f"{name}: {wrong['msg']}.", param=name, code=code) from error

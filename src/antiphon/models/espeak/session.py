@@ -1,0 +1,39 @@
+"""eSpeak NG behind the session protocol: a sentence that joins is spoken, whole, in the next step.
+
+It must not know requests, queues or sound files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from antiphon.models.espeak.library import Library
+from antiphon.types import AudioChunk, Event, ModelInfo, Sentence, Spoken
+
+
+class EspeakSession:
+    """The session protocol (`models/base.py`) over the library, which speaks one sentence at a time.
+
+    There is nothing to batch; a step speaks the one that has waited longest, so that no caller waits for all the others.
+    """
+
+    def __init__(self, info: ModelInfo, library: Library, slots: int) -> None:
+        self.info = info
+        self.slots = slots
+        self._library = library
+        self._flight: list[Sentence] = []
+
+    def join(self, units: Sequence[Sentence]) -> list[Event]:
+        self._flight += units
+        return []
+
+    def step(self) -> list[Event]:
+        if not self._flight:
+            return []
+        unit = self._flight[0]
+        samples = self._library.speak(unit.text, unit.voice)
+        self.leave(unit)
+        return [AudioChunk(unit, samples), Spoken(unit)] if len(samples) else [Spoken(unit)]
+
+    def leave(self, unit: Sentence) -> None:
+        self._flight = [each for each in self._flight if each is not unit]

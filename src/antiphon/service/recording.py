@@ -1,0 +1,72 @@
+"""Speech on its way into a file: played at the speed that was asked for, then encoded, piece by piece.
+
+It must not know where the samples come from or where the bytes go.
+"""
+
+from __future__ import annotations
+
+import math
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from antiphon.audio.encode import AudioFormat, Encoder
+from antiphon.audio.stretch import FASTEST, SLOWEST, Stretch
+from antiphon.errors import InvalidParameter
+from antiphon.types import Samples
+
+
+class Recording:
+    """Samples (mono float32 at `rate`) in, bytes of one file out. Not safe to use from two threads at once.
+
+    `whole` takes all samples at once, so that a header can say how long the file is; `add` and `finish` take them as they come.
+    """
+
+    def __init__(self, form: AudioFormat, rate: int, speed: float = 1.0) -> None:
+        check_speed(speed)
+        self._form = form
+        self._rate = rate
+        self._stretch = Stretch(rate, speed)
+        self._encoder: Encoder | None = None
+
+    def add(self, samples: Samples) -> bytes:
+        """The bytes that are ready after these samples; maybe none yet."""
+        return self._encode(self._stretch.push(samples))
+
+    def finish(self) -> bytes:
+        """The rest."""
+        return self._encode(self._stretch.finish()) + self._open(None).finish()
+
+    def whole(self, samples: Samples) -> bytes:
+        """All of a recording that nothing was added to, with true sizes in its header."""
+        played = np.concatenate([self._stretch.push(samples), self._stretch.finish()])
+        encoder = self._open(len(played))
+        return encoder.encode(played) + encoder.finish()
+
+    def close(self) -> None:
+        """Free what the encoder holds; a recording that is given up needs it."""
+        if self._encoder is not None:
+            self._encoder.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _encode(self, samples: Samples) -> bytes:
+        return self._open(None).encode(samples) if len(samples) else b""
+
+    def _open(self, samples: int | None) -> Encoder:
+        if self._encoder is None:
+            self._encoder = Encoder(self._form, self._rate, samples=samples)
+        return self._encoder
+
+
+def check_speed(speed: float) -> None:
+    """`InvalidParameter` for a speed outside of what is taken."""
+    if not (math.isfinite(speed) and SLOWEST <= speed <= FASTEST):
+        raise InvalidParameter(f"speed must be from {SLOWEST:g} to {FASTEST:g}, not {speed:g}.", param="speed")

@@ -1,0 +1,78 @@
+"""Which voice a request means: a name the model has, its default, or what stands in for a name of OpenAI's.
+
+It must not know HTTP or how a voice sounds.
+"""
+
+from __future__ import annotations
+
+from antiphon.errors import InvalidParameter
+from antiphon.languages import normalise
+from antiphon.types import ModelInfo
+
+# In alphabetical order. The i-th of them means the model's i-th stand-in, going round where there are fewer of those.
+OPENAI_VOICES = (
+    "alloy",
+    "ash",
+    "ballad",
+    "cedar",
+    "coral",
+    "echo",
+    "fable",
+    "marin",
+    "nova",
+    "onyx",
+    "sage",
+    "shimmer",
+    "verse",
+)
+
+# Names that ask for none in particular; "unused" is what the scripts of OVMS users send.
+DEFAULT_VOICES = frozenset({"default", "unused"})
+
+
+def choose_voice(info: ModelInfo, wanted: str | None, language: str | None = None) -> str:
+    """The voice of `info`'s model for a name and a language, or `InvalidParameter` with the valid ones.
+
+    A voice of the model's own is taken as it is. Otherwise a language chooses the first voice of that language, where voices
+    are languages; without one, a name of OpenAI's chooses a stand-in, and no name the default.
+    """
+    if wanted in info.voices:
+        return wanted
+    if wanted and wanted not in DEFAULT_VOICES and wanted not in OPENAI_VOICES:
+        raise InvalidParameter(
+            f"voice {wanted!r} is not one that {info.name!r} has; valid: {', '.join(info.voices)}; "
+            f"and OpenAI's {', '.join(OPENAI_VOICES)}.",
+            param="voice",
+        )
+    other = _voice_of(info, language) if language else None
+    if other is not None:
+        return other
+    if wanted in OPENAI_VOICES:
+        stand_ins = info.stand_ins or info.voices
+        return stand_ins[OPENAI_VOICES.index(wanted) % len(stand_ins)]
+    return info.voices[0]
+
+
+def _voice_of(info: ModelInfo, language: str) -> str | None:
+    """The voice of a language; None if it is the one the default voice speaks anyway."""
+    asked = language.strip().lower().replace("_", "-")
+    base = normalise(asked)
+    if asked == info.default_language.lower():
+        return None
+    exact = [code for code in info.languages if code.lower() == asked]
+    kindred = [code for code in info.languages if base is not None and normalise(code) == base]
+    if not exact and base is not None and normalise(info.default_language) == base:
+        return None
+    for code in exact + kindred:
+        if code in info.voices:
+            return code
+    valid = info.languages or (info.default_language,)
+    raise InvalidParameter(
+        f"language {language!r} is not one that {info.name!r} speaks; valid: {', '.join(valid)}.", param="language"
+    )
+
+
+def language_of(info: ModelInfo, voice: str) -> str:
+    """The code of the language a voice speaks ("en" for "en-us+f2"): what its numbers are spelt in."""
+    spoken = voice.partition("+")[0]
+    return normalise(spoken if spoken in info.languages else info.default_language) or spoken

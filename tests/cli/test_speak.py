@@ -1,0 +1,65 @@
+"""`antiphon speak` as a user runs it; the espeak voice is the real one."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import wave
+from pathlib import Path
+
+import av
+import pytest
+
+TEXT = "The quick brown fox jumped over the lazy dog."
+
+
+def antiphon(*arguments: str, said: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([sys.executable, "-m", "antiphon", *arguments], input=said, capture_output=True, timeout=120)
+
+
+def seconds_of(data: bytes) -> tuple[str, float]:
+    with av.open(io.BytesIO(data)) as container:
+        count = sum(frame.samples for frame in container.decode(audio=0))
+        return container.format.name, count / container.streams.audio[0].rate
+
+
+@pytest.mark.parametrize(
+    ("name", "container"), [("a.mp3", "mp3"), ("a.WAV", "wav"), ("a.flac", "flac"), ("a.ogg", "ogg")]
+)
+def test_a_file_by_its_name(tmp_path: Path, name: str, container: str) -> None:
+    run = antiphon("speak", TEXT, "-o", str(tmp_path / name))
+    assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
+    found, seconds = seconds_of((tmp_path / name).read_bytes())
+    assert found == container
+    assert 2.0 < seconds < 4.0
+
+
+def test_a_pipe_from_end_to_end() -> None:
+    run = antiphon("speak", "-", "--voice", "es", "--speed", "2", said="¿Qué hora es? Son las tres.".encode())
+    assert run.returncode == 0, run.stderr
+    with wave.open(io.BytesIO(run.stdout)) as sound:
+        assert 0.5 < sound.getnframes() / sound.getframerate() < 2.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((TEXT, "-o", "a.midi"), "mp3, opus, aac, flac, wav, pcm"),
+        ((TEXT, "--format", "midi"), "--format midi"),
+        ((TEXT, "--speed", "9"), "0.25 to 4"),
+        ((TEXT, "--voice", "bob"), "en-us"),
+        ((TEXT, "--language", "klingon"), "klingon"),
+        ((TEXT, "-o", "/no/such/folder/a.wav"), "/no/such/folder/a.wav"),
+        ((TEXT, "--model", "starter-asr"), "can speak"),
+        ((TEXT, "--vocoder", "/tmp"), "no SpeechT5 model"),
+        (("  ",), "empty"),
+        (("-",), "empty"),
+    ],
+)
+def test_what_is_wrong_is_one_line(arguments: tuple[str, ...], said: str) -> None:
+    run = antiphon("speak", *arguments)
+    assert run.returncode == 2
+    assert run.stdout == b""
+    assert said in run.stderr.decode()
+    assert len(run.stderr.decode().strip().splitlines()) == 1

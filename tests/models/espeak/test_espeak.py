@@ -1,0 +1,107 @@
+"""eSpeak NG behind the session protocol, with the real library: it comes as a wheel."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from antiphon.engine.registry import load_session
+from antiphon.errors import ConfigError, EngineFailed
+from antiphon.models.base import AnySession
+from antiphon.models.espeak.library import Library
+from antiphon.types import AudioChunk, Samples, Sentence, SpeakOptions, Spoken
+
+
+@pytest.fixture
+def session() -> AnySession:
+    return load_session("espeak")
+
+
+def sentence(text: str, voice: str = "en-us") -> Sentence:
+    return Sentence(0, text, voice, 0, SpeakOptions())
+
+
+def say(session: AnySession, unit: Sentence) -> Samples:
+    assert session.join([unit]) == []
+    *chunks, end = session.step()
+    assert end == Spoken(unit)
+    assert all(isinstance(event, AudioChunk) and event.unit is unit for event in chunks)
+    return np.concatenate([np.zeros(0, np.float32), *(event.samples for event in chunks)])
+
+
+def dominant(samples: Samples, session: AnySession) -> float:
+    """The voice's pitch in Hz: the lag, from 70 to 350 Hz, at which it resembles itself most."""
+    spectrum = np.abs(np.fft.rfft(samples, 2 * len(samples))) ** 2
+    resemblance = np.fft.irfft(spectrum)
+    rate = session.info.sample_rate
+    lags = np.arange(rate // 350, rate // 70)
+    return float(rate / lags[resemblance[lags].argmax()])
+
+
+def test_what_it_offers(session: AnySession) -> None:
+    info = session.info
+    assert (info.name, info.family, info.tasks) == ("espeak", "espeak", ("speak",))
+    assert len(info.languages) > 100
+    assert info.voices[0] == "en-us"
+    assert {"es", "en-gb", "fr-fr", "en-us+m3", "en-us+f2"} <= set(info.voices)
+    assert len(info.voices) == len(set(info.voices))
+    assert len(info.stand_ins) == 13
+    assert set(info.stand_ins) <= set(info.voices)
+
+
+def test_it_speaks(session: AnySession) -> None:
+    samples = say(session, sentence("The quick brown fox."))
+    assert samples.dtype == np.float32
+    assert 0.8 < len(samples) / session.info.sample_rate < 2.5
+    assert 0.1 < np.abs(samples).max() <= 1.0
+    longer = say(session, sentence("The quick brown fox jumped over the lazy dog and ran away."))
+    assert len(longer) > 2 * len(samples)
+
+
+def test_voices_differ_and_one_voice_repeats(session: AnySession) -> None:
+    plain, again = (say(session, sentence("Hello there.")) for _ in range(2))
+    assert abs(len(plain) - len(again)) < 0.01 * len(plain)  # the synthesiser's oscillators run on between sentences
+    pitches = [
+        dominant(say(session, sentence("Hello there, how are you today?", voice)), session)
+        for voice in ("en-us", "en-us+f5")
+    ]
+    assert pitches[1] > 1.3 * pitches[0]
+    assert abs(len(say(session, sentence("Hello there.", "fr-fr"))) - len(plain)) > 0.02 * len(plain)
+
+
+def test_every_voice_that_it_lists_can_be_had(session: AnySession) -> None:
+    mute = [voice for voice in session.info.voices if not len(say(session, sentence("1 2 3", voice)))]
+    assert mute == []
+
+
+@pytest.mark.parametrize("text", ["...", "🎉", "   ", "a\0b"])
+def test_odd_texts_end_too(session: AnySession, text: str) -> None:
+    assert np.isfinite(say(session, sentence(text))).all()
+
+
+def test_the_one_who_waited_longest_is_next_and_leaving_is_final(session: AnySession) -> None:
+    first, second, third = units = [sentence(text) for text in ("one", "two", "three")]
+    session.join(units)
+    session.leave(second)
+    session.leave(second)
+    assert session.step()[-1] == Spoken(first)
+    assert session.step()[-1] == Spoken(third)
+    assert session.step() == []
+
+
+def test_a_voice_that_is_not_there() -> None:
+    with pytest.raises(EngineFailed, match="no voice 'nobody'"):
+        Library().speak("hello", "nobody")
+
+
+def test_without_the_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
+    with pytest.raises(ConfigError, match=r"pip install 'antiphon\[espeak\]'"):
+        load_session("espeak")
+
+
+def test_the_library_is_the_wheels_own(session: AnySession) -> None:
+    assert Path(session.info.path).is_file()

@@ -1,0 +1,73 @@
+"""A real network behind the whole service: a tiny SpeechT5 with random weights, spoken by many callers at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from antiphon.engine.registry import load_session
+from antiphon.errors import ConfigError, InvalidParameter
+from antiphon.service.speech import SpeechService
+from antiphon.types import Samples, SpeakOptions
+from tests.tiny_speecht5 import write_tiny
+
+TEXTS = ["Hello there. How are you today?", "It is 5 o'clock.", "One, two, three. Go!", "A longer text, that goes on."]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny(tmp_path_factory.mktemp("models") / "tiny-speecht5")
+
+
+@pytest.fixture(scope="module")
+def service(folder: Path) -> Iterator[SpeechService]:
+    service = SpeechService()
+    service.load(load_session(str(folder), precision="f32", slots=3))
+    yield service
+    service.close(drain=False)
+
+
+def test_many_callers_hear_what_each_would_hear_alone(service: SpeechService) -> None:
+    options = SpeakOptions(seed=7)
+
+    async def listen(text: str) -> Samples:
+        return np.concatenate([samples async for samples in service.speak(text, None, options)])
+
+    async def all_at_once() -> list[Samples]:
+        return await asyncio.gather(*map(listen, TEXTS))
+
+    together = asyncio.run(all_at_once())
+    for text, heard in zip(TEXTS, together, strict=True):
+        alone = service.speak_blocking(text, None, options)
+        assert np.isfinite(heard).all()
+        assert np.abs(alone).max() > 0
+        np.testing.assert_allclose(heard, alone, atol=1e-4)
+
+
+def test_digits_are_spelt_for_it(service: SpeechService) -> None:
+    spelt, digits = (service.speak_blocking(text, None, SpeakOptions()) for text in ("It is five.", "It is 5."))
+    np.testing.assert_array_equal(spelt, digits)
+
+
+def test_its_voices(service: SpeechService) -> None:
+    info = service.info()[0]
+    assert info.family == "speecht5"
+    with pytest.raises(InvalidParameter, match=info.voices[0]):
+        service.speak_blocking("hello", None, SpeakOptions("nobody"))
+
+
+def test_a_voice_and_a_vocoder_from_elsewhere(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "ann.bin"
+    shape = len(next((folder / "voices").glob("*.bin")).read_bytes()) // 4
+    np.ones(shape, np.float32).tofile(file)
+    session = load_session(str(folder), precision="f32", speaker=("ann", file), vocoder=folder / "vocoder")
+    assert session.info.voices[0] == "ann"
+    file.write_bytes(b"short")
+    with pytest.raises(ConfigError, match=r"ann\.bin"):
+        load_session(str(folder), precision="f32", speaker=("ann", file))
+    with pytest.raises(ConfigError, match="no SpeechT5 model"):
+        load_session("starter-asr", vocoder=folder / "vocoder")
