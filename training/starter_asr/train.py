@@ -21,7 +21,7 @@ from training.starter_asr.model import Learner, LogMel, greedy
 from training.starter_asr.text import normalise
 
 PHASE_A_END = 0.42
-PHASE_B_END = 0.62
+PHASE_B_END = 0.85
 # Noise, prompts and late starts wait until the words are known: half an hour of them from the
 # first step on taught the decoder nothing.
 HARD_FROM = 0.5
@@ -120,17 +120,20 @@ class Run:
 
     def next_batch(self, progress: float) -> Batch:
         """What the phase calls for."""
-        turn = self.step % 6
         if progress < PHASE_A_END:
             # The decoder finds the encoder on short clips, but the short half alone is soon known by heart.
-            if turn or progress < PHASE_A_END / 4:
+            if self.step % 6 or progress < PHASE_A_END / 4:
                 return self.windows.single(WORK_A, min(1.0, 0.4 + 3 * progress / PHASE_A_END))
             return self.windows.several(WORK_B)
-        if progress < PHASE_B_END:
-            if turn % 3 == 0:
+        # What is learnt on short windows holds in padded ones of 30 s, at a third of the price.
+        kinds = "single several single several full" if progress < PHASE_B_END else "single several full"
+        match kinds.split()[self.step % len(kinds.split())]:
+            case "single":
                 return self.windows.single(WORK_A, 1.0)
-            return self.windows.several(WORK_B) if turn % 3 == 1 else self.windows.full(WORK_C)
-        return self.windows.several(WORK_B) if turn % 3 == 0 else self.windows.full(WORK_C)
+            case "several":
+                return self.windows.several(WORK_B)
+            case _:
+                return self.windows.full(WORK_C)
 
     def losses(self, batch: Batch, smoothing: float, guided: bool) -> dict[str, torch.Tensor]:
         """Cross entropy of the decoder, CTC of the encoder, and what guides attention, if asked."""
@@ -199,7 +202,7 @@ class Run:
         prompt = [codec.start, codec.english, codec.transcribe, codec.no_timestamps]
         for first in range(0, len(numbers), 12):
             group = numbers[first : first + 12]
-            size = FULL if progress >= PHASE_B_END else max(map(self.heldout.length, group)) + 3200
+            size = FULL if progress >= PHASE_A_END else max(map(self.heldout.length, group)) + 3200
             sound = torch.zeros(len(group), size + -size % 320)
             for row, number in enumerate(group):
                 clip = torch.from_numpy(self.heldout.sound(number))
