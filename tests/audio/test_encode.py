@@ -144,6 +144,16 @@ def test_mp3_and_aac_have_one_frame_of_silence_before_and_less_than_one_behind(
 
 
 @pytest.mark.parametrize(
+    ("audio_format", "rate", "frame"), [("mp3", 16_000, 576), ("mp3", 48_000, 1_152), ("aac", 24_000, 1_024)]
+)
+def test_no_file_ends_with_a_frame_of_nothing(audio_format: AudioFormat, rate: int, frame: int) -> None:
+    """FFmpeg's encoders make one behind some lengths."""
+    for length in [*range(10, 3 * frame, 97), frame - 1, frame, frame + 1, 2 * frame]:
+        heard, _ = read(encode(audio_format, tone(0.5, rate)[:length], rate), audio_format)
+        assert 0 <= len(heard) - frame - length < frame
+
+
+@pytest.mark.parametrize(
     ("audio_format", "rate", "nearest"),
     [("mp3", 7_000, 8_000), ("mp3", 96_000, 48_000), ("mp3", 30_000, 32_000), ("aac", 20_000, 22_050)],
 )
@@ -237,6 +247,13 @@ def test_mp3_replies_can_be_glued() -> None:
     one, _ = read(data)
     both, _ = read(data + data)
     np.testing.assert_allclose(both, np.concatenate([one, one]), atol=0.02)
+
+
+def test_headers_are_short() -> None:
+    """FFmpeg would put 8 KiB of nothing into flac's."""
+    for audio_format in AUDIO_FORMATS:
+        with Encoder(audio_format, 24_000) as encoder:
+            assert len(encoder.encode(np.zeros(1, np.float32))) < 200
 
 
 def test_flac_tells_its_length_if_it_is_known() -> None:

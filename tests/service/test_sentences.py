@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,12 +18,12 @@ WHOLE = [
     ("en", ["I live in the U.S. and like it.", "She is from the U.S.", "It is big."]),
     ("en", ["The U.S. Army came.", "Washington, D.C. is a city.", "He has a Ph.D. in physics."]),
     ("en", ["We left at 10:30 a.m. and came at 5 p.m.", "Nobody saw us.", "Come at 5 p.m. Monday.", "Maria left at 6 a.m."]),
-    ("en", ["J. R. R. Tolkien wrote it.", "George W. Bush did not.", "I. M. Pei built it.", "So did I.", "It is done."]),
+    ("en", ["I. M. Pei built it.", "George W. Bush did not.", "J. A. Smith did.", "So did I.", "It is done."]),
     ("en", ["Pi is 3.14 or so.", "It costs $1,000.5 today.", "Use version 2.3.1.", "It works with 1.0."]),
     ("en", ["See https://example.com/a.b?c=d.e for more.", "Write to a.b@example.com.", "Then wait."]),
     ("en", ["Wait... what?", "Well… perhaps.", "I see...", "Then go."]),
     ("en", ['He said "Stop!" and left.', '"Come in."', "She did.", "(He was late.)", "“Why?” he asked.", "“Because.”", "Oh."]),
-    ("en", ["He came (I saw it. Really.) and left.", "She stayed (I think).", "Good [see p. 5]."]),
+    ("en", ["He came (I saw it. Really.) and left.", "She stayed (I think).", "Good [see p. 5].", "(We wait.", "You go.)"]),
     ("en", ["See No. 5 and p. 12 in vol. 3.", "Did you?", "No.", "I did not."]),
     ("en", ["Really?!", "Yes!!!", "It opened in 1999.", "5 people came.", "Apples, pears, etc.", "Bananas too."]),
     ("en", ["Acme Inc. Shares fell at Smith & Co. in Jan. 2020.", "He is John Smith Jr.", "He is old."]),
@@ -177,6 +179,9 @@ def test_sentences_are_sentences(text: str, language: str) -> None:
     "piece", [". ", "(", "a. ", '"a. ', ".", "? ", "a, ", "- ", "…\u00a0", "Dr. ", "。", "\u0301", "( a. b "]
 )
 def test_no_text_takes_long(piece: str) -> None:
-    """A quadratic step would take minutes here."""
-    text = piece * (60_000 // len(piece)) + "x"
-    assert "".join("".join(split_sentences(text, "en")).split()) == "".join(text.split())
+    """About a second; with a quadratic step it is minutes."""
+    text = piece * (100_000 // len(piece)) + "x"
+    started = time.process_time()
+    sentences = split_sentences(text, "en")
+    assert time.process_time() - started < 15
+    assert "".join("".join(sentences).split()) == "".join(text.split())

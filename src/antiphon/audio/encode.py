@@ -232,9 +232,11 @@ class _Coded:
         self._frame_size = context.frame_size
         # Silence that rounds the codec's own up to whole frames; all of those frames but the last are left out. That one
         # has to stay, because a frame is only right with the half of it that lies in the frame before.
-        lead = 0 if codec.delay is None else -codec.delay % self._frame_size
+        delay = codec.delay or 0
+        lead = -delay % self._frame_size
         self._pending: Samples = np.zeros(lead, np.float32)
         self._position = -lead  # of the first pending sample; 0 is the first that was given
+        self._decoded = -lead - delay  # the same of the first sample that a decoder makes of the next packet
 
     def write(self, samples: Samples) -> bytes:
         pending = np.concatenate([self._pending, samples])
@@ -266,9 +268,10 @@ class _Coded:
     def _mux(self, frame: AudioFrame | None) -> None:
         for packet in self._stream.encode(frame):
             if self._codec.delay is not None:
-                # A packet decodes to the frame that begins at its pts: the last may be all padding.
-                assert packet.pts is not None
-                if not -self._frame_size <= packet.pts < self._position:
+                # What the packet decodes to begins here; its pts may be some samples off at the end.
+                begins = self._decoded
+                self._decoded += self._frame_size
+                if not -self._frame_size <= begins < self._position:
                     continue
             self._container.mux(packet)
 

@@ -62,14 +62,14 @@ class _Grammar:
 
     @property
     def number(self) -> str:
-        return (
-            rf"(?>{self.whole})(?>(?:{self.fraction}\d+)*)"  # atomic: no second try, or a long row of them takes ages
-        )
+        # Atomic, that is, never tried a second way: in a long row of numbers that would take minutes.
+        return rf"(?>{self.whole})(?>(?:{self.fraction}\d+)*)"
 
 
 _THIN = r"\u00a0\u2009\u202f"  # spaces that set groups of three apart in any language
 _DOT_GROUPS = rf"\d{{1,3}}(?:[.{_THIN}]\d{{3}})+(?!\d)"
-_SPACE_GROUPS = r"(?:\d{2,3} \d{3}|\d{1,2}(?: \d{3}){2,})(?! ?\d)"
+_FRENCH_GROUPS = r"\d{1,3}(?: \d{3}){1,4}(?! ?\d)"
+_SPACE_GROUPS = r"(?:\d{2,3} \d{3}|\d{1,2}(?: \d{3}){2,4})(?! ?\d)"
 _ENGLISH = _Grammar(
     code="en",
     whole=rf"\d{{1,3}}(?:[,{_THIN}]\d{{3}})+(?!\d)|\d+",
@@ -93,7 +93,7 @@ _ENGLISH = _Grammar(
 _SPANISH = _Grammar(
     code="es",
     # "1,000.5" and "1,000,000" are Mexico's way; "1,000" could be anybody's, and is read Spain's.
-    whole=rf"{_DOT_GROUPS}|{_SPACE_GROUPS}|\d{{1,3}}(?:,\d{{3}})+(?=\.\d)|\d{{1,3}}(?:,\d{{3}}){{2,}}(?!\d)|\d+",
+    whole=rf"{_DOT_GROUPS}|{_SPACE_GROUPS}|\d{{1,3}}(?:,\d{{3}}){{1,4}}(?=\.\d)|\d{{1,3}}(?:,\d{{3}}){{2,4}}(?!,?\d)|\d+",
     marks={",": "coma", ".": "punto"},
     minus="menos",
     percent="por ciento",
@@ -113,16 +113,14 @@ _SPANISH = _Grammar(
 )
 # Languages of which less is known: no money, no times, no ordinals.
 _PLAIN_GRAMMARS = (
-    _Grammar(
-        "fr", rf"{_DOT_GROUPS}|\d{{1,3}}(?: \d{{3}})+(?! ?\d)|\d+", {",": "virgule"}, "moins", "pour cent", "à", "sur"
-    ),
+    _Grammar("fr", rf"{_DOT_GROUPS}|{_FRENCH_GROUPS}|\d+", {",": "virgule"}, "moins", "pour cent", "à", "sur"),
     _Grammar("de", rf"{_DOT_GROUPS}|\d+", {",": "Komma"}, "minus", "Prozent", "bis", "Strich", fractions_by_digit=True),
     _Grammar("it", rf"{_DOT_GROUPS}|\d+", {",": "virgola"}, "meno", "per cento", "a", "barra", "più"),
     _Grammar("pt", rf"{_DOT_GROUPS}|\d+", {",": "vírgula"}, "menos", "por cento", "a", "barra", "mais"),
     _Grammar("nl", rf"{_DOT_GROUPS}|\d+", {",": "komma"}, "min", "procent", "tot", "schuine streep"),
 )
 
-_NEXT_WORD = re.compile(r"\s([^\W\d_]+)")
+_NEXT_WORD = re.compile(r"[^\S\r\n]([^\W\d_]+)")
 # Spanish words that are not what the number before them counts, and nouns that are not what they end like.
 _NOT_COUNTED = re.compile(
     r"al?|ante|aún|así|como|con|contra|cuando|del?|desde|donde|el?|ella|en|entre|era|es|está|están|fue|ha|hasta|las?|los?|"
@@ -327,7 +325,10 @@ def _say_lone(code: str, match: _Match) -> str:
 _APART = r"(?<![\w.,])"  # not in the middle of a word or a number
 _MINUS = r"(?P<minus>(?<![\w.,)\]%$€£¥])[-−])?"
 _TIME = r"(?<![\d:.,])([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?(?![\d:])(?P<half>(?=\s?[ap]\.?\s?m\b))?"
+_ENGLISH_ORDINAL = rf"{_APART}(\d{{1,3}}(?:,\d{{3}}){{1,4}}|\d{{1,15}})(?:st|nd|rd|th)\b"
+_SPANISH_ORDINAL = rf"{_APART}(\d{{1,4}})\.?(?:([ºª])(?!\s?[CFK]\b)|(er|era|r[oa]|[dtvmn][oa])\b)"
 _DASHES = "[-–]| – "
+_GAP = r"[^\S\r\n]"  # a space, but not the end of a line
 
 
 def _lone_number(code: str) -> tuple[_Rule, ...]:
@@ -345,28 +346,24 @@ def _time_rules(to: str, say: Callable[[_Match], str]) -> tuple[_Rule, ...]:
 def _common_rules(grammar: _Grammar, between: str) -> tuple[_Rule, ...]:
     """Telephone numbers, dates and the like, ranges with `between` in the middle, and numbers."""
     number = grammar.number
-    phones = (
-        rf"{grammar.phones}|\+\d{{1,3}}(?:[ ()-]{{1,2}}\d{{2,4}}){{2,4}}|\+\d{{7,15}}|\d+(?:-\d+){{2,}}|\d{{3}}-\d{{4}}"
-    )
-    a_range = rf"{_APART}({number})%?(?:{between})({number})(?P<percent>\s?%)?"
+    abroad = r"\+\d{1,3}(?:[ ()-]{1,2}\d{2,4}){2,4}|\+\d{7,15}"
+    phones = rf"{grammar.phones}|{abroad}|\d+(?:-\d+){{2,}}|\d{{3}}-\d{{4}}"
+    a_range = rf"{_APART}({number})%?(?:{between})({number})(?P<percent>{_GAP}?%)?"
     return (
         (re.compile(rf"(?<![\w.,-])(?:{phones})(?![\d-])"), partial(_say_phone, grammar)),
         (re.compile(r"(?<![\w.,/])\d+(?:/\d+)+(?!\d)"), partial(_say_chain, grammar)),
         (re.compile(a_range), partial(_say_range, grammar)),
-        (re.compile(rf"{_MINUS}(?P<number>{number})(?P<percent>\s?%)?"), partial(_say_number, grammar)),
+        (re.compile(rf"{_MINUS}(?P<number>{number})(?P<percent>{_GAP}?%)?"), partial(_say_number, grammar)),
     )
 
 
 def _money_rule(grammar: _Grammar) -> _Rule:
     number = grammar.number
     sign = "|".join(map(re.escape, grammar.currencies))
-    amount = (
-        rf"(?P<amount>{number})(?:[-–](?:{sign})?(?P<more>{number}))?(?:\s?(?P<scale>{'|'.join(grammar.scales)})\b)?"
-    )
-    before, behind = rf"(?:(?:\bUS)?(?P<before>{sign})\s?)", rf"(?:\sde)?\s?(?P<behind>{sign})"
-    return re.compile(rf"(?<![\d.,]){_MINUS}{before}?{amount}(?(before)|{behind})", re.IGNORECASE), partial(
-        _say_money, grammar
-    )
+    amount = rf"(?P<amount>{number})(?:[-–](?:{sign})?(?P<more>{number}))?(?:{_GAP}?(?P<scale>{'|'.join(grammar.scales)})\b)?"
+    before, behind = rf"(?:(?:\bUS)?(?P<before>{sign}){_GAP}?)", rf"(?:{_GAP}de)?{_GAP}?(?P<behind>{sign})(?!\d)"
+    pattern = rf"(?<![\d.,]){_MINUS}{before}?{amount}(?(before)|{behind})"
+    return re.compile(pattern, re.IGNORECASE), partial(_say_money, grammar)
 
 
 _RULES: Mapping[str, tuple[_Rule, ...]] = MappingProxyType(
@@ -375,10 +372,7 @@ _RULES: Mapping[str, tuple[_Rule, ...]] = MappingProxyType(
             (re.compile(r"(?:\bNo\.\s?|#)(?=\d)"), lambda match: "number"),
             _money_rule(_ENGLISH),
             *_time_rules("to", _say_english_time),
-            (
-                re.compile(rf"{_APART}(\d{{1,3}}(?:,\d{{3}}){{1,4}}|\d{{1,15}})(?:st|nd|rd|th)\b", re.IGNORECASE),
-                _say_english_ordinal,
-            ),
+            (re.compile(_ENGLISH_ORDINAL, re.IGNORECASE), _say_english_ordinal),
             (re.compile(r"(?<!\w)['’]?((?:1[1-9]|20)\d0|[2-9]0)s\b"), _say_decade),
             *_common_rules(_ENGLISH, f"{_DASHES}|:"),
         ),
@@ -386,10 +380,7 @@ _RULES: Mapping[str, tuple[_Rule, ...]] = MappingProxyType(
             (re.compile(r"(?:\b[Nn]\.?º\s?|#)(?=\d)"), lambda match: "número"),
             _money_rule(_SPANISH),
             *_time_rules("a", _say_spanish_time),
-            (
-                re.compile(rf"{_APART}(\d{{1,4}})\.?(?:([ºª])(?!\s?[CFK]\b)|(er|era|r[oa]|[dtvmn][oa])\b)"),
-                _say_spanish_ordinal,
-            ),
+            (re.compile(_SPANISH_ORDINAL), _say_spanish_ordinal),
             *_common_rules(_SPANISH, f"{_DASHES}|:"),
         ),
     }

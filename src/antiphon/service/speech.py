@@ -19,7 +19,7 @@ from antiphon.scheduler.scheduler import Scheduler
 from antiphon.service.channel import Channel
 from antiphon.service.numbers import spell_numbers
 from antiphon.service.options import check_options, check_seed, check_task, check_text
-from antiphon.service.sentences import split_sentences
+from antiphon.service.sentences import LONGEST, split_sentences
 from antiphon.service.speak import Listener, SpeakPlan
 from antiphon.service.stitch import Progress, TranscriptionPlan
 from antiphon.service.voices import choose_voice, language_of
@@ -39,8 +39,6 @@ HEARING_NAMES = frozenset(
     }
 )
 SPEAKING_NAMES = frozenset({"tts-1", "tts-1-hd", "gpt-4o-mini-tts", "gpt-4o-mini-tts-2025-12-15"})
-FIRST_SENTENCE = 80  # characters; the shorter the first one, the sooner there is something to hear
-LONGEST_SENTENCE = 250
 RETRY_AFTER_LOADING = 5.0  # seconds
 
 
@@ -196,8 +194,11 @@ class SpeechService:
         check_seed(options.seed)
         voice = choose_voice(info, options.voice, options.language)
         language = language_of(info, voice)
-        spoken = text if info.reads_digits else spell_numbers(text, language)
-        sentences = split_sentences(spoken, language, first_longest=FIRST_SENTENCE, longest=LONGEST_SENTENCE)
+        sentences = split_sentences(text, language)
+        if not info.reads_digits:
+            # Spelt sentence by sentence, because "1999. five" no longer looks like an end; then cut again, for it is longer.
+            spelt = [spell_numbers(sentence, language) for sentence in sentences]
+            sentences = [part for each in spelt for part in split_sentences(each, language, first_longest=LONGEST)]
         plan = SpeakPlan(next(self._requests), sentences, voice, options, info.sample_rate, listener)
         logger.debug("%s: %d characters in %d sentences, voice %s", info.name, len(text), len(sentences), voice)
         return scheduler, plan
