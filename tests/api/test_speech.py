@@ -153,6 +153,7 @@ def test_what_clients_add_is_ignored(server: Any) -> None:
         ({"input": "x" * 100_000}, "input", "20000"),
         ({"voice": "bob"}, "voice", "plain, loud"),
         ({"voice": 5}, "voice", ""),
+        ({"voice": {"name": "plain"}}, "voice", "id"),
         ({"speed": 9}, "speed", "0.25 to 4"),
         ({"speed": 0.1}, "speed", "0.25 to 4"),
         ({"speed": "fast"}, "speed", "number"),

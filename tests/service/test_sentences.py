@@ -185,3 +185,13 @@ def test_no_text_takes_long(piece: str) -> None:
     sentences = split_sentences(text, "en")
     assert time.process_time() - started < 15
     assert "".join("".join(sentences).split()) == "".join(text.split())
+
+
+def test_a_margin_is_no_end() -> None:
+    wrapped = "This is a line that somebody broke at a margin\nand that goes on here. And so does\nNot this one."
+    assert split_sentences(wrapped, "en") == [
+        "This is a line that somebody broke at a margin and that goes on here.",
+        "And so does",
+        "Not this one.",
+    ]
+    assert split_sentences("apples\npears\nplums", "en") == ["apples", "pears", "plums"]

@@ -126,7 +126,7 @@ class Run:
                 return self.windows.single(WORK_A, min(1.0, 0.4 + 3 * progress / PHASE_A_END))
             return self.windows.several(WORK_B)
         # What is learnt on short windows holds in padded ones of 30 s, at a third of the price.
-        kinds = "single several single several full" if progress < PHASE_B_END else "single several full"
+        kinds = "single several single several single full" if progress < PHASE_B_END else "single several full"
         match kinds.split()[self.step % len(kinds.split())]:
             case "single":
                 return self.windows.single(WORK_A, 1.0)

@@ -81,16 +81,14 @@ class TranscriptionForm(BaseModel):
     temperature: float = Field(0, ge=0, le=1)
 
 
-class VoiceObject(BaseModel):
-    id: str
-
-
 class SpeechRequest(BaseModel):
     """The body of a speech request; fields that are not in here are ignored."""
 
     input: str = Field(description="The text to say.")
     model: str = Field("", description="Name of the model; empty or an OpenAI name for the default one.")
-    voice: str | VoiceObject = Field("", description="A voice of the model, or one of OpenAI's names.")
+    voice: str | dict[str, str] = Field(
+        "", description="A voice of the model, or one of OpenAI's names; or either as the `id` of an object."
+    )
     response_format: str = Field(
         "", description="mp3, opus, aac, flac, wav or pcm; when empty mp3 under /v1 and wav under /v3."
     )

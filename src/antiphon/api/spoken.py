@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from antiphon.api.schemas import SpeechRequest, VoiceObject
+from antiphon.api.schemas import SpeechRequest
 from antiphon.audio.encode import AUDIO_FORMATS, AudioFormat
 from antiphon.errors import InvalidParameter
 from antiphon.service.recording import check_speed
@@ -33,7 +33,9 @@ class SpokenForm:
 def read_body(body: bytes, default: str) -> SpokenForm:
     """Check what needs no model. `default` is the format of one that names none. InvalidParameter names what is wrong."""
     request = _validated(_object(body))
-    voice = request.voice.id if isinstance(request.voice, VoiceObject) else request.voice
+    voice = request.voice.get("id") if isinstance(request.voice, dict) else request.voice
+    if voice is None:
+        raise InvalidParameter("voice is an object without an 'id'.", param="voice")
     wanted = (request.response_format or default).lower()
     form = next((each for each in AUDIO_FORMATS if each == wanted), None)
     if form is None:

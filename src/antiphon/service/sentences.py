@@ -18,6 +18,7 @@ _LEAST = 4  # a part cut off at a clause has at least this part of the limit: a 
 # How far is looked, so that no text takes long: for the end of a bracket, and around a full stop.
 _BRACKET_REACH = 300
 _WORD_REACH = 40
+_WRAPPED = 40  # characters; a line as long as this may have been broken at a margin, a shorter one was meant to end
 
 # Scripts without spaces end a sentence at the mark itself; elsewhere a space has to follow.
 _WIDE_STOPS = "。！？｡．"
@@ -154,9 +155,10 @@ def split_sentences(
 ) -> list[str]:
     """The sentences of `text`, in order and trimmed; none is empty.
 
-    The end of a line ends one; marks without a word go with the sentence before. One longer than `longest` characters is
-    cut at a clause, else between words, else anywhere. A first one longer than `first_longest` is cut at a clause, if it
-    has one. `language` is a code such as "en" or "es-MX"; to one that is not known here, no word is an abbreviation.
+    The end of a line ends one, unless the line is long and the next goes on in lower case; marks without a word go with the
+    sentence before. One longer than `longest` characters is cut at a clause, else between words, else anywhere. A first one
+    longer than `first_longest` is cut at a clause, if it has one. `language` is a code such as "en" or "es-MX"; to one that
+    is not known here, no word is an abbreviation.
     """
     if min(first_longest, longest) < 1:
         raise ValueError("A sentence needs a limit of at least one character.")
@@ -164,7 +166,7 @@ def split_sentences(
     habits = _HABITS.get(base, _NO_HABITS)
     groups: list[list[str]] = [[]]
     spoken = False
-    for line in text.splitlines():
+    for line in _unwrapped(text):
         for sentence in _split_line(re.sub(r"[ \t]+", " ", line), habits, base in _DOTTED_ORDINALS):
             has_word = any(character.isalnum() for character in sentence)
             if spoken and has_word:
@@ -174,6 +176,18 @@ def split_sentences(
     sentences = [" ".join(group) for group in groups if group]
     sentences[:1] = [part for sentence in sentences[:1] for part in _begin_short(sentence, first_longest, longest)]
     return [part for sentence in sentences for part in _cut(sentence, longest)]
+
+
+def _unwrapped(text: str) -> list[str]:
+    """The lines of a text, those joined that only a margin parts: a long one that goes on in lower case."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        begun = lines[-1].rstrip() if lines else ""
+        if len(begun) >= _WRAPPED and line.lstrip()[:1].islower() and begun[-1] not in _STOPS + _WIDE_STOPS:
+            lines[-1] = f"{begun} {line}"
+        else:
+            lines.append(line)
+    return lines
 
 
 def _split_line(line: str, habits: _Habits, dotted_ordinals: bool) -> Iterator[str]:
