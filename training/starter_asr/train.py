@@ -21,7 +21,8 @@ from training.starter_asr.model import Learner, LogMel, greedy
 from training.starter_asr.text import normalise
 
 PHASE_A_END = 0.42
-PHASE_B_END = 0.85
+# From here on probabilities may become certain: thresholds are compared with them in use.
+SHARP_FROM = 0.85
 # Noise, prompts and late starts wait until the words are known: half an hour of them from the
 # first step on taught the decoder nothing.
 HARD_FROM = 0.5
@@ -126,8 +127,8 @@ class Run:
                 return self.windows.single(WORK_A, min(1.0, 0.4 + 3 * progress / PHASE_A_END))
             return self.windows.several(WORK_B)
         # What is learnt on short windows holds in padded ones of 30 s, at a third of the price.
-        kinds = "single several single several single full" if progress < PHASE_B_END else "single several full"
-        match kinds.split()[self.step % len(kinds.split())]:
+        kinds = ("single", "several", "single", "several", "single", "full")
+        match kinds[self.step % len(kinds)]:
             case "single":
                 return self.windows.single(WORK_A, 1.0)
             case "several":
@@ -178,8 +179,7 @@ class Run:
             group["lr"] = rate
         self.windows.easy = progress < HARD_FROM
         batch = self.next_batch(progress)
-        # Confident probabilities matter in the shipped model: thresholds are compared with them.
-        smoothing = 0.05 if progress < PHASE_B_END else 0.0
+        smoothing = 0.05 if progress < SHARP_FROM else 0.0
         losses = self.losses(batch, smoothing, progress < GUIDED_UNTIL)
         weights = {"ce": 1.0, "ctc": 1.0 if progress < CTC_FALLS else 0.3, "aim": AIM_WEIGHT}
         loss = torch.stack([weights[name] * value for name, value in losses.items()]).sum()
