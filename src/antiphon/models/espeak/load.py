@@ -29,6 +29,8 @@ def load(
 ) -> EspeakSession:
     """Open the library that came with the wheel; there are no weights, so folder, runtime and format change nothing.
 
+    Nor does a request's seed: the library's oscillators run on from one sentence to the next, so no two are quite alike.
+
     Raises ConfigError if the wheel is not installed.
     """
     began = time.monotonic()
