@@ -13,8 +13,8 @@ from driving import drive, make_unit
 from numpy.typing import NDArray
 
 from antiphon.engine.device import Device, open_device
+from antiphon.models.graph_parts import NEVER
 from antiphon.models.whisper.config import read_config
-from antiphon.models.whisper.graph import NEVER
 from antiphon.models.whisper.load import load
 from antiphon.models.whisper.session import WhisperSession
 from antiphon.types import WeightFormat

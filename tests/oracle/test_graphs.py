@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from antiphon.models.whisper.graph import NEVER
+from antiphon.models.graph_parts import NEVER
 from bench.checkpoints import Shape
 from tests.oracle.shapes import SHAPES
 from tests.oracle.signals import chirps

@@ -23,8 +23,9 @@ from transformers import (
 from whisper.decoding import ApplyTimestampRules, SuppressBlank, SuppressTokens
 
 from antiphon.engine.device import open_device
+from antiphon.models.graph_parts import NEVER
 from antiphon.models.whisper.config import Tokens, WhisperConfig
-from antiphon.models.whisper.graph import NEVER, _apply_rules, _arg_max
+from antiphon.models.whisper.graph import _apply_rules, _arg_max
 from antiphon.models.whisper.rules import TEXT, Rules
 
 Floats = NDArray[np.float32]

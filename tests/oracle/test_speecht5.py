@@ -14,8 +14,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from antiphon.models.graph_parts import NEVER
 from antiphon.models.speecht5.graph import table_rows
-from antiphon.models.speecht5.graph_parts import NEVER
 from antiphon.models.speecht5.reach import postnet_reach, vocoder_reach
 from antiphon.models.speecht5.session import Rules
 from tests.models.speecht5.speaking import Guest, audio, sentence, speak

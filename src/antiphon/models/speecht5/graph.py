@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from antiphon.models.speecht5 import graph_parts as parts
+from antiphon.models import graph_parts as parts
+from antiphon.models.graph_parts import CacheType, Model, Node
 from antiphon.models.speecht5.config import SpeechT5Config
-from antiphon.models.speecht5.graph_parts import CacheType, Model, Node
 from antiphon.weights.source import WeightSource
 
 _ENCODER = "speecht5.encoder"
@@ -29,7 +29,7 @@ def read_graph(config: SpeechT5Config, weights: WeightSource, cache: CacheType) 
     mask = parts.parameter([-1, 1, 1, -1], "f32", "mask")
     hidden = weights.rows(f"{_ENCODER}.prenet.embed_tokens.weight", ids.output(0))
     positions = ops.multiply(
-        ops.constant(parts.sinusoids(config.text_positions, config.width)),
+        ops.constant(_sinusoids(config.text_positions, config.width)),
         weights.tensor(f"{_ENCODER}.prenet.encode_positions.alpha"),
     )
     length = ops.gather(ops.shape_of(ids, "i64"), parts.axes(1), parts.axis(0))
@@ -73,9 +73,9 @@ def step_graph(config: SpeechT5Config, weights: WeightSource, cache: CacheType) 
         hidden, made = _decoder_layer(hidden, weights, layer, config, (mask, text_mask), caches)
         fresh += [ops.unsqueeze(parts.cast(node, cache), parts.axes(0)) for node in made]
     hidden = ops.squeeze(hidden, parts.axes(1))
-    frames = parts.exact_linear(hidden, weights, "speech_decoder_postnet.feat_out")
+    frames = _exact_linear(hidden, weights, "speech_decoder_postnet.feat_out")
     frames = ops.reshape(frames, parts.integers(-1, config.reduction, config.mels), False)
-    chances = ops.sigmoid(parts.exact_linear(hidden, weights, "speech_decoder_postnet.prob_out"))
+    chances = ops.sigmoid(_exact_linear(hidden, weights, "speech_decoder_postnet.prob_out"))
     stop = ops.reduce_sum(chances, parts.axes(1), False)
     outputs = [(frames, "frames"), (stop, "stop"), (ops.concat(fresh, 0), "fresh")]
     return parts.build(outputs, parameters, "speecht5_step")
@@ -89,9 +89,9 @@ def _prenet(
     hidden = frame
     for layer in range(config.prenet_layers):
         factors = ops.gather(dropout, parts.axis(layer), parts.axis(1))
-        hidden = ops.multiply(ops.relu(parts.exact_linear(hidden, weights, f"{name}.layers.{layer}")), factors)
-    hidden = parts.exact_linear(hidden, weights, f"{name}.final_layer")
-    table = ops.constant(parts.sinusoids(config.speech_positions, config.width))
+        hidden = ops.multiply(ops.relu(_exact_linear(hidden, weights, f"{name}.layers.{layer}")), factors)
+    hidden = _exact_linear(hidden, weights, f"{name}.final_layer")
+    table = ops.constant(_sinusoids(config.speech_positions, config.width))
     alpha = weights.tensor(f"{name}.encode_positions.alpha")
     hidden = ops.add(hidden, ops.multiply(ops.gather(table, positions, parts.axis(0)), alpha))
     joined = ops.concat([hidden, speaker], 1)
@@ -106,7 +106,7 @@ def _encoder_layer(
     attended = parts.attention(query, key, value, bias, mask)
     hidden = ops.add(hidden, parts.linear(attended, weights, f"{name}.attention.out_proj"))
     hidden = parts.layer_norm(hidden, weights, f"{name}.layer_norm", config.epsilon)
-    fed = parts.feed_forward(hidden, weights, f"{name}.feed_forward", config.activation)
+    fed = _feed_forward(hidden, weights, f"{name}.feed_forward", config.activation)
     return parts.layer_norm(ops.add(hidden, fed), weights, f"{name}.final_layer_norm", config.epsilon)
 
 
@@ -145,7 +145,7 @@ def _decoder_layer(
     attended = parts.attention(query, text_key, text_value, masks[1])
     hidden = ops.add(hidden, parts.linear(attended, weights, f"{name}.encoder_attn.out_proj"))
     hidden = parts.layer_norm(hidden, weights, f"{name}.encoder_attn_layer_norm", config.epsilon)
-    fed = parts.feed_forward(hidden, weights, f"{name}.feed_forward", config.activation)
+    fed = _feed_forward(hidden, weights, f"{name}.feed_forward", config.activation)
     return parts.layer_norm(ops.add(hidden, fed), weights, f"{name}.final_layer_norm", config.epsilon), (key, value)
 
 
@@ -159,3 +159,29 @@ def table_rows(length: int, config: SpeechT5Config) -> NDArray[np.int32]:
     limit = config.relative_positions
     rows: NDArray[np.int32] = np.clip(places[:, None] - places[None, :], -limit, limit - 1) + np.int32(limit)
     return rows
+
+
+def _exact_linear(hidden: Node, weights: WeightSource, name: str) -> Node:
+    """A layer that is never compressed: small, and what is heard goes straight through it."""
+    product = ops.matmul(hidden, weights.tensor(f"{name}.weight"), False, True)
+    return ops.add(product, weights.tensor(f"{name}.bias"))
+
+
+def _feed_forward(hidden: Node, weights: WeightSource, name: str, activation: str) -> Node:
+    wide = _activate(parts.linear(hidden, weights, f"{name}.intermediate_dense"), activation)
+    return parts.linear(wide, weights, f"{name}.output_dense")
+
+
+def _activate(hidden: Node, activation: str) -> Node:
+    if activation == "relu":
+        return ops.relu(hidden)
+    if activation == "silu":
+        return ops.swish(hidden)
+    return ops.gelu(hidden, "tanh" if activation == "gelu_new" else "erf")
+
+
+def _sinusoids(count: int, width: int) -> NDArray[np.float32]:
+    """Position vectors `[count, width]`, sine and cosine by turns (Vaswani et al. 2017, section 3.5)."""
+    wavelengths = np.exp(np.arange(0, width, 2) * (-np.log(10_000.0) / width)).astype(np.float32)
+    angles = np.arange(count, dtype=np.float32)[:, None] * wavelengths
+    return np.stack([np.sin(angles), np.cos(angles)], axis=2).reshape(count, width)

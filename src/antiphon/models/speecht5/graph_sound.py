@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from antiphon.models.speecht5 import graph_parts as parts
+from antiphon.models import graph_parts as parts
+from antiphon.models.graph_parts import Model, Node
 from antiphon.models.speecht5.config import SpeechT5Config, VocoderConfig
-from antiphon.models.speecht5.graph_parts import Model, Node
 from antiphon.models.speecht5.shapes import NORM_NAMES
 from antiphon.weights.source import Array
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from antiphon.models.graph_parts import share
 from antiphon.models.speecht5.config import SpeechT5Config, VocoderConfig
-from antiphon.models.speecht5.graph_parts import share
 from antiphon.models.speecht5.reach import Stretch, plan_vocoder, postnet_reach, vocoder_reach, widened
 
 Floats = NDArray[np.float32]

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from antiphon.models.graph_parts import NEVER, CacheType, share
 from antiphon.models.whisper.config import WhisperConfig
-from antiphon.models.whisper.graph import NEVER, CacheType, share
 from antiphon.models.whisper.slots import Slots
 from antiphon.types import WINDOW_SAMPLES, Samples
 

@@ -1,6 +1,6 @@
-"""The pieces SpeechT5's graphs are put together from: layers by weight name, attention, parameters, slices.
+"""The pieces that every family's graphs are put together from: layers by weight name, attention, parameters, slices.
 
-It must not know which graph a piece goes into. Attention is written out as MatMul-Softmax-MatMul: an SDPA op outside
+It must not know which model a piece goes into. Attention is written out as MatMul-Softmax-MatMul: an SDPA op outside
 OpenVINO's stateful pattern is 3 to 4 times slower at batch 16.
 """
 
@@ -15,7 +15,7 @@ from openvino import opset13 as ops
 
 from antiphon.weights.source import WeightSource
 
-# Stands for minus infinity in sums; the real one would make NaN of a difference of two.
+# Stands for minus infinity in sums and comparisons; the real one would make NaN of a difference of two.
 NEVER = -1e30
 
 Tensor: TypeAlias = ov.Tensor
@@ -35,34 +35,15 @@ def share(array: NDArray[np.generic]) -> Tensor:
 
 
 def linear(hidden: Node, weights: WeightSource, name: str) -> Node:
-    """A layer whose matrix the source may compress."""
+    """A layer whose matrix the source may compress; with its bias, if it has one."""
     product = ops.matmul(hidden, weights.matrix(f"{name}.weight"), False, True)
-    return ops.add(product, weights.tensor(f"{name}.bias"))
-
-
-def exact_linear(hidden: Node, weights: WeightSource, name: str) -> Node:
-    """A layer that is never compressed: small, and what is heard goes straight through it."""
-    product = ops.matmul(hidden, weights.tensor(f"{name}.weight"), False, True)
-    return ops.add(product, weights.tensor(f"{name}.bias"))
+    return ops.add(product, weights.tensor(f"{name}.bias")) if weights.has(f"{name}.bias") else product
 
 
 def layer_norm(hidden: Node, weights: WeightSource, name: str, epsilon: float) -> Node:
     """Over the last of three axes."""
     normed = ops.mvn(hidden, axes(2), True, epsilon, "inside_sqrt")
     return ops.add(ops.multiply(normed, weights.tensor(f"{name}.weight")), weights.tensor(f"{name}.bias"))
-
-
-def feed_forward(hidden: Node, weights: WeightSource, name: str, activation: str) -> Node:
-    wide = activate(linear(hidden, weights, f"{name}.intermediate_dense"), activation)
-    return linear(wide, weights, f"{name}.output_dense")
-
-
-def activate(hidden: Node, activation: str) -> Node:
-    if activation == "relu":
-        return ops.relu(hidden)
-    if activation == "silu":
-        return ops.swish(hidden)
-    return ops.gelu(hidden, "tanh" if activation == "gelu_new" else "erf")
 
 
 def project(hidden: Node, weights: WeightSource, name: str, heads: int) -> tuple[Node, Node, Node]:
@@ -93,13 +74,6 @@ def attention(query: Node, key: Node, value: Node, *added: Node) -> Node:
     return ops.reshape(ops.transpose(mixed, integers(0, 2, 1, 3)), integers(0, 0, -1), True)
 
 
-def sinusoids(count: int, width: int) -> NDArray[np.float32]:
-    """Position vectors `[count, width]`, sine and cosine by turns (Vaswani et al. 2017, section 3.5)."""
-    wavelengths = np.exp(np.arange(0, width, 2) * (-np.log(10_000.0) / width)).astype(np.float32)
-    angles = np.arange(count, dtype=np.float32)[:, None] * wavelengths
-    return np.stack([np.sin(angles), np.cos(angles)], axis=2).reshape(count, width)
-
-
 def parameter(shape: list[int], kind: str, name: str) -> Node:
     node = ops.parameter(ov.PartialShape(shape), getattr(ov.Type, kind))
     node.output(0).set_names({name})
@@ -126,8 +100,10 @@ integers = axes  # the same constant, where the numbers are sizes or an order
 
 
 def build(outputs: list[tuple[Node, str]], parameters: list[Node], name: str) -> Model:
+    """The graph of named outputs: nodes, or one output of a node that has several."""
     results = []
     for node, label in outputs:
-        node.output(0).set_names({label})
-        results.append(ops.result(node.output(0)))
+        output = node if isinstance(node, ov.Output) else node.output(0)
+        output.set_names({label})
+        results.append(ops.result(output))
     return ov.Model(results, parameters, name)
