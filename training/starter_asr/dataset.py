@@ -96,7 +96,7 @@ class Batch:
 
 
 class Windows:
-    """Draws batches of the three phases."""
+    """Draws batches of three kinds."""
 
     def __init__(self, clips: Clips, codec: Codec, seed: int) -> None:
         self.clips = clips
@@ -107,7 +107,7 @@ class Windows:
         self.easy = True
 
     def single(self, work: float, reach: float) -> Batch:
-        """Phase A: neighbours in length out of the shorter `reach` (0 to 1) of all clips.
+        """Single sentences: neighbours in length out of the shorter `reach` (0 to 1) of all clips.
 
         `work` is about how many seconds of sound the batch holds."""
         numbers = self.plain_or_any()
@@ -118,14 +118,14 @@ class Windows:
         return self.batch(windows, None)
 
     def several(self, work: float) -> Batch:
-        """Phase B: one to three sentences with pauses; `work` is the batch's seconds of sound."""
+        """One to three sentences with pauses; `work` is the batch's seconds of sound."""
         target = self.draw.uniform(3.0, 13.0)
         count = min(24, max(4, round(work / (target + 1.5))))
         windows = [self.line_up(self.fill(target, 3), 1.0, None) for _ in range(count)]
         return self.batch(windows, None)
 
     def full(self, work: float) -> Batch:
-        """Phase C: padded windows of 30 s and shorter, some with one sentence, some filled to the brim.
+        """Padded windows of 30 s and shorter, some with one sentence, some filled to the brim.
 
         Silence around speech is learnt as well, and much sooner, on windows that hold less of it."""
         limit = self.draw.choice([FULL, FULL, FULL // 2, FULL // 3])

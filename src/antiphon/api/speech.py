@@ -21,11 +21,10 @@ from antiphon.api.connection import while_connected
 from antiphon.api.door import door_of
 from antiphon.api.failures import body_of
 from antiphon.api.schemas import ErrorReply, SpeechDelta, SpeechDone, SpeechRequest, SpeechUsage
-from antiphon.api.spoken import SpokenForm, read_body
+from antiphon.api.spoken import read_body
 from antiphon.audio.encode import content_type
 from antiphon.errors import AntiphonError
 from antiphon.service.recording import Recording
-from antiphon.service.speech import SpeechService
 from antiphon.types import Samples
 
 PATIENCE = 0.02  # seconds to wait for the end of what may be whole already; then it is sent as it comes
@@ -61,7 +60,7 @@ async def _speak(request: Request, default: str) -> Response:
     form = read_body(await request.body(), default)
     info = service.resolve(form.model, "speak")
     recording = Recording(form.response_format, info.sample_rate, form.speed)
-    speaking = Speaking(service, form)
+    speaking = Speaking(service.speak(form.input, form.model, form.options), info.sample_rate)
     try:
         # Whatever is wrong with the request is told now: once the first byte has left, the status cannot change.
         first = await while_connected(request, speaking.begin())
@@ -81,11 +80,11 @@ async def _speak(request: Request, default: str) -> Response:
 class Speaking:
     """A request to the service, the first of whose samples are taken before the rest are streamed."""
 
-    def __init__(self, service: SpeechService, form: SpokenForm) -> None:
+    def __init__(self, samples: AsyncGenerator[Samples, None], rate: int) -> None:
         self.complete = False
         self.seconds = 0.0
-        self._rate = service.resolve(form.model, "speak").sample_rate
-        self._samples = service.speak(form.input, form.model, form.options)
+        self._rate = rate
+        self._samples = samples
         self._first = np.zeros(0, np.float32)
         self._next: asyncio.Task[Samples | None] | None = None
 

@@ -6,6 +6,7 @@ It knows files, terminals and the service; it must not know HTTP or how a model 
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
@@ -60,7 +61,7 @@ def speak(
         samples = service.speak_blocking(said, None, SpeakOptions(voice or None, language or None, seed))
     finally:
         service.close(drain=False)
-    with Recording(chosen, session.info.sample_rate, speed) as recording:
+    with closing(Recording(chosen, session.info.sample_rate, speed)) as recording:
         data = recording.whole(samples)
     _write(output, data)
 

@@ -138,17 +138,12 @@ class FakeSession:
         return Finished(unit, describe(unit) if scripted is None else scripted)
 
 
-FAKE_VOICE_INFO = ModelInfo(
+FAKE_VOICE_INFO = replace(
+    FAKE_INFO,
     name="fake-voice",
-    family="fake",
     path=Path("fake-voice"),
-    backend="fake",
-    device="CPU",
-    precision="f32",
-    weight_format="fp32",
     languages=(),
     tasks=("speak",),
-    default_language="en",
     voices=("plain", "loud"),
     stand_ins=("plain", "loud"),
 )

@@ -6,8 +6,6 @@ It must not know where the samples come from or where the bytes go.
 from __future__ import annotations
 
 import math
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
@@ -48,14 +46,6 @@ class Recording:
         """Free what the encoder holds; a recording that is given up needs it."""
         if self._encoder is not None:
             self._encoder.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _encode(self, samples: Samples) -> bytes:
         return self._open(None).encode(samples) if len(samples) else b""

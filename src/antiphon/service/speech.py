@@ -102,10 +102,10 @@ class SpeechService:
         """The model a request means: by its name, or a default if it names none (the one for `task`) or one of OpenAI's."""
         return self._scheduler(name, task).info
 
-    def check_room(self, name: str | None, task: ModelTask = "transcribe") -> None:
-        """Raise `Overloaded` or `Unavailable` if the model could not take a request now; an unknown name is told later."""
+    def check_room(self, name: str | None) -> None:
+        """Raise `Overloaded` or `Unavailable` if the model could not take a file now; an unknown name is told later."""
         try:
-            scheduler = self._scheduler(name, task)
+            scheduler = self._scheduler(name, "transcribe")
         except ModelNotFound:
             return  # the file is looked at first: what is wrong with it is told before what is wrong with the name
         scheduler.check_room()

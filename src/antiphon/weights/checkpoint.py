@@ -22,6 +22,7 @@ from antiphon.weights.source import Array, as_float32, constant, quantize_rows
 
 _SINGLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
+_STORED = {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}  # as safetensors spells it
 _DTYPES: dict[str, type] = {"fp32": np.float32, "fp16": np.float16}
 
 
@@ -43,9 +44,10 @@ class Checkpoint:
     def shape(self, name: str) -> tuple[int, ...]:
         return tuple(self._reader(name).get_slice(name).get_shape())
 
-    def stored_format(self, name: str) -> str:
-        """The type the tensor is stored in, as safetensors spells it: "F32", "F16", "BF16"."""
-        return str(self._reader(name).get_slice(name).get_dtype())
+    def format_of(self, name: str) -> str:
+        """What the tensor is kept in: the format asked for, or with "auto" the type it is stored in."""
+        stored = str(self._reader(name).get_slice(name).get_dtype())
+        return _STORED.get(stored, stored) if self._format == "auto" else self._format
 
     def array(self, name: str) -> Array:
         """The tensor as stored (numpy; bfloat16 as ml_dtypes.bfloat16)."""

@@ -6,12 +6,10 @@ It must not know how a folder was found or which thread will run the session.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from antiphon.errors import ConfigError, WeightError
+from antiphon.errors import ConfigError
 from antiphon.models.base import Report, Runtime
 from antiphon.models.speecht5.config import (
     CONFIG,
@@ -24,14 +22,14 @@ from antiphon.models.speecht5.graph import read_graph, step_graph
 from antiphon.models.speecht5.graph_sound import postnet_graph, vocoder_graph
 from antiphon.models.speecht5.runner import Graphs, Runner
 from antiphon.models.speecht5.session import Rules, SpeechT5Session
-from antiphon.models.speecht5.shapes import check_shapes, check_vocoder_shapes
+from antiphon.models.speecht5.shapes import expected_shapes, stored_vocoder_shapes
 from antiphon.models.speecht5.tokens import read_tokenizer
 from antiphon.models.speecht5.vocoder import Vocoder
 from antiphon.models.speecht5.voices import read_voices
 from antiphon.types import ModelInfo, WeightFormat
 from antiphon.weights.checkpoint import open_checkpoint
+from antiphon.weights.fit import check_shapes, making_graphs
 
-_STORED = {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}
 _VOCODER = "vocoder"
 
 
@@ -67,9 +65,8 @@ def load(
         f"vocoder from {sound_folder}, voices: {', '.join(voices.names)}"
     )
     began = time.monotonic()
-    transformer, stored = _compile_transformer(folder, config, runtime, weight_format)
+    transformer, kept = _compile_transformer(folder, config, runtime, weight_format)
     graphs = Graphs(**transformer, vocoder=_compile_vocoder(sound_folder, sound, runtime))
-    kept = _STORED.get(stored, stored) if weight_format == "auto" else weight_format
     info = _info(folder, name, runtime, kept, sound.sample_rate, voices.names)
     report(
         f"{name}: native engine on {info.device}, computing in {info.precision}, {info.weight_format} weights, "
@@ -125,31 +122,21 @@ def _compile_transformer(
     folder: Path, config: SpeechT5Config, runtime: Runtime, weight_format: WeightFormat
 ) -> tuple[dict[str, Any], str]:
     with open_checkpoint(folder, weight_format) as weights:
-        check_shapes(folder, config, weights)
-        stored = weights.stored_format("speech_decoder_postnet.feat_out.weight")
+        check_shapes(folder, expected_shapes(config), weights)
+        kept = weights.format_of("speech_decoder_postnet.feat_out.weight")
         # In f32 a whole text is bound by arithmetic, where int8 weights only cost; see whisper/load.py.
         reading = weights.expanded() if runtime.precision == "f32" else weights
-        with _weights_of(folder):
+        with making_graphs(folder):
             return {
                 "read": runtime.compile(read_graph(config, reading, runtime.precision)),
                 "step": runtime.compile(step_graph(config, weights, runtime.precision), fuse_attention=False),
                 # In f32 whatever the device's precision: bf16's 8 bits would be heard.
                 "postnet": runtime.compile(postnet_graph(config, weights), precision="f32"),
-            }, stored
+            }, kept
 
 
 def _compile_vocoder(folder: Path, sound: VocoderConfig, runtime: Runtime) -> Any:
     with open_checkpoint(folder) as weights:
-        check_vocoder_shapes(folder, sound, weights)
-        with _weights_of(folder):
+        check_shapes(folder, stored_vocoder_shapes(sound, weights), weights)
+        with making_graphs(folder):
             return runtime.compile(vocoder_graph(sound, weights), precision="f32")
-
-
-@contextmanager
-def _weights_of(folder: Path) -> Iterator[None]:
-    """Shapes that do not fit come to light while a graph is built, as OpenVINO's only error."""
-    try:
-        yield
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise WeightError(f"{folder}: the weights do not make the model of {CONFIG} ({reason}).") from error

@@ -1,15 +1,12 @@
-"""What shape every tensor of a SpeechT5 checkpoint must have, said by its config, and the comparison with the file.
+"""What shape every tensor of a SpeechT5 checkpoint and of its vocoder must have, said by their configs.
 
 It must not know graphs.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Protocol
-
-from antiphon.errors import WeightError
 from antiphon.models.speecht5.config import SpeechT5Config, VocoderConfig
+from antiphon.weights.fit import ShapeSource
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -17,25 +14,8 @@ Shapes = dict[str, tuple[int, ...]]
 NORM_NAMES = (("weight_g", "weight_v"), ("parametrizations.weight.original0", "parametrizations.weight.original1"))
 
 
-class ShapeSource(Protocol):
-    """Tensors by name, of which only the shape is asked."""
-
-    def has(self, name: str) -> bool:
-        """Whether a tensor of that name exists."""
-        ...
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """The tensor's shape. Raises WeightError if there is none of that name."""
-        ...
-
-
-def check_shapes(folder: Path, config: SpeechT5Config, weights: ShapeSource) -> None:
-    """Compare every tensor that a text-to-speech graph reads. Raises WeightError naming tensor and folder."""
-    _check(folder, expected_shapes(config), weights)
-
-
-def check_vocoder_shapes(folder: Path, config: VocoderConfig, weights: ShapeSource) -> None:
-    """The same for a vocoder, whose kernels may be stored whole or as length and direction (weight norm)."""
+def stored_vocoder_shapes(config: VocoderConfig, weights: ShapeSource) -> Shapes:
+    """Every tensor of a vocoder as `weights` spell it: its kernels whole, or as length and direction (weight norm)."""
     shapes: Shapes = {}
     for name, shape in expected_vocoder_shapes(config).items():
         module = name.removesuffix(".weight")
@@ -45,7 +25,7 @@ def check_vocoder_shapes(folder: Path, config: VocoderConfig, weights: ShapeSour
                 break
         else:
             shapes[name] = shape
-    _check(folder, shapes, weights)
+    return shapes
 
 
 def expected_shapes(config: SpeechT5Config) -> Shapes:
@@ -61,15 +41,6 @@ def expected_vocoder_shapes(config: VocoderConfig) -> Shapes:
         # A transposed convolution's kernel names its inputs first.
         shapes[f"{name}.bias"] = (shape[1] if name.startswith("upsampler") else shape[0],)
     return shapes
-
-
-def _check(folder: Path, expected: Shapes, weights: ShapeSource) -> None:
-    for name, shape in expected.items():
-        if weights.shape(name) != shape:
-            raise WeightError(
-                f"{folder}: tensor {name} is {list(weights.shape(name))}, but config.json says {list(shape)}; "
-                "the two files are not of one model."
-            )
 
 
 def _encoder(config: SpeechT5Config) -> Shapes:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from antiphon.errors import WeightError
 from antiphon.models.base import Report, Runtime
 from antiphon.models.whisper.config import WhisperConfig, read_config
 from antiphon.models.whisper.graph import features_graph, hear_graph, step_graph
@@ -16,9 +15,8 @@ from antiphon.models.whisper.runner import Graphs, Runner
 from antiphon.models.whisper.session import WhisperSession
 from antiphon.models.whisper.tokens import read_tokenizer
 from antiphon.types import ModelInfo, Task, WeightFormat
-from antiphon.weights.checkpoint import Checkpoint, open_checkpoint
-
-_STORED = {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}
+from antiphon.weights.checkpoint import open_checkpoint
+from antiphon.weights.fit import check_shapes, making_graphs
 
 
 def load(
@@ -32,22 +30,19 @@ def load(
     tokenizer = read_tokenizer(folder, config)
     began = time.monotonic()
     with open_checkpoint(folder, weight_format) as weights:
-        check_shapes(folder, config, weights)
-        stored = weights.stored_format("model.encoder.conv1.weight")
+        check_shapes(folder, _telling_shapes(config), weights)
+        kept = weights.format_of("model.encoder.conv1.weight")
         report(
             f"{name}: whisper, {config.encoder_layers} + {config.decoder_layers} layers of {config.width}, from {folder}"
         )
         # In f32 the encoder is bound by arithmetic: int8 weights slow it by 10 % (whisper-base, AVX2). In bf16 they do not.
         hearing = weights.expanded() if runtime.precision == "f32" else weights
-        try:
+        with making_graphs(folder):
             graphs = Graphs(
                 features=runtime.compile(features_graph(config), precision="f32"),
                 hear=runtime.compile(hear_graph(config, hearing, runtime.precision)),
                 step=runtime.compile(step_graph(config, weights, runtime.precision), fuse_attention=False),
             )
-        except RuntimeError as error:  # OpenVINO's only one; shapes that do not fit come to light here
-            reason = str(error).strip().splitlines()[-1]
-            raise WeightError(f"{folder}: the weights do not make the model of config.json ({reason}).") from error
     languages = tuple(config.tokens.languages)
     info = ModelInfo(
         name=name,
@@ -56,7 +51,7 @@ def load(
         backend="native",
         device=runtime.name,
         precision=runtime.precision,
-        weight_format=_STORED.get(stored, stored) if weight_format == "auto" else weight_format,
+        weight_format=kept,
         languages=languages,
         tasks=_tasks(config),
         default_language=languages[0] if languages and "en" not in languages else "en",
@@ -72,9 +67,9 @@ def _tasks(config: WhisperConfig) -> tuple[Task, ...]:
     return ("transcribe", "translate") if config.multilingual else ("transcribe",)
 
 
-def check_shapes(folder: Path, config: WhisperConfig, weights: Checkpoint) -> None:
-    """Compare the shapes that a wrong config most often contradicts. Raises WeightError naming tensor and file."""
-    expected = {
+def _telling_shapes(config: WhisperConfig) -> dict[str, tuple[int, ...]]:
+    """The tensors that a wrong config most often contradicts."""
+    return {
         "model.encoder.conv1.weight": (config.width, config.mels, 3),
         "model.encoder.embed_positions.weight": (config.source_positions, config.width),
         "model.decoder.embed_tokens.weight": (config.vocabulary, config.width),
@@ -82,9 +77,3 @@ def check_shapes(folder: Path, config: WhisperConfig, weights: Checkpoint) -> No
         f"model.encoder.layers.{config.encoder_layers - 1}.fc1.weight": (config.encoder_ffn, config.width),
         f"model.decoder.layers.{config.decoder_layers - 1}.fc1.weight": (config.decoder_ffn, config.width),
     }
-    for name, shape in expected.items():
-        if weights.shape(name) != shape:
-            raise WeightError(
-                f"{folder}: tensor {name} is {list(weights.shape(name))}, but config.json says {list(shape)}; "
-                "the two files are not of one model."
-            )
