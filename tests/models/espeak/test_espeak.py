@@ -11,7 +11,7 @@ import pytest
 from antiphon.engine.registry import load_session
 from antiphon.errors import ConfigError, EngineFailed
 from antiphon.models.base import AnySession
-from antiphon.models.espeak.library import Library
+from antiphon.models.espeak.synthesiser import Synthesiser
 from antiphon.types import AudioChunk, Samples, Sentence, SpeakOptions, Spoken
 
 
@@ -72,6 +72,15 @@ def test_voices_differ_and_one_voice_repeats(session: AnySession) -> None:
     assert abs(len(say(session, sentence("Hello there.", "fr-fr"))) - len(plain)) > 0.02 * len(plain)
 
 
+def test_one_caller_s_speed_is_not_the_next_one_s() -> None:
+    synthesiser = Synthesiser()
+    usual = len(synthesiser.speak("Hello there, my friend.", "en-us"))
+    slow = len(synthesiser.speak("Hello there, my friend.", "en-us", words_a_minute=90))
+    again = len(synthesiser.speak("Hello there, my friend.", "en-us"))
+    assert slow > 1.5 * usual
+    assert abs(again - usual) < 0.01 * usual
+
+
 def test_every_voice_that_it_lists_can_be_had(session: AnySession) -> None:
     mute = [voice for voice in session.info.voices if not len(say(session, sentence("1 2 3", voice)))]
     assert mute == []
@@ -94,7 +103,7 @@ def test_the_one_who_waited_longest_is_next_and_leaving_is_final(session: AnySes
 
 def test_a_voice_that_is_not_there() -> None:
     with pytest.raises(EngineFailed, match="no voice 'nobody'"):
-        Library().speak("hello", "nobody")
+        Synthesiser().speak("hello", "nobody")
 
 
 def test_without_the_wheel(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 from antiphon.models.base import Report, Runtime
-from antiphon.models.espeak.library import Library
 from antiphon.models.espeak.session import EspeakSession
+from antiphon.models.espeak.synthesiser import Synthesiser
 from antiphon.types import ModelInfo, WeightFormat
 
 DEFAULT_VOICE = "en-us"
@@ -34,15 +34,15 @@ def load(
     Raises ConfigError if the wheel is not installed.
     """
     began = time.monotonic()
-    library = Library()
-    languages = library.languages()
-    variants = tuple(f"{DEFAULT_VOICE}+{each}" for each in library.variants() if _PLAIN_VARIANT.fullmatch(each))
+    synthesiser = Synthesiser()
+    languages = synthesiser.languages()
+    variants = tuple(f"{DEFAULT_VOICE}+{each}" for each in synthesiser.variants() if _PLAIN_VARIANT.fullmatch(each))
     voices = (DEFAULT_VOICE, *(code for code in languages if code != DEFAULT_VOICE), *variants)
     stand_ins = tuple(f"{DEFAULT_VOICE}+{variant}" if variant else DEFAULT_VOICE for variant in _STAND_IN_VARIANTS)
     info = ModelInfo(
         name=name,
         family="espeak",
-        path=library.path,
+        path=synthesiser.path,
         backend="espeak-ng",
         device="CPU",
         precision="int16",
@@ -52,7 +52,7 @@ def load(
         default_language=DEFAULT_VOICE,
         voices=voices,
         stand_ins=tuple(voice for voice in stand_ins if voice in voices) or voices,
-        sample_rate=library.rate,
+        sample_rate=synthesiser.rate,
     )
     report(f"{name}: eSpeak NG (GPL-3.0) speaks {len(languages)} languages, ready in {time.monotonic() - began:.1f} s")
-    return EspeakSession(info, library, slots)
+    return EspeakSession(info, synthesiser, slots)

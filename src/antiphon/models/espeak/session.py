@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from antiphon.models.espeak.library import Library
+from antiphon.models.espeak.synthesiser import Synthesiser
 from antiphon.types import AudioChunk, Event, ModelInfo, Sentence, Spoken
 
 
@@ -17,10 +17,10 @@ class EspeakSession:
     There is nothing to batch; a step speaks the one that has waited longest, so that no caller waits for all the others.
     """
 
-    def __init__(self, info: ModelInfo, library: Library, slots: int) -> None:
+    def __init__(self, info: ModelInfo, synthesiser: Synthesiser, slots: int) -> None:
         self.info = info
         self.slots = slots
-        self._library = library
+        self._synthesiser = synthesiser
         self._flight: list[Sentence] = []
 
     def join(self, units: Sequence[Sentence]) -> list[Event]:
@@ -31,7 +31,7 @@ class EspeakSession:
         if not self._flight:
             return []
         unit = self._flight[0]
-        samples = self._library.speak(unit.text, unit.voice)
+        samples = self._synthesiser.speak(unit.text, unit.voice)
         self.leave(unit)
         return [AudioChunk(unit, samples), Spoken(unit)] if len(samples) else [Spoken(unit)]
 

@@ -18,6 +18,7 @@ from antiphon.types import Samples
 
 SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS: samples go to the callback and nowhere else
 UTF8 = 1  # espeakCHARS_UTF8
+_SPEED, _PITCH = 1, 3  # espeakRATE and espeakPITCH of espeak_PARAMETER
 CHARACTER_POSITION = 1  # POS_CHARACTER
 
 _INSTALL = "espeak: the eSpeak NG library is not installed; pip install 'antiphon[espeak]' brings it (GPL-3.0)."
@@ -44,8 +45,8 @@ class _VoiceRecord(ctypes.Structure):
     )
 
 
-class Library:
-    """One loaded library. `rate` is the Hz its samples come at."""
+class Synthesiser:
+    """The loaded library. `rate` is the Hz its samples come at."""
 
     def __init__(self) -> None:
         try:
@@ -94,8 +95,11 @@ class Library:
                 name = words[1]
         return (self._data / f"{name}_dict").is_file()
 
-    def speak(self, text: str, voice: str) -> Samples:
-        """`text` spoken by `voice`: mono float32 at `rate`; no samples for a text without anything to say."""
+    def speak(self, text: str, voice: str, *, words_a_minute: int = 175, pitch: int = 50) -> Samples:
+        """`text` spoken by `voice`: mono float32 at `rate`; no samples for a text without anything to say.
+
+        The pitch goes from 0 to 100. Both defaults are the library's own.
+        """
         pieces: list[NDArray[np.int16]] = []
 
         def take(samples: ctypes.Array[ctypes.c_short], count: int, _events: object) -> int:
@@ -109,6 +113,9 @@ class Library:
         with _TURN:
             if self._functions.espeak_SetVoiceByName(name.encode()) != 0:
                 raise EngineFailed(f"eSpeak NG has no voice {voice!r}.")
+            # Set every time: the library keeps what its last caller in this process wanted.
+            for parameter, value in ((_SPEED, words_a_minute), (_PITCH, pitch)):
+                self._functions.espeak_SetParameter(parameter, value, 0)
             callback = _Callback(take)  # held until the call is over: the library keeps no reference
             self._functions.espeak_SetSynthCallback(callback)
             status = self._functions.espeak_Synth(
