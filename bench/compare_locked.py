@@ -23,6 +23,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from bench.checkpoints import Shape, write_checkpoint
+from bench.clients import run_clients
 
 SHAPES = {
     "tiny": Shape("tiny", width=384, heads=6, layers=4, init_std=0.02),
@@ -89,23 +90,16 @@ def load_ours(folder: Path, tokens: int, weight_format: str) -> Transcribe:
     return transcribe
 
 
-def run_clients(transcribe: Transcribe, clients: int, each: int, clips: list[np.ndarray]) -> tuple[float, list[float]]:
-    """`clients` threads, `each` requests one after another: seconds in all, and each request's latency."""
+def time_clients(transcribe: Transcribe, clients: int, each: int, clips: list[np.ndarray]) -> tuple[float, list[float]]:
+    """Seconds in all, and each request's latency."""
     latencies: list[float] = []
 
-    def client(index: int) -> None:
-        for turn in range(each):
-            began = time.perf_counter()
-            transcribe(clips[(index * each + turn) % len(clips)])
-            latencies.append(time.perf_counter() - began)
+    def ask(number: int) -> None:
+        began = time.perf_counter()
+        transcribe(clips[number % len(clips)])
+        latencies.append(time.perf_counter() - began)
 
-    threads = [threading.Thread(target=client, args=(index,)) for index in range(clients)]
-    began = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return time.perf_counter() - began, latencies
+    return run_clients(ask, clients, each), latencies
 
 
 def main() -> None:
@@ -136,7 +130,7 @@ def main() -> None:
         figures: dict[str, list[tuple[float, float]]] = {name: [] for name in peers}
         for _ in range(arguments.rounds):
             for name, transcribe in peers.items():  # A B A B …: what the machine does to one it does to the other
-                seconds, latencies = run_clients(transcribe, clients, arguments.each, clips)
+                seconds, latencies = time_clients(transcribe, clients, arguments.each, clips)
                 figures[name].append((clients * arguments.each * 30 / seconds, statistics.median(latencies)))
         rows.append(summarise(clients, figures))
     print_table(rows)

@@ -22,6 +22,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from bench.clients import run_clients
 from bench.speech_checkpoint import speaker, write_speech_checkpoint
 
 RATE = 16_000
@@ -113,21 +114,14 @@ def load_ours(folder: Path, ratio: float, weight_format: str) -> tuple[Speak, Ca
     return speak, first_samples
 
 
-def run_clients(speak: Speak, clients: int, each: int) -> tuple[float, float]:
-    """`clients` threads, `each` requests one after another: wall seconds, and seconds of audio made."""
+def time_clients(speak: Speak, clients: int, each: int) -> tuple[float, float]:
+    """Seconds in all, and seconds of audio made."""
     made: list[float] = []
 
-    def client(index: int) -> None:
-        for turn in range(each):
-            made.append(len(speak(SENTENCES[(index + turn) % len(SENTENCES)])) / RATE)
+    def ask(number: int) -> None:
+        made.append(len(speak(SENTENCES[number % len(SENTENCES)])) / RATE)
 
-    threads = [threading.Thread(target=client, args=(index,)) for index in range(clients)]
-    began = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return time.perf_counter() - began, sum(made)
+    return run_clients(ask, clients, each), sum(made)
 
 
 def compare(peers: dict[str, Speak], clients: int, each: int, rounds: int) -> dict[str, float]:
@@ -135,7 +129,7 @@ def compare(peers: dict[str, Speak], clients: int, each: int, rounds: int) -> di
     figures: dict[str, list[float]] = {name: [] for name in peers}
     for _ in range(rounds):
         for name, speak in peers.items():  # A B A B …: what the machine does to one it does to the other
-            seconds, audio = run_clients(speak, clients, each)
+            seconds, audio = time_clients(speak, clients, each)
             figures[name].append(audio / seconds)
     theirs, ours = figures.values()
     return {

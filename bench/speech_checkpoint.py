@@ -29,7 +29,7 @@ def write_speech_checkpoint(folder: Path) -> Path:
     SpeechT5ForTextToSpeech(SpeechT5Config()).save_pretrained(folder)
     SpeechT5HifiGan(SpeechT5HifiGanConfig()).save_pretrained(folder / "vocoder")
     pieces = folder / "spm_char.model"
-    pieces.write_bytes(_character_model())
+    pieces.write_bytes(character_model(LETTERS))
     tokenizer = SpeechT5Tokenizer(str(pieces), model_max_length=600)
     SpeechT5Processor(SpeechT5FeatureExtractor(), tokenizer).save_pretrained(folder)
     speaker(0).tofile(folder / "voices" / "default.bin")
@@ -42,13 +42,14 @@ def speaker(seed: int) -> np.ndarray:
     return values / np.linalg.norm(values)
 
 
-def _character_model() -> bytes:
+def character_model(letters: str) -> bytes:
+    """A sentencepiece model of single characters, with SpeechT5's control tokens where it has them: <s> <pad> </s> <unk>."""
     content = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([" ".join(LETTERS), LETTERS] * 3),
+        sentence_iterator=iter([" ".join(letters), letters] * 3),
         model_writer=content,
         model_type="char",
-        vocab_size=len(set(LETTERS)) + 4,
+        vocab_size=len(set(letters)) + 4,
         hard_vocab_limit=False,
         character_coverage=1.0,
         bos_id=0,

@@ -18,6 +18,7 @@ import av
 import numpy as np
 import openai
 import pytest
+from wire import error_of
 
 from antiphon.models.fake import FakeSession, FakeVoice
 from antiphon.service.voices import OPENAI_VOICES
@@ -32,17 +33,6 @@ def sdk(server: Any, version: str = "v1") -> openai.OpenAI:
 
 def post(server: Any, path: str = "/v1/audio/speech", **fields: Any) -> Any:
     return server.client.post(path, json={"input": TEXT, **fields})
-
-
-def error_of(response: Any, status: int, *, param: str | None) -> dict[str, Any]:
-    """The error object, after checking that it is OpenAI's and nothing else."""
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/json"
-    assert response.headers["x-request-id"]
-    error = response.json()["error"]
-    assert set(error) == {"message", "type", "param", "code"}
-    assert error["param"] == param
-    return error
 
 
 def decoded(data: bytes) -> tuple[str, int, np.ndarray]:

@@ -14,6 +14,7 @@ from typing import Any
 import openai
 import pytest
 from sounds import make_audio
+from wire import error_of
 
 from antiphon.api import decoders
 from antiphon.audio.decode import decode
@@ -33,19 +34,6 @@ def post(
     server: Any, data: dict[str, Any] | None = None, *, path: str = "/v1/audio/transcriptions", file: bytes = WAV
 ) -> Any:
     return server.client.post(path, files={"file": ("a.wav", file)}, data=data or {})
-
-
-def error_of(response: Any, status: int, *, param: str | None) -> dict[str, Any]:
-    """The error object, after checking that it is OpenAI's and nothing else."""
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/json"
-    assert response.headers["x-request-id"]
-    body = response.json()
-    assert set(body) == {"error"}
-    assert set(body["error"]) == {"message", "type", "param", "code"}
-    assert body["error"]["param"] == param
-    assert body["error"]["message"]
-    return body["error"]
 
 
 def test_the_sdk_transcribes(server: Any) -> None:

@@ -5,7 +5,6 @@ Everything is float32 on both sides, and transformers is asked one sentence at a
 
 from __future__ import annotations
 
-import io
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import sentencepiece
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
@@ -24,6 +22,7 @@ from antiphon.engine.device import open_device
 from antiphon.models.speecht5.load import load
 from antiphon.models.speecht5.session import Rules, SpeechT5Session
 from antiphon.types import Sentence, WeightFormat
+from bench.speech_checkpoint import character_model
 
 Floats = NDArray[np.float32]
 NormForm = Literal["folded", "lengths", "parametrized"]
@@ -153,22 +152,8 @@ def frames_of(session: SpeechT5Session, unit: Sentence) -> Floats:
 
 
 def write_pieces(folder: Path) -> None:
-    """A character model with SpeechT5's control tokens where it has them: <s> <pad> </s> <unk>."""
-    content = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([" ".join(LETTERS), LETTERS] * 3),
-        model_writer=content,
-        model_type="char",
-        vocab_size=len(set(LETTERS)) + 4,
-        hard_vocab_limit=False,
-        character_coverage=1.0,
-        bos_id=0,
-        pad_id=1,
-        eos_id=2,
-        unk_id=3,
-        minloglevel=2,
-    )
-    (folder / "spm_char.model").write_bytes(content.getvalue())
+    """The character model of `LETTERS`, where a checkpoint has it."""
+    (folder / "spm_char.model").write_bytes(character_model(LETTERS))
 
 
 def _config(shape: Shape) -> SpeechT5Config:

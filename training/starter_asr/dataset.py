@@ -33,7 +33,9 @@ PLAIN_SHARE = 0.5
 # Clips are played up to this much faster or slower, pitch included: no two epochs sound the same.
 STRETCH = 0.10
 STRETCHED_SHARE = 0.6
-FILLED_SHARE = 0.4
+FILLED_SHARE = 0.5
+LONGEST_SEVERAL = 18.0  # seconds
+MOST_SEVERAL = 6
 LONGEST_PROMPT = 223
 PLAIN_VOICE = "en-us"
 
@@ -118,10 +120,10 @@ class Windows:
         return self.batch(windows, None)
 
     def several(self, work: float) -> Batch:
-        """One to three sentences with pauses; `work` is the batch's seconds of sound."""
-        target = self.draw.uniform(3.0, 13.0)
+        """One to six sentences with pauses; `work` is the batch's seconds of sound."""
+        target = self.draw.uniform(3.0, LONGEST_SEVERAL)
         count = min(24, max(4, round(work / (target + 1.5))))
-        windows = [self.line_up(self.fill(target, 3), 1.0, None) for _ in range(count)]
+        windows = [self.line_up(self.fill(target, MOST_SEVERAL), 1.0, None) for _ in range(count)]
         return self.batch(windows, None)
 
     def full(self, work: float) -> Batch:

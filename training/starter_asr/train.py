@@ -37,6 +37,8 @@ WORK_A = 70.0
 WORK_B = 80.0
 WORK_C = 120.0
 PEAK_RATE = 1.2e-3
+# Going on from a finished run: what is known must not be shaken out again.
+POLISH_RATE = 7e-4
 WARM_UP_STEPS = 200
 # A step that seems to last longer was a paused process, and the pause costs no budget.
 LONGEST_STEP = 20.0
@@ -47,9 +49,10 @@ EVALUATION_SECONDS = 480.0
 class Run:
     """One training run with everything a checkpoint must hold."""
 
-    def __init__(self, work: Path, minutes: float, seed: int, bfloat16: bool = False) -> None:
+    def __init__(self, work: Path, minutes: float, seed: int, bfloat16: bool = False, polish: bool = False) -> None:
         self.work = work
         self.bfloat16 = bfloat16
+        self.polish = polish
         self.budget = minutes * 60
         self.path = work / "checkpoint.pt"
         torch.manual_seed(seed)
@@ -85,7 +88,10 @@ class Run:
         self.optimiser.load_state_dict(state["optimiser"])
         for group in self.optimiser.param_groups:
             group["fused"], group["foreach"] = True, False
-        self.elapsed, self.step = state["elapsed"], state["step"]
+        if self.polish and not state.get("polish"):
+            self.say(f"polishing what {state['step']} steps made")
+        else:
+            self.elapsed, self.step = state["elapsed"], state["step"]
         self.evaluated = self.saved = self.elapsed
         torch.set_rng_state(state["torch_random"])
         self.windows.draw.setstate(state["draw"])
@@ -99,6 +105,7 @@ class Run:
             "optimiser": self.optimiser.state_dict(),
             "elapsed": self.elapsed,
             "step": self.step,
+            "polish": self.polish,
             "torch_random": torch.get_rng_state(),
             "draw": self.windows.draw.getstate(),
             "noise": self.windows.noise.bit_generator.state,
@@ -121,6 +128,8 @@ class Run:
 
     def next_batch(self, progress: float) -> Batch:
         """What the phase calls for."""
+        if self.polish:
+            return self.next_polish()
         if progress < PHASE_A_END:
             # The decoder finds the encoder on short clips, but the short half alone is soon known by heart.
             if self.step % 6 or progress < PHASE_A_END / 4:
@@ -128,6 +137,17 @@ class Run:
             return self.windows.several(WORK_B)
         # What is learnt on short windows holds in padded ones of 30 s, at a third of the price.
         kinds = ("single", "several", "single", "several", "single", "full")
+        match kinds[self.step % len(kinds)]:
+            case "single":
+                return self.windows.single(WORK_A, 1.0)
+            case "several":
+                return self.windows.several(WORK_B)
+            case _:
+                return self.windows.full(WORK_C)
+
+    def next_polish(self) -> Batch:
+        """Windows of several sentences most of all: where a model of single ones loses its place."""
+        kinds = ("several", "full", "single", "several", "full", "several")
         match kinds[self.step % len(kinds)]:
             case "single":
                 return self.windows.single(WORK_A, 1.0)
@@ -174,10 +194,11 @@ class Run:
 
     def train_step(self, progress: float) -> str:
         """One step of the optimiser; returns what to log about it."""
-        rate = PEAK_RATE * min(1.0, (self.step + 1) / WARM_UP_STEPS) * (1 - 0.995 * progress**4)
+        peak = POLISH_RATE if self.polish else PEAK_RATE
+        rate = peak * min(1.0, (self.step + 1) / WARM_UP_STEPS) * (1 - 0.995 * progress**4)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        self.windows.easy = progress < HARD_FROM
+        self.windows.easy = progress < HARD_FROM and not self.polish
         batch = self.next_batch(progress)
         smoothing = 0.05 if progress < SHARP_FROM else 0.0
         losses = self.losses(batch, smoothing, progress < GUIDED_UNTIL)
@@ -246,6 +267,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=110.0, help="budget of active time")
+    parser.add_argument("--polish", action="store_true", help="go on from a finished run, on windows of several sentences")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bfloat16", action="store_true", help="for processors with AVX512 or AMX")
@@ -253,7 +275,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     # Attention over silence makes numbers so small that processors handle them slowly.
     torch.set_flush_denormal(True)
-    Run(options.work, options.minutes, options.seed, options.bfloat16).go()
+    Run(options.work, options.minutes, options.seed, options.bfloat16, options.polish).go()
 
 
 if __name__ == "__main__":
