@@ -4,6 +4,8 @@ It must not know how the model was trained. Run: .venv/bin/python -m training.st
 
 from __future__ import annotations
 
+import argparse
+
 import numpy as np
 import soxr
 
@@ -30,8 +32,10 @@ def error_rate(model: Model, said: list[tuple[str, Samples]]) -> str:
 
 def main() -> None:
     """Print one line a figure."""
-    voice = Voice()
-    with antiphon.load("starter-asr", precision="f32") as model, antiphon.load("espeak") as speaker:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="starter-asr", help="a folder, before it becomes the built-in one")
+    voice, listening = Voice(), parser.parse_args().model
+    with antiphon.load(listening, precision="f32") as model, antiphon.load("espeak") as speaker:
         print("plain voice:", error_rate(model, [(text, voice.speak(text)) for text in HELD_OUT]))
         default = [
             (text, soxr.resample(speaker.speak(text), speaker.info.sample_rate, SAMPLE_RATE)) for text in HELD_OUT
