@@ -101,6 +101,51 @@ def test_the_text_format_is_not_json(server: Any) -> None:
     assert response.text == "audio of 2.50 s\n"
 
 
+def test_the_sdk_gets_segments(server: Any) -> None:
+    with sdk(server) as client:
+        answer = client.audio.transcriptions.create(
+            model="whisper-1",
+            file=("talk.wav", WAV),
+            response_format="verbose_json",
+            timestamp_granularities=["segment"],
+        )
+    assert (answer.language, answer.duration, answer.text) == ("english", 2.5, "audio of 2.50 s")
+    (segment,) = answer.segments or []
+    assert (segment.id, segment.seek, segment.start, segment.end) == (0, 0, 0.0, 2.5)
+    assert segment.text == " audio of 2.50 s"
+    assert segment.avg_logprob == -0.1
+
+
+def test_verbose_answers_have_every_field_and_no_other(server: Any) -> None:
+    answer = post(server, {"response_format": "verbose_json", "language": "es"}).json()
+    assert set(answer) == {"task", "language", "duration", "text", "segments", "usage"}
+    assert (answer["task"], answer["language"]) == ("transcribe", "spanish")
+    assert set(answer["segments"][0]) == {
+        *("id", "seek", "start", "end", "text", "tokens", "temperature"),
+        *("avg_logprob", "compression_ratio", "no_speech_prob"),
+    }
+
+
+def test_a_translation_is_english_whatever_was_spoken(server: Any) -> None:
+    answer = post(server, {"response_format": "verbose_json", "language": "es"}, path="/v1/audio/translations").json()
+    assert (answer["task"], answer["language"]) == ("translate", "english")
+
+
+@pytest.mark.parametrize("value", ["segment", '["segment"]'])
+@pytest.mark.parametrize("name", ["timestamp_granularities[]", "timestamp_granularities"])
+def test_plain_json_has_times_where_they_are_asked_for(server: Any, name: str, value: str) -> None:
+    answer = post(server, {name: value}).json()
+    assert answer["segments"] == [{"text": " audio of 2.50 s", "start": 0.0, "end": 2.5}]
+
+
+@pytest.mark.parametrize(("wanted", "kind"), [("srt", "application/x-subrip"), ("vtt", "text/vtt")])
+def test_the_sdk_gets_subtitles(server: Any, wanted: Any, kind: str) -> None:
+    with sdk(server) as client:
+        answer = client.audio.transcriptions.create(model="fake", file=("talk.wav", WAV), response_format=wanted)
+    assert "audio of 2.50 s" in str(answer)
+    assert post(server, {"response_format": wanted}).headers["content-type"] == f"{kind}; charset=utf-8"
+
+
 @pytest.mark.parametrize(
     "fields",
     [
@@ -133,7 +178,8 @@ def test_fields_that_clients_send(server: Any, fields: dict[str, str]) -> None:
         ({"temperature": "nan"}, "temperature"),
         ({"temperature": "inf"}, "temperature"),
         ({"response_format": "docx"}, "response_format"),
-        ({"response_format": "srt"}, "response_format"),
+        ({"timestamp_granularities[]": "word"}, "timestamp_granularities"),
+        ({"timestamp_granularities": "syllable"}, "timestamp_granularities"),
         ({"stream": "true"}, "stream"),
         ({"stream": "maybe"}, "stream"),
     ],
@@ -145,7 +191,10 @@ def test_fields_that_cannot_be_used(server: Any, fields: dict[str, str], param: 
 
 
 def test_a_wrong_format_is_answered_with_the_right_ones(server: Any) -> None:
-    assert "json, text" in error_of(post(server, {"response_format": "docx"}), 400, param="response_format")["message"]
+    assert (
+        "json, text, srt, verbose_json, vtt"
+        in error_of(post(server, {"response_format": "docx"}), 400, param="response_format")["message"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from sounds import make_audio
 
 from antiphon.__main__ import main
 from antiphon.cli import speech
-from antiphon.errors import InvalidAudio, InvalidParameter
+from antiphon.errors import ConfigError, InvalidAudio, InvalidParameter
 from antiphon.models.fake import FakeSession
 from antiphon.types import TranscribeOptions, Window
 
@@ -58,6 +58,18 @@ def test_one_file_prints_its_text(files: list[str], capsys: pytest.CaptureFixtur
 def test_several_files_print_each_name_first(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     speech.translate(files)
     assert capsys.readouterr().out == f"# {files[0]}\naudio of 1.00 s\n# {files[1]}\naudio of 2.00 s\n"
+
+
+def test_subtitles(files: list[str], heard: list[TranscribeOptions], capsys: pytest.CaptureFixture[str]) -> None:
+    speech.transcribe(files[:1], form="srt")
+    assert capsys.readouterr().out == "1\n00:00:00,000 --> 00:00:01,000\naudio of 1.00 s\n"
+    assert heard[0].timestamps
+
+
+def test_subtitles_of_several_files_would_run_together(files: list[str], loaded: list[dict[str, Any]]) -> None:
+    with pytest.raises(ConfigError, match="--format vtt"):
+        speech.transcribe(files, form="vtt")
+    assert not loaded
 
 
 def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

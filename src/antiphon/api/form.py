@@ -6,6 +6,7 @@ It knows multipart habits and spelling; it must not know models, or open the aud
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
@@ -13,8 +14,9 @@ from starlette.datastructures import FormData, UploadFile
 
 from antiphon.errors import InvalidParameter
 
-ResponseFormat = Literal["json", "text"]
-_FORMATS: dict[str, ResponseFormat] = {"json": "json", "text": "text"}
+ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
+_FORMATS: tuple[ResponseFormat, ...] = ("json", "text", "srt", "verbose_json", "vtt")
+_TIMED = ("srt", "verbose_json", "vtt")
 _TRUE = ("true", "1")
 _FALSE = ("false", "0", "")
 
@@ -29,14 +31,16 @@ class SpeechForm:
     prompt: str | None
     response_format: ResponseFormat
     temperature: float
+    timestamps: bool  # segments with times are asked for, by the format or by name
 
 
 def read_form(form: FormData) -> SpeechForm:
     """Check the fields that need no model. InvalidParameter names the first one that cannot be used."""
-    response_format = _text(form, "response_format") or "json"
-    if response_format not in _FORMATS:
+    wanted = (_text(form, "response_format") or "json").lower()
+    response_format = next((each for each in _FORMATS if each == wanted), None)
+    if response_format is None:
         raise InvalidParameter(
-            f"response_format {response_format!r} is not available; use one of: {', '.join(_FORMATS)}.",
+            f"response_format {wanted!r} is not available; use one of: {', '.join(_FORMATS)}.",
             param="response_format",
         )
     _refuse_stream((_text(form, "stream") or "").lower())
@@ -45,8 +49,9 @@ def read_form(form: FormData) -> SpeechForm:
         model=_text(form, "model"),
         language=_text(form, "language"),
         prompt=_text(form, "prompt"),
-        response_format=_FORMATS[response_format],
+        response_format=response_format,
         temperature=_number(form, "temperature"),
+        timestamps=_wants_segments(form) or response_format in _TIMED,
     )
 
 
@@ -75,6 +80,22 @@ def _number(form: FormData, name: str) -> float:
     if not math.isfinite(number):
         raise InvalidParameter(f"{name} {text!r} is not a number.", param=name)
     return number
+
+
+def _wants_segments(form: FormData) -> bool:
+    """Whether `timestamp_granularities` asks for segments. What it asks for and cannot have is refused, not left out."""
+    names = ("timestamp_granularities", "timestamp_granularities[]")
+    given = [value for name in names for value in form.getlist(name) if isinstance(value, str)]
+    granularities = {word for value in given for word in re.findall(r"[^\s,\[\]\"']+", value)}  # JSON's spelling too
+    if "word" in granularities:
+        raise InvalidParameter(
+            "timestamp_granularities 'word' is not available yet; use segment.", param="timestamp_granularities"
+        )
+    for each in granularities - {"segment"}:
+        raise InvalidParameter(
+            f"timestamp_granularities {each!r} is not available; use segment.", param="timestamp_granularities"
+        )
+    return "segment" in granularities
 
 
 def _refuse_stream(value: str) -> None:

@@ -31,6 +31,44 @@ class TranscriptionReply(BaseModel):
     usage: DurationUsage
 
 
+class SegmentTimes(BaseModel):
+    """A segment as OVMS writes it: seconds, and the text with its leading space."""
+
+    text: str
+    start: float
+    end: float
+
+
+class TimedReply(TranscriptionReply):
+    """What `timestamp_granularities[]` adds to plain JSON: an extension that OVMS has."""
+
+    segments: list[SegmentTimes]
+
+
+class SegmentReply(BaseModel):
+    """Scores are the window's, as Whisper reports them; `seek` is its start in 10 ms frames."""
+
+    id: int
+    seek: int
+    start: float
+    end: float
+    text: str
+    tokens: list[int]
+    temperature: float
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
+
+
+class VerboseReply(BaseModel):
+    task: Literal["transcribe", "translate"]
+    language: str = Field(description="English name, in lower case.")
+    duration: float
+    text: str
+    segments: list[SegmentReply]
+    usage: DurationUsage
+
+
 class VoiceCard(BaseModel):
     id: str
     name: str
@@ -67,6 +105,25 @@ class HealthReply(BaseModel):
     status: Literal["loading", "ready", "draining"]
 
 
+class VersionError(BaseModel):
+    """`OK` twice, or a code of gRPC's and what is wrong."""
+
+    error_code: Literal["OK", "FAILED_PRECONDITION"]
+    error_message: str
+
+
+class VersionStatus(BaseModel):
+    version: str = "1"
+    state: Literal["LOADING", "AVAILABLE", "UNLOADING", "END"]
+    status: VersionError
+
+
+class ModelStatus(BaseModel):
+    """A model in OVMS's list of what is configured; there is one version of each."""
+
+    model_version_status: list[VersionStatus]
+
+
 class TranscriptionForm(BaseModel):
     """The form fields of both recognition routes. For the OpenAPI page: `form.py` reads the form itself."""
 
@@ -77,8 +134,11 @@ class TranscriptionForm(BaseModel):
     model: str = Field("", description="Name of the model; empty or an OpenAI name for the default one.")
     language: str = Field("", description="Language spoken: a code or an English name. Detected when empty.")
     prompt: str = Field("", description="Text that came before, or words to expect.")
-    response_format: Literal["json", "text"] = "json"
+    response_format: Literal["json", "text", "srt", "verbose_json", "vtt"] = "json"
     temperature: float = Field(0, ge=0, le=1)
+    timestamp_granularities: list[Literal["segment"]] = Field(
+        [], description="`segment` adds their times to plain JSON too.", alias="timestamp_granularities[]"
+    )
 
 
 class SpeechRequest(BaseModel):

@@ -6,19 +6,21 @@ It knows files, terminals and the service; it must not know HTTP or how a model 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from types import MappingProxyType
+from typing import Annotated, Literal
 
 import typer
 
 from antiphon.audio.decode import decode
 from antiphon.engine.registry import load_session
-from antiphon.errors import InvalidAudio
+from antiphon.errors import ConfigError, InvalidAudio
+from antiphon.service.render import to_srt, to_vtt
 from antiphon.service.speech import SpeechService
 from antiphon.service.stitch import Progress
-from antiphon.types import SAMPLE_RATE, Precision, Samples, Task, TranscribeOptions, WeightFormat
+from antiphon.types import SAMPLE_RATE, Precision, Samples, Task, TranscribeOptions, Transcript, WeightFormat
 
 _LONG = 120  # seconds of audio; anything shorter is done before a bar could be read
 
@@ -27,6 +29,7 @@ ModelFlag = Annotated[str, typer.Option("--model", help="A folder, or the name o
 LanguageFlag = Annotated[str, typer.Option("--language", help="What is spoken; detected when left out.")]
 PromptFlag = Annotated[str, typer.Option("--prompt", help="Text that came before, or words to expect.")]
 TemperatureFlag = Annotated[float, typer.Option("--temperature", help="0 is greedy; up to 1 samples.")]
+FormatFlag = Annotated[Literal["text", "srt", "vtt"], typer.Option("--format", help="Plain words, or subtitles.")]
 PrecisionFlag = Annotated[Precision, typer.Option("--precision", help="The arithmetic.")]
 WeightFlag = Annotated[WeightFormat, typer.Option("--weight-format", help="How weights are held in memory.")]
 DeviceFlag = Annotated[str, typer.Option("--device", "--target-device", help="The OpenVINO device.")]
@@ -39,24 +42,33 @@ def _command(task: Task) -> Callable[..., None]:
         language: LanguageFlag = "",
         prompt: PromptFlag = "",
         temperature: TemperatureFlag = 0.0,
+        form: FormatFlag = "text",
         precision: PrecisionFlag = "auto",
         weight_format: WeightFlag = "auto",
         device: DeviceFlag = "CPU",
     ) -> None:
         _check(files)
+        if form != "text" and len(files) > 1:
+            raise ConfigError(f"--format {form} is one file's subtitles: name one file at a time.")
         session = load_session(model, precision=precision, weight_format=weight_format, device=device, report=report)
         service = SpeechService(max_waiting=sys.maxsize)
         service.load(session)
-        options = TranscribeOptions(task, language or None, prompt or None, temperature)
+        options = TranscribeOptions(task, language or None, prompt or None, temperature, timestamps=form != "text")
         try:
             for name in files:
-                text = _recognised(service, name, options)
-                typer.echo(f"# {name}\n{text}" if len(files) > 1 else text)
+                text = RENDERED[form](_recognised(service, name, options))
+                typer.echo(f"# {name}\n{text}" if len(files) > 1 else text.removesuffix("\n"))
         finally:
             service.close(drain=False)
 
     return recognise
 
+
+def _words(transcript: Transcript) -> str:
+    return transcript.text.strip()
+
+
+RENDERED: Mapping[str, Callable[[Transcript], str]] = MappingProxyType({"text": _words, "srt": to_srt, "vtt": to_vtt})
 
 transcribe = _command("transcribe")
 translate = _command("translate")
@@ -75,14 +87,14 @@ def report(line: str) -> None:
         typer.echo(line, err=True)
 
 
-def _recognised(service: SpeechService, name: str, options: TranscribeOptions) -> str:
+def _recognised(service: SpeechService, name: str, options: TranscribeOptions) -> Transcript:
     source = sys.stdin.buffer.read() if name == "-" else Path(name)
     try:
         samples = decode(source)
     except InvalidAudio as error:
         raise InvalidAudio(f"{'standard input' if name == '-' else name}: {error}") from error
     with _progress(name, samples) as progress:
-        return service.transcribe_blocking(samples, None, options, progress).text.strip()
+        return service.transcribe_blocking(samples, None, options, progress)
 
 
 @contextmanager
