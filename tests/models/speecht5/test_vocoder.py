@@ -35,9 +35,14 @@ def test_a_chunk_waits_for_every_frame_it_looks_at(vocoder: Vocoder, frames: Flo
 
 def test_at_the_end_nothing_is_waited_for(vocoder: Vocoder) -> None:
     assert vocoder.next_chunk(0, 0, 3, ended=True) == (0, 3)
-    assert vocoder.next_chunk(16, 1, 90, ended=True) == (16, 48)
+    assert vocoder.next_chunk(16, 1, 40, ended=True) == (16, 40)
     assert vocoder.next_chunk(48, 2, 90, ended=True) == (48, 90)
     assert vocoder.next_chunk(90, 3, 90, ended=True) is None
+
+
+def test_a_sentence_that_had_to_wait_gets_all_that_was_made_meanwhile(vocoder: Vocoder) -> None:
+    assert vocoder.next_chunk(0, 0, 100, ended=True) == (0, 64)
+    assert vocoder.next_chunk(16, 1, 1000, ended=False) == (16, 80)
     assert vocoder.next_chunk(112, 9, 1000, ended=False) == (112, 176)
 
 

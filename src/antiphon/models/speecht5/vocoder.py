@@ -37,12 +37,16 @@ class Vocoder:
     def next_chunk(self, done: int, chunks: int, made: int, *, ended: bool) -> Stretch | None:
         """The frames of the next chunk, or None if it cannot be made yet (or nothing is left).
 
-        `done` frames have become sound, in `chunks` chunks; `made` frames exist, all of the sentence's if `ended`.
+        `done` frames have become sound, in `chunks` chunks; `made` frames exist, all of the sentence's if `ended`. A
+        sentence that had to wait for others gets all that has been made meanwhile at once: the larger a chunk, the less
+        is spent on the frames around it.
         """
-        last = done + self.sizes[min(chunks, len(self.sizes) - 1)]
+        known = made if ended else made - self._reach
+        size = max((size for size in self.sizes if done + size <= known), default=0)
+        last = done + max(size, self.sizes[min(chunks, len(self.sizes) - 1)])
         if ended:
             return (done, min(last, made)) if done < made else None
-        return (done, last) if last + self._reach <= made else None
+        return (done, last) if last <= known else None
 
     def samples(self, frames: Floats, stretch: Stretch, *, ended: bool) -> Floats:
         """The samples of frames `stretch`, as they are in the whole sentence; `frames [made, mels]` are the decoder's."""
