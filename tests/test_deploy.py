@@ -1,0 +1,176 @@
+"""The files in deploy/ against the program they start: what can be told without a container engine or a running systemd."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from antiphon.api.app import create_app
+from antiphon.cli import COMMANDS
+from antiphon.settings import PREFIX, Settings, load_settings
+from deploy.healthcheck import READY, address_of
+from deploy.prove import Stage, read_dockerfile
+
+DEPLOY = Path(__file__).parents[1] / "deploy"
+STAGES = read_dockerfile(DEPLOY / "Dockerfile")
+IMAGES = [STAGES["cpu"], STAGES["gpu"]]
+COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+
+each_image = pytest.mark.parametrize("image", IMAGES, ids=lambda image: image.name)
+each_service = pytest.mark.parametrize("name", SERVICES)
+
+
+def flags_in(command: list[str]) -> set[str]:
+    return {word.split("=")[0].removeprefix("--").replace("-", "_") for word in command if word.startswith("--")}
+
+
+def assert_is_a_command(words: list[str]) -> None:
+    """What follows the entrypoint is a command we have, or flags of serve."""
+    if words and not words[0].startswith("-"):
+        assert words[0] in COMMANDS
+    else:
+        assert flags_in(words) <= set(Settings.model_fields)
+
+
+def test_what_is_built_without_a_target_is_the_cpu_image() -> None:
+    assert list(STAGES)[-1] == "cpu"
+
+
+@each_image
+def test_an_image_runs_as_nobody_in_particular(image: Stage) -> None:
+    assert image.last("USER") == "5000:5000"
+    assert image.steps.index(("USER", "5000:5000")) > max(
+        number for number, (instruction, _) in enumerate(image.steps) if instruction == "RUN"
+    )
+
+
+@each_image
+def test_an_image_is_the_command(image: Stage) -> None:
+    assert json.loads(image.last("ENTRYPOINT")) == ["antiphon"]
+    assert_is_a_command(json.loads(image.last("CMD")))
+    assert image.last("EXPOSE") == str(Settings().rest_port)
+    assert image.last("WORKDIR") == "/"  # so that `--model_repository_path models` is the /models that is mounted
+
+
+@each_image
+def test_what_is_copied_into_an_image_is_there(image: Stage) -> None:
+    copied = [value for stage in STAGES.values() for name, value in stage.steps if name == "COPY"]
+    files = [word for value in copied if not value.startswith("--from") for word in value.split()[:-1]]
+    kept = re.findall(r"^!(.+)$", (DEPLOY / "Dockerfile.dockerignore").read_text(), re.MULTILINE)
+    assert set(files) == set(kept)
+    assert all((DEPLOY.parent / file).exists() for file in files)
+
+
+def test_both_images_end_alike() -> None:
+    ends = [image.steps[image.steps.index(("USER", "5000:5000")) :] for image in IMAGES]
+    assert ends[0] == ends[1]
+
+
+@each_image
+def test_the_health_check_is_in_the_image(image: Stage) -> None:
+    copied = [value.split()[1] for name, value in image.steps if name == "COPY" and "healthcheck" in value]
+    assert [f'CMD ["python", "{path}"]' in image.last("HEALTHCHECK") for path in copied] == [True]
+
+
+def test_the_health_check_asks_a_route_that_exists() -> None:
+    assert "get" in create_app(None, Settings()).openapi()["paths"][READY]
+
+
+@pytest.mark.parametrize(
+    ("command", "environment", "address"),
+    [
+        ("antiphon serve", {}, "127.0.0.1:8000"),
+        ("antiphon --rest_port 9000 --config_path /models/config.json", {}, "127.0.0.1:9000"),
+        ("antiphon --rest-port=9001", {"ANTIPHON_REST_PORT": "7000"}, "127.0.0.1:9001"),
+        ("antiphon serve", {"ANTIPHON_REST_PORT": "7000"}, "127.0.0.1:7000"),
+        ("docker-init -- antiphon --rest_port 9002 --rest_bind_address 10.0.0.2,::1", {}, "10.0.0.2:9002"),
+        ("antiphon --rest_bind_address=::", {}, "127.0.0.1:8000"),
+        ("antiphon --rest_bind_address ::1", {}, "[::1]:8000"),
+    ],
+)
+def test_the_health_check_asks_where_the_server_is(command: str, environment: dict[str, str], address: str) -> None:
+    assert address_of(command.split(), environment) == address
+
+
+@each_service
+def test_a_service_starts_what_is_built(name: str) -> None:
+    service = SERVICES[name]
+    assert (DEPLOY / service["build"]["context"] / service["build"]["dockerfile"]).samefile(DEPLOY / "Dockerfile")
+    assert service["build"]["target"] in STAGES
+    assert_is_a_command(service["command"])
+    flags = dict(zip(service["command"][::2], service["command"][1::2], strict=True))
+    assert service["ports"] == [f"{flags['--rest_port']}:{flags['--rest_port']}"]
+    mounted = {volume.split(":")[1] for volume in service["volumes"]}
+    assert str(Path(flags["--config_path"]).parent) in mounted
+    assert {volume.split(":")[0] for volume in service["volumes"]} == {"../models", *COMPOSE["volumes"]}
+
+
+@each_service
+def test_a_service_may_do_little(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert not service.get("privileged")
+
+
+@pytest.fixture
+def unit() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(strict=False, interpolation=None, delimiters="=")
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read(DEPLOY / "antiphon.service")
+    return parser
+
+
+def test_the_unit_starts_the_command(unit: configparser.ConfigParser) -> None:
+    program, *words = shlex.split(unit["Service"]["ExecStart"])
+    assert program == "/opt/antiphon/bin/antiphon"
+    assert_is_a_command(words)
+    assert "RestartPreventExitStatus" in unit["Service"]
+
+
+def test_the_unit_sets_what_can_be_set(unit: configparser.ConfigParser, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = dict(pair.split("=", 1) for pair in unit["Service"]["Environment"].split())
+    ours = {name: value for name, value in said.items() if name.startswith(PREFIX)}
+    assert ours
+    for name, value in ours.items():
+        monkeypatch.setenv(name, value)
+    load_settings()
+
+
+def test_the_unit_is_hardened(unit: configparser.ConfigParser) -> None:
+    service = unit["Service"]
+    assert service["DynamicUser"] == service["NoNewPrivileges"] == service["PrivateTmp"] == "yes"
+    assert service["ProtectSystem"] == "strict"
+    assert service["CapabilityBoundingSet"] == ""
+    assert "MemoryDenyWriteExecute" not in service  # kernels are compiled at run time
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed here")
+def test_systemd_understands_every_line(tmp_path: Path) -> None:
+    unit = tmp_path / "antiphon.service"
+    unit.write_text((DEPLOY / "antiphon.service").read_text().replace("/opt/antiphon/bin/antiphon", "/bin/true"))
+    found = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True)
+    assert (found.returncode, found.stderr) == (0, "")
+
+
+def test_what_the_page_tells_to_type_exists() -> None:
+    page = (DEPLOY / "README.md").read_text()
+    assert {name.lower() for name in re.findall(rf"{PREFIX}(\w+)=", page)} <= set(Settings.model_fields)
+    commands = [line for line in page.replace("\\\n", " ").splitlines() if line.startswith("docker run")]
+    assert len(commands) == 4
+    for line in commands:
+        words = shlex.split(line)
+        image = next(number for number, word in enumerate(words) if word.startswith("antiphon:"))
+        assert_is_a_command(words[image + 1 :])
+    assert all((DEPLOY.parent / path).exists() for path in re.findall(r"deploy/[\w.]+", page))
