@@ -11,32 +11,24 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import ml_dtypes  # noqa: F401  registers bfloat16 with numpy, which safetensors looks up by name
-import numpy as np
-import openvino as ov
-from openvino import opset13 as ops
 from safetensors import SafetensorError, safe_open
 
 from antiphon.errors import ConfigError, WeightError
 from antiphon.types import WeightFormat
-from antiphon.weights.source import Array, as_float32, constant, quantize_rows
+from antiphon.weights.rounded import RoundedWeights
+from antiphon.weights.source import Array
 
 _SINGLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 _STORED = {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}  # as safetensors spells it
-_DTYPES: dict[str, type] = {"fp32": np.float32, "fp16": np.float16}
 
 
 class Checkpoint:
-    """Tensors of a checkpoint folder, read when asked for. Made by `open_checkpoint`."""
+    """Tensors of a checkpoint folder, read when asked for."""
 
-    def __init__(
-        self, folder: Path, readers: dict[str, safe_open], weight_format: WeightFormat, *, expand: bool = False
-    ) -> None:
+    def __init__(self, folder: Path, readers: dict[str, safe_open]) -> None:
         self._folder = folder
         self._readers = readers
-        self._format = weight_format
-        self._expand = expand
-        self._matrices: dict[str, tuple[ov.Node, ov.Node | None]] = {}
 
     def has(self, name: str) -> bool:
         return name in self._readers
@@ -44,10 +36,9 @@ class Checkpoint:
     def shape(self, name: str) -> tuple[int, ...]:
         return tuple(self._reader(name).get_slice(name).get_shape())
 
-    def format_of(self, name: str) -> str:
-        """What the tensor is kept in: the format asked for, or with "auto" the type it is stored in."""
-        stored = str(self._reader(name).get_slice(name).get_dtype())
-        return _STORED.get(stored, stored) if self._format == "auto" else self._format
+    def stored(self, name: str) -> str:
+        kept = str(self._reader(name).get_slice(name).get_dtype())
+        return _STORED.get(kept, kept)
 
     def array(self, name: str) -> Array:
         """The tensor as stored (numpy; bfloat16 as ml_dtypes.bfloat16)."""
@@ -58,52 +49,19 @@ class Checkpoint:
             )
         return array
 
-    def tensor(self, name: str) -> ov.Node:
-        return as_float32(constant(self._stored(name)))
-
-    def expanded(self) -> Checkpoint:
-        """The same values (rounded as `weight_format` rounds them), handed out as float32 constants.
-
-        For graphs that compute far more than they read: there, decompressing costs time and saves none.
-        """
-        return Checkpoint(self._folder, self._readers, self._format, expand=True)
-
-    def matrix(self, name: str) -> ov.Node:
-        values, scale = self._matrix(name)
-        return as_float32(values) if scale is None else ops.multiply(as_float32(values), scale)
-
-    def rows(self, name: str, indices: ov.Output) -> ov.Node:
-        values, scale = self._matrix(name)
-        axis = ops.constant(np.int32(0))
-        found = as_float32(ops.gather(values, indices, axis))
-        return found if scale is None else ops.multiply(found, ops.gather(scale, indices, axis))
-
-    def _matrix(self, name: str) -> tuple[ov.Node, ov.Node | None]:
-        """The constant behind a matrix and its scales; kept, so that tied uses share one copy."""
-        if name not in self._matrices:
-            if self._format == "int8":
-                values, scale = quantize_rows(self.array(name).astype(np.float32))
-                if self._expand:
-                    self._matrices[name] = (constant(values * scale), None)
-                else:
-                    self._matrices[name] = (constant(values), constant(scale))
-            else:
-                self._matrices[name] = (constant(self._stored(name)), None)
-        return self._matrices[name]
-
-    def _stored(self, name: str) -> Array:
-        array = self.array(name)
-        rounded = array.astype(_DTYPES[self._format]) if self._format in _DTYPES else array
-        return rounded.astype(np.float32) if self._expand else rounded
-
     def _reader(self, name: str) -> safe_open:
         if name not in self._readers:
             raise WeightError(f"{self._folder}: tensor {name} is missing from the checkpoint.")
         return self._readers[name]
 
 
+def has_checkpoint(folder: Path) -> bool:
+    """Whether the folder holds safetensors under the names a checkpoint has them."""
+    return (folder / _SINGLE).is_file() or (folder / _INDEX).is_file()
+
+
 @contextmanager
-def open_checkpoint(folder: Path, weight_format: WeightFormat = "auto") -> Iterator[Checkpoint]:
+def open_checkpoint(folder: Path, weight_format: WeightFormat = "auto") -> Iterator[RoundedWeights]:
     """Open the safetensors of `folder`. "auto" keeps each tensor's stored type.
 
     Raises ConfigError if there are none, or a shard is missing or unreadable.
@@ -116,7 +74,7 @@ def open_checkpoint(folder: Path, weight_format: WeightFormat = "auto") -> Itera
             except (OSError, SafetensorError) as error:
                 raise ConfigError(f"{path}: cannot be read as safetensors ({error}); copy the file again.") from error
             readers |= dict.fromkeys(reader.keys(), reader)
-        yield Checkpoint(folder, readers, weight_format)
+        yield RoundedWeights(Checkpoint(folder, readers), weight_format)
 
 
 def _shards(folder: Path) -> list[Path]:

@@ -41,6 +41,22 @@ class WeightSource(Protocol):
         ...
 
 
+class Weights(WeightSource, Protocol):
+    """A model's tensors as `weight_format` asks for them."""
+
+    def array(self, name: str) -> Array:
+        """The tensor's values, as stored. Raises WeightError or NotNative if there is none of that name."""
+        ...
+
+    def format_of(self, name: str) -> str:
+        """What the tensor is kept in: the format asked for, or with "auto" the one it is stored in."""
+        ...
+
+    def expanded(self) -> WeightSource:
+        """The same values as float32 constants, for graphs that compute far more than they read."""
+        ...
+
+
 def quantize_rows(matrix: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Symmetric int8 by output channel: `[out, in]` -> int8 `[out, in]` and float32 scales `[out, 1]`."""
     peak = np.abs(matrix).max(axis=1, keepdims=True)

@@ -95,7 +95,7 @@ def read_vocoder_config(folder: Path) -> VocoderConfig:
     path = folder / CONFIG
     config = read_json(path)
     result = _read(path, "SpeechT5HifiGan", lambda: _vocoder_config(config))
-    _check_vocoder(path, config, result)
+    check_vocoder(path, result)
     return result
 
 
@@ -193,9 +193,14 @@ def _check_config(path: Path, config: dict[str, Any], result: SpeechT5Config) ->
         raise ConfigError(f"{path}: eos_token_id {result.end} lies outside the vocabulary of {result.vocabulary}.")
 
 
-def _check_vocoder(path: Path, config: dict[str, Any], result: VocoderConfig) -> None:
-    for key in ("model_in_dim", "sampling_rate", "upsample_initial_channel"):
-        _check_count(path, key, config[key])
+def check_vocoder(path: Path, result: VocoderConfig) -> None:
+    """Raise ConfigError if no vocoder has such shapes, naming the file and the key."""
+    for key, value in (
+        ("model_in_dim", result.mels),
+        ("sampling_rate", result.sample_rate),
+        ("upsample_initial_channel", result.channels),
+    ):
+        _check_count(path, key, value)
     dilations = [dilation for group in result.block_dilations for dilation in group]
     for key, values in (
         ("upsample_rates", result.rates),

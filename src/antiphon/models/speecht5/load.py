@@ -1,4 +1,4 @@
-"""From a SpeechT5 checkpoint folder and its vocoder's to a session: configs, tokenizer, voices, graphs, compiled.
+"""From a SpeechT5 folder and its vocoder's, checkpoints or OpenVINO exports, to a session: configs, voices, graphs, compiled.
 
 It must not know how a folder was found or which thread will run the session.
 """
@@ -6,6 +6,7 @@ It must not know how a folder was found or which thread will run the session.
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,18 @@ from antiphon.models.speecht5.config import (
 )
 from antiphon.models.speecht5.graph import read_graph, step_graph
 from antiphon.models.speecht5.graph_sound import postnet_graph, vocoder_graph
+from antiphon.models.speecht5.ir import VOCODER, check_tokenizer, has_ir, has_vocoder, open_ir, open_vocoder_ir
 from antiphon.models.speecht5.runner import Graphs, Runner
 from antiphon.models.speecht5.session import Rules, SpeechT5Session
-from antiphon.models.speecht5.shapes import expected_shapes, stored_vocoder_shapes
+from antiphon.models.speecht5.shapes import stored_shapes, stored_vocoder_shapes
 from antiphon.models.speecht5.tokens import read_tokenizer
 from antiphon.models.speecht5.vocoder import Vocoder
 from antiphon.models.speecht5.voices import read_voices
 from antiphon.types import ModelInfo, WeightFormat
-from antiphon.weights.checkpoint import open_checkpoint
+from antiphon.weights.checkpoint import has_checkpoint, open_checkpoint
 from antiphon.weights.fit import check_shapes, making_graphs
+from antiphon.weights.ir import IrWeights
+from antiphon.weights.source import Weights
 
 _VOCODER = "vocoder"
 
@@ -43,31 +47,38 @@ def load(
     report: Report,
     vocoder: Path | None = None,
     speaker: tuple[str, Path] | None = None,
+    voices: tuple[tuple[str, Path], ...] = (),
     rules: Rules | None = None,
 ) -> SpeechT5Session:
-    """Build and compile the graphs of the checkpoint in `folder` and of its vocoder.
+    """Build and compile the graphs of the checkpoint in `folder`, or of the OpenVINO model where there is no checkpoint.
 
-    The vocoder is in `folder / "vocoder"` unless another folder is given; `speaker` is the name and file of one more
-    voice, which becomes the default. Raises ConfigError or WeightError naming what is missing or wrong.
+    The vocoder is in `folder / "vocoder"`, or beside an OpenVINO model, unless another folder is given; `voices` are
+    names and files of more voices, `speaker` one that becomes the default. Raises ConfigError or WeightError naming what
+    is missing or wrong, NotNative for an OpenVINO model that only its own runtime can read.
     """
     config = read_config(folder)
+    exported = has_ir(folder) and not has_checkpoint(folder)
+    if exported:
+        check_tokenizer(folder)
     sound_folder = _find_vocoder(folder, vocoder)
-    sound = read_vocoder_config(sound_folder)
+    sound, sound_weights = _read_vocoder(sound_folder, folder)
     if sound.mels != config.mels:
         raise ConfigError(
-            f"{sound_folder / CONFIG}: model_in_dim is {sound.mels}, but {folder / CONFIG} says num_mel_bins "
-            f"{config.mels}; the vocoder is another model's."
+            f"{sound_folder / (CONFIG if sound_weights is None else VOCODER)}: model_in_dim is {sound.mels}, but "
+            f"{folder / CONFIG} says num_mel_bins {config.mels}; the vocoder is another model's."
         )
     tokenizer = read_tokenizer(folder, config)
-    voices = read_voices(folder, config.speaker, speaker)
+    known = read_voices(folder, config.speaker, speaker, voices)
     report(
-        f"{name}: speecht5, {config.encoder_layers} + {config.decoder_layers} layers of {config.width}, from {folder}, "
-        f"vocoder from {sound_folder}, voices: {', '.join(voices.names)}"
+        f"{name}: speecht5, {config.encoder_layers} + {config.decoder_layers} layers of {config.width}, from "
+        f"{'the OpenVINO model in ' if exported else ''}{folder}, vocoder from {sound_folder}, voices: {', '.join(known.names)}"
     )
     began = time.monotonic()
-    transformer, kept = _compile_transformer(folder, config, runtime, weight_format)
-    graphs = Graphs(**transformer, vocoder=_compile_vocoder(sound_folder, sound, runtime))
-    info = _info(folder, name, runtime, kept, sound.sample_rate, voices.names)
+    with _open(folder, config, weight_format, exported=exported) as weights:
+        transformer, kept = _compile_transformer(folder, config, runtime, weights)
+    with open_checkpoint(sound_folder) if sound_weights is None else nullcontext(sound_weights) as weights:
+        graphs = Graphs(**transformer, vocoder=_compile_vocoder(sound_folder, sound, runtime, weights))
+    info = _info(folder, name, runtime, kept, sound.sample_rate, known.names)
     report(
         f"{name}: native engine on {info.device}, computing in {info.precision}, {info.weight_format} weights, "
         f"{slots} slots, compiled in {time.monotonic() - began:.1f} s"
@@ -76,7 +87,7 @@ def load(
         info,
         config,
         tokenizer,
-        voices,
+        known,
         Runner(config, graphs, slots, runtime.precision),
         Vocoder(config, sound, graphs.postnet, graphs.vocoder),
         rules or Rules(),
@@ -110,33 +121,46 @@ def _find_vocoder(folder: Path, given: Path | None) -> Path:
         if not given.is_dir():
             raise ConfigError(f"{given}: no such folder; a vocoder is a folder with {CONFIG} and model.safetensors.")
         return given
-    if not (folder / _VOCODER).is_dir():
-        raise ConfigError(
-            f"{folder}: no vocoder; put a HiFi-GAN (such as microsoft/speecht5_hifigan) into {folder / _VOCODER}, "
-            "or give its folder."
-        )
-    return folder / _VOCODER
+    if (folder / _VOCODER).is_dir():
+        return folder / _VOCODER
+    if has_vocoder(folder):
+        return folder
+    raise ConfigError(
+        f"{folder}: no vocoder; put a HiFi-GAN (such as microsoft/speecht5_hifigan) into {folder / _VOCODER}, "
+        "or give its folder."
+    )
+
+
+def _read_vocoder(folder: Path, model: Path) -> tuple[VocoderConfig, IrWeights | None]:
+    """What the vocoder looks like; its weights too where that is read from them. Beside a model there is no other."""
+    if has_vocoder(folder) and (folder == model or not has_checkpoint(folder)):
+        return open_vocoder_ir(folder)
+    return read_vocoder_config(folder), None
+
+
+def _open(
+    folder: Path, config: SpeechT5Config, weight_format: WeightFormat, *, exported: bool
+) -> AbstractContextManager[Weights]:
+    return nullcontext(open_ir(folder, config, weight_format)) if exported else open_checkpoint(folder, weight_format)
 
 
 def _compile_transformer(
-    folder: Path, config: SpeechT5Config, runtime: Runtime, weight_format: WeightFormat
+    folder: Path, config: SpeechT5Config, runtime: Runtime, weights: Weights
 ) -> tuple[dict[str, Any], str]:
-    with open_checkpoint(folder, weight_format) as weights:
-        check_shapes(folder, expected_shapes(config), weights)
-        kept = weights.format_of("speech_decoder_postnet.feat_out.weight")
-        # In f32 a whole text is bound by arithmetic, where int8 weights only cost; see whisper/load.py.
-        reading = weights.expanded() if runtime.precision == "f32" else weights
-        with making_graphs(folder):
-            return {
-                "read": runtime.compile(read_graph(config, reading, runtime.precision)),
-                "step": runtime.compile(step_graph(config, weights, runtime.precision), fuse_attention=False),
-                # In f32 whatever the device's precision: bf16's 8 bits would be heard.
-                "postnet": runtime.compile(postnet_graph(config, weights), precision="f32"),
-            }, kept
+    check_shapes(folder, stored_shapes(config, weights), weights)
+    kept = weights.format_of("speecht5.decoder.wrapped_decoder.layers.0.feed_forward.intermediate_dense.weight")
+    # In f32 a whole text is bound by arithmetic, where int8 weights only cost; see whisper/load.py.
+    reading = weights.expanded() if runtime.precision == "f32" else weights
+    with making_graphs(folder):
+        return {
+            "read": runtime.compile(read_graph(config, reading, runtime.precision)),
+            "step": runtime.compile(step_graph(config, weights, runtime.precision), fuse_attention=False),
+            # In f32 whatever the device's precision: bf16's 8 bits would be heard.
+            "postnet": runtime.compile(postnet_graph(config, weights), precision="f32"),
+        }, kept
 
 
-def _compile_vocoder(folder: Path, sound: VocoderConfig, runtime: Runtime) -> Any:
-    with open_checkpoint(folder) as weights:
-        check_shapes(folder, stored_vocoder_shapes(sound, weights), weights)
-        with making_graphs(folder):
-            return runtime.compile(vocoder_graph(sound, weights), precision="f32")
+def _compile_vocoder(folder: Path, sound: VocoderConfig, runtime: Runtime, weights: Weights) -> Any:
+    check_shapes(folder, stored_vocoder_shapes(sound, weights), weights)
+    with making_graphs(folder):
+        return runtime.compile(vocoder_graph(sound, weights), precision="f32")

@@ -13,6 +13,8 @@ Shapes = dict[str, tuple[int, ...]]
 # How torch spells a kernel's length and direction (weight norm): before version 2, and since.
 NORM_NAMES = (("weight_g", "weight_v"), ("parametrizations.weight.original0", "parametrizations.weight.original1"))
 
+_BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
+
 
 def stored_vocoder_shapes(config: VocoderConfig, weights: ShapeSource) -> Shapes:
     """Every tensor of a vocoder as `weights` spell it: its kernels whole, or as length and direction (weight norm)."""
@@ -25,6 +27,18 @@ def stored_vocoder_shapes(config: VocoderConfig, weights: ShapeSource) -> Shapes
                 break
         else:
             shapes[name] = shape
+    return shapes
+
+
+def stored_shapes(config: SpeechT5Config, weights: ShapeSource) -> Shapes:
+    """Every tensor of a checkpoint as `weights` spell it: the post-net's convolutions may have the batch norm in them."""
+    shapes = expected_shapes(config)
+    for layer in range(config.postnet_layers):
+        name = f"speech_decoder_postnet.layers.{layer}"
+        if weights.has(f"{name}.conv.bias"):
+            shapes[f"{name}.conv.bias"] = shapes[f"{name}.conv.weight"][:1]
+            for part in _BATCH_NORM:
+                del shapes[f"{name}.batch_norm.{part}"]
     return shapes
 
 
@@ -83,7 +97,7 @@ def _postnet(config: SpeechT5Config) -> Shapes:
         out = config.mels if layer == config.postnet_layers - 1 else config.postnet_units
         into = config.postnet_units if layer else config.mels
         shapes[f"{prefix}.layers.{layer}.conv.weight"] = (out, into, config.postnet_kernel)
-        for part in ("weight", "bias", "running_mean", "running_var"):
+        for part in _BATCH_NORM:
             shapes[f"{prefix}.layers.{layer}.batch_norm.{part}"] = (out,)
     return shapes
 

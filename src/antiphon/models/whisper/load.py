@@ -1,4 +1,4 @@
-"""From a Whisper checkpoint folder to a session: config, tokenizer, graphs, compiled.
+"""From a Whisper folder, a checkpoint or its OpenVINO export, to a session: config, tokenizer, graphs, compiled.
 
 It must not know how a folder was found or which thread will run the session.
 """
@@ -6,34 +6,40 @@ It must not know how a folder was found or which thread will run the session.
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from antiphon.models.base import Report, Runtime
 from antiphon.models.whisper.config import WhisperConfig, read_config
 from antiphon.models.whisper.graph import features_graph, hear_graph, step_graph
+from antiphon.models.whisper.ir import has_ir, open_ir
 from antiphon.models.whisper.runner import Graphs, Runner
 from antiphon.models.whisper.session import WhisperSession
 from antiphon.models.whisper.tokens import read_tokenizer
 from antiphon.types import ModelInfo, Task, WeightFormat
-from antiphon.weights.checkpoint import open_checkpoint
+from antiphon.weights.checkpoint import has_checkpoint, open_checkpoint
 from antiphon.weights.fit import check_shapes, making_graphs
+from antiphon.weights.source import Weights
 
 
 def load(
     folder: Path, *, name: str, runtime: Runtime, weight_format: WeightFormat, slots: int, report: Report
 ) -> WhisperSession:
-    """Build and compile the graphs of the checkpoint in `folder`.
+    """Build and compile the graphs of the checkpoint in `folder`, or of the OpenVINO model where there is no checkpoint.
 
-    Raises ConfigError or WeightError naming the file or tensor that is missing or wrong.
+    Raises ConfigError or WeightError naming the file or tensor that is missing or wrong, NotNative for an OpenVINO
+    model that only its own runtime can read.
     """
     config = read_config(folder)
-    tokenizer = read_tokenizer(folder, config)
     began = time.monotonic()
-    with open_checkpoint(folder, weight_format) as weights:
+    exported = has_ir(folder) and not has_checkpoint(folder)
+    with _open(folder, weight_format, exported=exported) as weights:
+        tokenizer = read_tokenizer(folder, config)
         check_shapes(folder, _telling_shapes(config), weights)
-        kept = weights.format_of("model.encoder.conv1.weight")
+        kept = weights.format_of(f"model.decoder.layers.{config.decoder_layers - 1}.fc1.weight")
         report(
-            f"{name}: whisper, {config.encoder_layers} + {config.decoder_layers} layers of {config.width}, from {folder}"
+            f"{name}: whisper, {config.encoder_layers} + {config.decoder_layers} layers of {config.width}, from "
+            f"{'the OpenVINO model in ' if exported else ''}{folder}"
         )
         # In f32 the encoder is bound by arithmetic: int8 weights slow it by 10 % (whisper-base, AVX2). In bf16 they do not.
         hearing = weights.expanded() if runtime.precision == "f32" else weights
@@ -61,6 +67,10 @@ def load(
         f"{slots} slots, compiled in {time.monotonic() - began:.1f} s"
     )
     return WhisperSession(info, config, tokenizer, Runner(config, graphs, slots, runtime.precision), slots)
+
+
+def _open(folder: Path, weight_format: WeightFormat, *, exported: bool) -> AbstractContextManager[Weights]:
+    return nullcontext(open_ir(folder, weight_format)) if exported else open_checkpoint(folder, weight_format)
 
 
 def _tasks(config: WhisperConfig) -> tuple[Task, ...]:
