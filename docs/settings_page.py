@@ -14,7 +14,8 @@ HEAD = """# Settings
 
 Made from `src/antiphon/settings.py` by `scripts/docs --write`; do not edit by hand.
 
-Each is a flag of `antiphon serve` (hyphens and underscores are the same) and an environment variable.
+Each is a flag of `antiphon serve`, or of `antiphon` alone (hyphens and underscores are the same), and an environment
+variable. One that is true or false needs no value as a flag.
 A flag wins over the variable, the variable over the default.
 An unknown one of either is refused, with the nearest name.
 What Kubernetes adds for a Service called antiphon is left alone.
@@ -31,7 +32,7 @@ def takes(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(annotation))
     kinds = [kind for kind in get_args(annotation) if kind is not NoneType] or [annotation]
-    return " or ".join(WORDS[kind] for kind in kinds)
+    return " or ".join(takes(kind) if get_origin(kind) is Literal else WORDS[kind] for kind in kinds)
 
 
 def limits(metadata: list[Any]) -> str:

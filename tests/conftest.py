@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ORACLES = Path(__file__).parent / "oracle"
-LEAKS = ("ANTIPHON_", "API_KEY", "HF_", "HUGGING", "OPENAI_", "TRANSFORMERS_")
+LEAKS = ("ANTIPHON_", "API_KEY", "HF_", "HUGGING", "OPENAI_", "OVMS_", "TRANSFORMERS_")
 
 
 def pytest_configure() -> None:

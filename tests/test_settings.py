@@ -15,7 +15,7 @@ def test_defaults() -> None:
     settings = load_settings()
     assert settings.model_path is None
     assert settings.model_name is None
-    assert settings.target_device == "CPU"
+    assert settings.target_device is None
     assert (settings.precision, settings.weight_format, settings.slots) == ("auto", "auto", 16)
     assert (settings.rest_port, settings.rest_bind_address) == (8000, "0.0.0.0")
     assert settings.max_upload_bytes == 2**30
@@ -104,6 +104,9 @@ def test_a_setting_that_looks_like_a_service_is_still_a_setting(monkeypatch: pyt
         ("log_level", "LOUD"),
         ("max_audio_seconds", "-1"),
         ("max_upload_bytes", "1.5"),
+        ("task", "text_generation"),
+        ("plugin_config", "{"),
+        ("file_system_poll_wait_seconds", "-1"),
     ],
 )
 def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -118,6 +121,43 @@ def test_the_log_level_may_be_written_small() -> None:
     assert load_settings({"log_level": "debug"}).log_level == "DEBUG"
 
 
+def test_what_is_to_be_done() -> None:
+    assert load_settings().action == "serve"
+    assert load_settings({"source_model": "a/b", "model_repository_path": "r"}).action == "serve"
+    assert load_settings({"list_models": True}).action == "list_models"
+    assert load_settings({"pull": True, "model_name": "a/b", "model_repository_path": "r"}).action == "pull"
+
+
+def test_openvino_properties_come_from_both_flags() -> None:
+    assert load_settings().properties == {}
+    settings = load_settings({"plugin_config": '{"PERFORMANCE_HINT": "LATENCY"}', "num_streams": 2})
+    assert settings.properties == {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "2"}
+
+
+def test_a_truth_may_be_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTIPHON_OVERWRITE_MODELS", "true")
+    assert load_settings().overwrite_models
+
+
+def test_ovms_own_variables_stand_behind_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OVMS_MODEL_REPOSITORY_PATH", "/theirs")
+    monkeypatch.setenv("API_KEY", "secret")
+    assert load_settings().model_repository_path == Path("/theirs")
+    assert load_settings().api_key() == "secret"
+    assert load_settings({"model_repository_path": "/flag"}).model_repository_path == Path("/flag")
+    assert load_settings({"config_path": "/flag"}).model_repository_path is None
+    monkeypatch.setenv("ANTIPHON_MODEL_REPOSITORY_PATH", "/ours")
+    assert load_settings().model_repository_path == Path("/ours")
+
+
+def test_compiled_models_go_where_ovms_images_keep_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("antiphon.settings.USUAL_CACHE", tmp_path / "none")
+    assert load_settings().cache is None
+    monkeypatch.setattr("antiphon.settings.USUAL_CACHE", tmp_path)
+    assert load_settings().cache == tmp_path
+    assert load_settings({"cache_dir": "/mine"}).cache == Path("/mine")
+
+
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError):
         load_settings().slots = 3  # type: ignore[misc]
@@ -129,6 +169,11 @@ def test_settings_do_not_change() -> None:
         ({"model_name": "mine"}, "--model_path"),
         ({"speaker_name": "ann"}, "--speaker_path"),
         ({"speaker_path": "ann.bin"}, "--speaker_name"),
+        ({"model_path": "x", "source_model": "a/b", "model_repository_path": "r"}, "each name the model"),
+        (
+            {"configure": True, "pull": True, "source_model": "a/b", "model_repository_path": "r"},
+            "--configure cannot be",
+        ),
     ],
 )
 def test_flags_that_go_together(flags: dict[str, object], said: str) -> None:

@@ -14,7 +14,8 @@ No HTTP in here: `api/failures.py` turns a class into a status, `cli` turns it i
     ├── Cancelled               the caller left
     ├── EngineFailed            a batch failed; its members are told, the server goes on
     └── ConfigError             a flag, folder or file is wrong; names it and the fix
-        └── WeightError         a checkpoint lacks a tensor or has one of the wrong shape
+        ├── WeightError         a checkpoint lacks a tensor or has one of the wrong shape
+        └── NotNative           nothing is wrong, but our own engine cannot read the folder; another backend may
 """
 
 from __future__ import annotations
@@ -95,3 +96,7 @@ class ConfigError(AntiphonError):
 
 class WeightError(ConfigError):
     """A checkpoint lacks a tensor or has one of the wrong shape."""
+
+
+class NotNative(ConfigError):
+    """Nothing is wrong with the folder, but the native engine cannot read it; the message says why."""

@@ -19,6 +19,7 @@ WINDOW_SAMPLES = WINDOW_SECONDS * SAMPLE_RATE  # 480,000
 Samples = NDArray[np.float32]
 Task = Literal["transcribe", "translate"]
 ModelTask = Literal["transcribe", "translate", "speak"]
+GraphTask = Literal["speech2text", "text2speech"]  # what OVMS calls the two jobs a model can have
 Precision = Literal["auto", "bf16", "f32"]
 WeightFormat = Literal["auto", "fp32", "fp16", "int8"]
 
@@ -192,7 +193,8 @@ class ModelInfo:
 
     `languages` are codes, empty for one that takes none (".en" models). A model that speaks lists its `voices`, its own
     default first, and the rate its samples come at; `stand_ins` are the voices that names of OpenAI's are given, in turn;
-    `reads_digits` is False for one that can only say letters.
+    `reads_digits` is False for one that can only say letters. `reason` says why the backend is not the native one;
+    `speeds` are the least and the greatest that speech may be asked for at.
     """
 
     name: str
@@ -209,3 +211,5 @@ class ModelInfo:
     stand_ins: tuple[str, ...] = ()
     sample_rate: int = SAMPLE_RATE
     reads_digits: bool = True
+    reason: str = ""
+    speeds: tuple[float, float] = (0.25, 4.0)

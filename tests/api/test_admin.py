@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import openai
 import pytest
 from sounds import make_audio
+from wire import error_of
 
+from antiphon.engine.pool import Pool
+from antiphon.engine.wanted import Wanted
+from antiphon.errors import ConfigError
 from antiphon.models.fake import FakeSession
 from antiphon.service.speech import SpeechService
 
@@ -99,8 +104,82 @@ def test_loading_then_ready_then_draining(start_server: Any) -> None:
     assert client.post("/v1/audio/transcriptions", files=files).status_code == 503
 
 
+def test_the_configuration_as_ovms_tells_it(server: Any) -> None:
+    def status(state: str) -> dict[str, Any]:
+        ok = {"error_code": "OK", "error_message": "OK"}
+        return {"model_version_status": [{"version": "1", "state": state, "status": ok}]}
+
+    expected = {"fake": status("AVAILABLE"), "fake-voice": status("AVAILABLE")}
+    assert server.client.get("/v1/config").json() == expected
+    reloaded = server.client.post("/v1/config/reload")
+    assert (reloaded.status_code, reloaded.json()) == (200, expected)
+
+
+def test_the_configuration_while_loading(start_server: Any) -> None:
+    server = start_server(loaded=False, model_path="/models/some-model")
+    [model] = server.client.get("/v1/config").json()["some-model"]["model_version_status"]
+    assert model["state"] == "LOADING"
+    assert server.client.post("/v1/config/reload").status_code == 503
+
+
+def test_reloading_tells_what_came_of_it(start_server: Any) -> None:
+    server = start_server(FakeSession("a"))
+    wanted = [Wanted("a", "/models/a")]
+
+    def load(each: Wanted) -> FakeSession:
+        if each.name == "broken":
+            raise ConfigError("broken/config.json: not there; fetch it.")
+        return FakeSession(each.name)
+
+    def read() -> list[Wanted]:
+        if not wanted:
+            raise ConfigError("config.json: not valid JSON.")
+        return wanted
+
+    server.service.withdraw("a")()
+    server.app.state.door.pool = Pool(server.service, read, load)
+    reload = partial(server.client.post, "/v1/config/reload")
+    assert reload().status_code == 201
+    assert reload().status_code == 200
+    wanted.append(Wanted("broken", "/models/broken"))
+    error = error_of(reload(), 400, param=None)
+    assert error["code"] == "reload_failed"
+    assert error["message"] == (
+        "Reloading config file failed. Check server logs for more info. broken: broken/config.json: not there; fetch it."
+    )
+    [status] = server.client.get("/v1/config").json()["broken"]["model_version_status"]
+    assert status["state"] == "LOADING"
+    assert status["status"] == {
+        "error_code": "FAILED_PRECONDITION",
+        "error_message": "broken/config.json: not there; fetch it.",
+    }
+    assert [card["id"] for card in server.client.get("/v1/models").json()["data"]] == ["a"]
+    wanted.clear()
+    assert "config.json: not valid JSON." in error_of(reload(), 400, param=None)["message"]
+
+
+def test_the_key_of_the_environment(start_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_KEY", "secret")
+    server = start_server()
+    assert server.client.post("/v1/config/reload").status_code == 401
+    assert server.client.post("/v1/config/reload", headers={"authorization": "Bearer secret"}).status_code == 200
+    assert server.client.get("/v1/config").status_code == 200
+
+
+def test_origins_may_be_named(start_server: Any) -> None:
+    def allowed(server: Any, origin: str) -> str | None:
+        return server.client.get("/v1/models", headers={"origin": origin}).headers.get("access-control-allow-origin")
+
+    assert allowed(start_server(), "https://a.example") == "*"
+    server = start_server(allowed_origins="https://a.example, https://b.example", allow_credentials=True)
+    assert allowed(server, "https://b.example") == "https://b.example"
+    assert allowed(server, "https://c.example") is None
+
+
 def test_the_description_lists_the_routes(server: Any) -> None:
     description = server.client.get("/openapi.json").json()
-    assert {"/v1/audio/transcriptions", "/v3/audio/translations", "/v1/models", "/health"} <= set(description["paths"])
+    assert {"/v1/audio/transcriptions", "/v3/audio/translations", "/v1/models", "/health", "/v1/config"} <= set(
+        description["paths"]
+    )
     operation = description["paths"]["/v1/audio/transcriptions"]["post"]
     assert "file" in operation["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]

@@ -11,6 +11,7 @@ import threading
 import time
 import wave
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,12 @@ def test_what_clients_add_is_ignored(server: Any) -> None:
 )
 def test_bad_input_names_the_field(server: Any, fields: dict[str, Any], param: str, said: str) -> None:
     assert said in error_of(post(server, **fields), 400, param=param)["message"]
+
+
+def test_a_model_may_take_fewer_speeds(start_server: Any) -> None:
+    server = start_server(FakeVoice(info=replace(FakeVoice().info, speeds=(0.5, 2.0))))
+    assert "0.5 to 2" in error_of(post(server, speed=3), 400, param="speed")["message"]
+    assert post(server, speed=2).status_code == 200
 
 
 def test_an_unknown_model(server: Any) -> None:

@@ -62,7 +62,7 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
 def test_help_lists_the_commands(run: Run) -> None:
     result = run("--help")
     assert result.code == 0
-    for name in ("serve", "transcribe", "translate"):
+    for name in ("serve", "transcribe", "translate", "models", "pull", "export"):
         assert name in result.out
 
 
@@ -86,6 +86,11 @@ def test_the_flags_of_serve_are_the_settings(run: Run) -> None:
         (["serve", "--rest_port", "70000"], {}, "--rest_port"),
         (["serve", "--api-key-file", "/no/such/key"], {}, "/no/such/key"),
         (["serve", "--rest_bind_address", "999.1.1.1"], {}, "999.1.1.1"),
+        (["--model_path", "/no/such/folder"], {}, "/no/such/folder"),
+        (["--rest_port", "70000"], {}, "--rest_port"),
+        (["serve", "--config_path", "/no/such/config.json"], {}, "/no/such/config.json: Config file not found"),
+        (["models", "--config_path", "/no/such/config.json"], {}, "/no/such/config.json: Config file not found"),
+        (["serve", "--log_path", "/no/such/folder/log"], {}, "--log_path /no/such/folder/log"),
         (["serve"], {"ANTIPHON_REST_PROT": "1"}, "ANTIPHON_REST_PORT"),
         (["serve"], {"ANTIPHON_SLOTS": "many"}, "ANTIPHON_SLOTS"),
         (["transcribe", "/no/such/file.wav"], {}, "/no/such/file.wav"),
@@ -96,7 +101,7 @@ def test_the_flags_of_serve_are_the_settings(run: Run) -> None:
 def test_what_a_user_can_mend_is_one_line(
     run: Run, arguments: list[str], environment: dict[str, str], message: str
 ) -> None:
-    port = {} if "serve" not in arguments or "--rest_port" in arguments else {"ANTIPHON_REST_PORT": "0"}
+    port = {} if "--rest_port" in arguments else {"ANTIPHON_REST_PORT": "0"}
     result = run(*arguments, **port, **environment)
     assert result.code == 2
     assert result.err.startswith("antiphon: ")
@@ -105,10 +110,20 @@ def test_what_a_user_can_mend_is_one_line(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["nonsense"], ["serve", "--nonsense", "1"], ["transcribe"], ["serve", "--slots", "x"]]
+    "arguments", [["nonsense"], ["serve", "--nonsense", "1"], ["--nonsense"], ["transcribe"], ["serve", "--slots", "x"]]
 )
 def test_wrong_usage_is_not_a_traceback(run: Run, arguments: list[str]) -> None:
     result = run(*arguments)
     assert result.code == 2
     assert "Error" in result.err
     assert "Traceback" not in result.err
+
+
+def test_an_unknown_flag_is_refused_with_the_nearest(run: Run) -> None:
+    result = run("--rest_prot", "8000")
+    assert result.code == 2
+    assert "--rest-port" in result.err
+
+
+def test_flags_alone_are_those_of_serve(run: Run) -> None:
+    assert run("--rest_port", "8000", "--help").out == run("serve", "--help").out

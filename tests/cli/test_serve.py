@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -10,13 +11,14 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 from sounds import make_audio
 
-from antiphon.cli.serve import bind, summary, url_of
+from antiphon.cli.server import bind, summary, url_of
 from antiphon.errors import ConfigError
 from antiphon.models.fake import FAKE_INFO
 
@@ -140,6 +142,54 @@ def test_a_model_that_does_not_load_ends_the_server_with_one_line() -> None:
     assert errors == "antiphon: /models/x/model.safetensors: not there; fetch it.\n"
 
 
+def test_models_that_do_not_load_are_told_and_the_others_served(tmp_path: Path) -> None:
+    write_config(tmp_path, "a", "b")
+    with serving("--config_path", str(tmp_path)) as (process, url):
+        wait_for(f"{url}/v2/health/live", process)
+        say(process, "fail")
+        say(process, "load")
+        assert line_of(process).startswith("Serving b from ")
+        assert line_of(process) == f"Ready at {url}"
+        states = httpx.get(f"{url}/v1/config").json()
+        assert {name: model["model_version_status"][0]["state"] for name, model in states.items()} == {
+            "a": "LOADING",
+            "b": "AVAILABLE",
+        }
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0
+    assert "ERROR antiphon.engine.pool: a is not served: " in errors
+    assert "model.safetensors: not there; fetch it." in errors
+    assert len(errors.splitlines()) == 1
+
+
+def test_no_model_that_loads_ends_the_server(tmp_path: Path) -> None:
+    write_config(tmp_path, "a", "b")
+    with serving("--config_path", str(tmp_path)) as (process, url):
+        wait_for(f"{url}/v2/health/live", process)
+        say(process, "fail")
+        say(process, "fail")
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert errors.splitlines()[-1].startswith("antiphon: None of the 2 models can be loaded; the first is a: ")
+
+
+def test_a_config_without_models_is_served(tmp_path: Path) -> None:
+    write_config(tmp_path)
+    with serving("--config_path", str(tmp_path)) as (process, url):
+        assert line_of(process) == f"Ready at {url}"
+        assert httpx.get(f"{url}/v1/config").json() == {}
+        files = {"file": ("a.wav", make_audio(1.0))}
+        assert httpx.post(f"{url}/v1/audio/transcriptions", files=files).status_code == 503
+        named = httpx.post(f"{url}/v1/audio/transcriptions", files=files, data={"model": "x"})
+        assert named.json()["error"]["code"] == "model_not_found"
+
+
+def write_config(folder: Path, *names: str) -> None:
+    entries = [{"config": {"name": name, "base_path": name}} for name in names]
+    (folder / "config.json").write_text(json.dumps({"model_config_list": entries}))
+
+
 def test_a_taken_port_is_told() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
@@ -203,6 +253,19 @@ def test_no_address() -> None:
 
 def test_the_summary_names_what_was_chosen() -> None:
     assert summary(FAKE_INFO, 8) == "Serving fake from fake: fake backend on CPU, precision f32, weights fp32, 8 slots"
+    why = replace(FAKE_INFO, backend="genai", device="GPU", reason="the native engine runs on CPU, not on GPU")
+    assert "genai backend on GPU (the native engine runs on CPU, not on GPU), precision" in summary(why, 1)
+
+
+def test_a_log_file(tmp_path: Path) -> None:
+    with serving("--model_path", "/models/x", "--log_path", str(tmp_path / "log"), "--log_level", "debug") as (
+        process,
+        url,
+    ):
+        wait_for(f"{url}/v2/health/live", process)
+        say(process, "fail")
+        process.communicate(timeout=60)
+    assert "DEBUG" in (tmp_path / "log").read_text()
 
 
 def test_requests_under_way_are_finished_before_it_ends() -> None:

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from driving import drive, make_unit
 from safetensors.numpy import load_file, save_file
 from tiny import noise, write_tiny
+from tiny_speecht5 import write_tiny as write_speaking
+from tiny_speecht5 import write_voice
 
-from antiphon.engine.registry import load_session
-from antiphon.errors import ConfigError, WeightError
+from antiphon.engine import genai
+from antiphon.engine.registry import choose, load_session
+from antiphon.errors import ConfigError, NotNative, WeightError
+from antiphon.models.base import AnySession
+from antiphon.models.fake import FakeSession
+from antiphon.models.whisper import load as whisper
+from antiphon.store.graph import GraphFile, render_graph
 
 
 def test_a_folder_becomes_a_session_and_says_what_was_chosen(tmp_path: Path) -> None:
@@ -89,7 +97,101 @@ def test_a_shape_that_fits_nothing_is_one_line(tmp_path: Path) -> None:
 
 def test_wrong_flags_are_named(tmp_path: Path) -> None:
     folder = str(write_tiny(tmp_path))
-    with pytest.raises(ConfigError, match="--target_device NPU"):
+    with pytest.raises(ConfigError, match="the genai backend reads OpenVINO IR"):
         load_session(folder, device="NPU")
     with pytest.raises(ConfigError, match="--slots 0"):
         load_session(folder, slots=0)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What the genai backend is asked for, instead of it being loaded."""
+    calls: list[dict[str, Any]] = []
+
+    def load(folder: Path, **options: Any) -> AnySession:
+        calls.append({"folder": folder, **options})
+        return FakeSession(options["name"])
+
+    monkeypatch.setattr(genai, "load", load)
+    return calls
+
+
+def test_a_graph_says_where_the_model_is_and_how_it_runs(tmp_path: Path, asked: list[dict[str, Any]]) -> None:
+    write_tiny(tmp_path / "weights")
+    graph = GraphFile("speech2text", "../weights", "GPU.1", {"CACHE_DIR": "/cache"}, enable_word_timestamps=True)
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served" / "graph.pbtxt").write_text(render_graph(graph))
+    load_session(str(tmp_path / "served"), name="a/b", plugin_config={"NUM_STREAMS": "2"})
+    [call] = asked
+    assert call["folder"].resolve() == tmp_path / "weights"
+    assert (call["name"], call["device"], call["word_timestamps"], call["speaker"]) == ("a/b", "GPU.1", True, None)
+    assert call["plugin_config"] == {"CACHE_DIR": "/cache", "NUM_STREAMS": "2"}
+    assert call["reason"] == "the native engine runs on CPU, not on GPU.1"
+    assert (
+        load_session(str(tmp_path / "served"), device="CPU").info.backend == "native"
+    )  # a flag stands above the graph
+
+
+def test_a_graph_names_more_voices_and_fewer_speeds(tmp_path: Path) -> None:
+    folder = write_speaking(tmp_path / "speecht5")
+    write_voice(tmp_path / "cleo.bin", 8)
+    (folder / "graph.pbtxt").write_text(
+        render_graph(GraphFile("text2speech", voices=(("cleo", "../cleo.bin"),), speeds=(0.5, 9.0)))
+    )
+    info = load_session(str(folder)).info
+    assert info.voices == ("cleo", "ada", "bob")
+    assert info.speeds == (0.5, 4.0)  # of what we can do, what the graph allows
+
+
+@pytest.mark.parametrize(
+    ("config", "family"),
+    [
+        ({"model_type": "qwen3_asr"}, "qwen3_asr"),
+        ({"model_type": "fun_asr"}, "fun_asr"),
+        ({"istftnet": {}, "n_mels": 80}, "kokoro"),
+    ],
+)
+def test_families_without_a_graph_of_ours(
+    tmp_path: Path, config: dict[str, Any], family: str, asked: list[Any]
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    choice = choose(str(tmp_path))
+    assert (choice.family, choice.backend, choice.reason) == (family, "genai", f"{family} has no native graph yet")
+    load_session(str(tmp_path))
+    assert asked[0]["reason"] == f"{family} has no native graph yet"
+
+
+def test_a_folder_our_engine_cannot_read(
+    tmp_path: Path, asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: Any, **__: Any) -> AnySession:
+        raise NotNative("decoder.xml: its constants have no names.")
+
+    monkeypatch.setattr(whisper, "load", load)
+    load_session(str(write_tiny(tmp_path)))
+    assert asked[0]["reason"] == "decoder.xml: its constants have no names"
+    assert asked[0]["device"] == "CPU"
+
+
+def test_openvino_properties_reach_the_native_engine(tmp_path: Path) -> None:
+    folder = str(write_tiny(tmp_path / "x"))
+    lines: list[str] = []
+    properties = {"NUM_STREAMS": "4", "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    session = load_session(folder, plugin_config=properties, report=lines.append)
+    assert session.info.precision == "f32"
+    assert "x: NUM_STREAMS 4 changes nothing: the native engine decodes requests in one batch." in lines
+    with pytest.raises(ConfigError, match="--plugin_config: OpenVINO does not take NONSENSE=1 on CPU"):
+        load_session(folder, plugin_config={"NONSENSE": 1})
+    with pytest.raises(ConfigError, match="INFERENCE_PRECISION_HINT f16"):
+        load_session(folder, plugin_config={"INFERENCE_PRECISION_HINT": "f16"})
+
+
+def test_what_contradicts_itself_is_told(tmp_path: Path) -> None:
+    folder = write_tiny(tmp_path)
+    with pytest.raises(ConfigError, match="the model is whisper, which does speech2text, not text2speech"):
+        load_session(str(folder), graph=GraphFile("text2speech"))
+    with pytest.raises(ConfigError, match=r"--model_type kokoro: .*config\.json says it is whisper"):
+        load_session(str(folder), graph=GraphFile("text2speech", model_type="kokoro"))
+    (folder / "graph.pbtxt").write_text("node {")
+    with pytest.raises(ConfigError, match=r"graph\.pbtxt"):
+        load_session(str(folder))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -35,6 +38,12 @@ def serving(*sessions: AnySession) -> Iterator[SpeechService]:
         service.close(drain=False)
 
 
+@contextmanager
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(8) as threads:
+        yield threads
+
+
 def test_names() -> None:
     with serving(FakeSession("fake"), FakeSession("alpha"), FakeSession("whisper-1")) as service:
         assert [info.name for info in service.info()] == ["fake", "alpha", "whisper-1"]
@@ -64,6 +73,85 @@ def test_each_job_has_a_default_of_its_own() -> None:
 def test_before_anything_is_loaded() -> None:
     with pytest.raises(Unavailable):
         SpeechService().resolve(None)
+    with pytest.raises(ModelNotFound, match="Served: none"):
+        SpeechService().resolve("x")
+
+
+def test_a_model_that_leaves_finishes_what_it_was_asked() -> None:
+    reached, go_on = Gate(), Gate()
+
+    def hold() -> None:
+        reached.set()
+        assert go_on.wait(60)
+
+    with serving(FakeSession("stays"), FakeSession("leaves", slots=1, before_step=hold)) as service, pool() as threads:
+        asked = [threads.submit(service.transcribe_blocking, speech(1.0), "leaves", PLAIN) for _ in range(3)]
+        assert reached.wait(60)
+        while sum(load.waiting + load.in_flight for load in service.loads()) < 3:
+            time.sleep(0.001)
+        drain = service.withdraw("leaves")
+        with pytest.raises(ModelNotFound, match="Served: stays"):
+            service.transcribe_blocking(speech(1.0), "leaves", PLAIN)
+        assert [info.name for info in service.info()] == ["stays"]
+        drained = threads.submit(drain)
+        assert not drained.done()
+        go_on.set()
+        drained.result(60)
+        assert [answer.result(60).text for answer in asked] == ["audio of 1.00 s"] * 3
+        service.load(FakeSession("leaves"))
+        assert service.transcribe_blocking(speech(2.0), "leaves", PLAIN).text == "audio of 2.00 s"
+
+
+def test_a_model_that_has_left_is_forgotten() -> None:
+    session = FakeSession("leaves")
+    gone = weakref.ref(session)
+    with serving(FakeSession("stays")) as service:
+        service.load(session)
+        service.transcribe_blocking(speech(1.0), "leaves", PLAIN)
+        service.withdraw("leaves")()
+        del session
+        gc.collect()
+        assert gone() is None
+
+
+def test_a_model_that_is_replaced_loses_nobody() -> None:
+    reached, go_on = Gate(), Gate()
+
+    def hold() -> None:
+        reached.set()
+        assert go_on.wait(60)
+
+    new = FakeSession("fake")
+    with serving(FakeSession("fake", before_step=hold), FakeSession("other")) as service, pool() as threads:
+        asked = threads.submit(service.transcribe_blocking, speech(1.0), "fake", PLAIN)
+        assert reached.wait(60)
+        drain = service.replace(new)
+        assert service.transcribe_blocking(speech(2.0), None, PLAIN).text == "audio of 2.00 s"  # still the default
+        assert new.batches
+        assert not asked.done()
+        go_on.set()
+        assert asked.result(60).text == "audio of 1.00 s"
+        drain()
+
+
+def test_closing_waits_for_a_model_that_leaves() -> None:
+    reached, go_on = Gate(), Gate()
+
+    def hold() -> None:
+        reached.set()
+        assert go_on.wait(60)
+
+    with serving(FakeSession("leaves", before_step=hold)) as service, pool() as threads:
+        asked = threads.submit(service.transcribe_blocking, speech(1.0), "leaves", PLAIN)
+        assert reached.wait(60)
+        service.withdraw("leaves")
+        closed = threads.submit(service.close)
+        assert not closed.done()
+        go_on.set()
+        closed.result(60)
+        assert asked.result(60).text == "audio of 1.00 s"
+        with pytest.raises(Unavailable, match="shutting down"):
+            service.load(FakeSession("late"))
 
 
 def test_each_model_answers_for_itself() -> None:

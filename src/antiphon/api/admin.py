@@ -1,27 +1,40 @@
-"""What is served and whether it is up: the model lists and the health routes.
+"""What is served and whether it is up: the model lists, the health routes, and OVMS's two about its configuration.
 
-It asks the door; it must not start work or know audio.
+It asks the door; it must not load anything itself or know audio.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Response
+from starlette.responses import JSONResponse
 
 from antiphon.api.door import Door, door_of
 from antiphon.api.schemas import (
+    ErrorDetail,
+    ErrorReply,
     HealthReply,
     ModelCard,
     ModelList,
+    ModelStatus,
     SpeechModel,
     SpeechModelList,
+    VersionError,
+    VersionStatus,
     VoiceCard,
     VoiceList,
 )
+from antiphon.engine.pool import ModelState
+from antiphon.errors import ConfigError
 from antiphon.types import ModelInfo
 
+logger = logging.getLogger(__name__)
+
 TheDoor = Annotated[Door, Depends(door_of)]
+RELOAD_FAILED = "Reloading config file failed. Check server logs for more info."
 
 
 async def list_models(door: TheDoor) -> ModelList:
@@ -66,6 +79,38 @@ async def ready(door: TheDoor, response: Response) -> HealthReply:
     return HealthReply(status=door.state)
 
 
+async def get_config(door: TheDoor) -> dict[str, ModelStatus]:
+    """Every model by name and where it stands, those that could not be loaded included, as OVMS tells it."""
+    return {each.name: _status(each) for each in door.states()}
+
+
+async def reload_config(door: TheDoor) -> Response:
+    """Read the configuration again now: 201 if that changed what is served, 200 if not, with the list as of then."""
+    try:
+        outcome = await asyncio.to_thread(door.reload)
+    except ConfigError as error:
+        logger.error("What is served stays as it is: %s", error)
+        return _reload_failed(str(error))
+    if outcome.failed:
+        return _reload_failed(" ".join(f"{name}: {error}" for name, error in outcome.failed.items()))
+    states = {each.name: _status(each).model_dump() for each in door.states()}
+    return JSONResponse(states, 201 if outcome.changed else 200)
+
+
+def _status(model: ModelState) -> ModelStatus:
+    status = VersionError(error_code="OK", error_message="OK")
+    if model.error is not None:
+        status = VersionError(error_code="FAILED_PRECONDITION", error_message=model.error)
+    return ModelStatus(model_version_status=[VersionStatus(state=model.state, status=status)])
+
+
+def _reload_failed(reason: str) -> Response:
+    detail = ErrorDetail(
+        message=f"{RELOAD_FAILED} {reason}", type="invalid_request_error", param=None, code="reload_failed"
+    )
+    return JSONResponse(ErrorReply(error=detail).model_dump(), 400)
+
+
 def routes() -> APIRouter:
     """The router with all of the above."""
     router = APIRouter(tags=["server"])
@@ -75,6 +120,14 @@ def routes() -> APIRouter:
         router.add_api_route(f"{prefix}/models/{{model_id:path}}", get_model, **listed)
         router.add_api_route(f"{prefix}/audio/voices", list_voices, methods=["GET"])
         router.add_api_route(f"{prefix}/audio/models", list_speech_models, methods=["GET"])
+    router.add_api_route("/v1/config", get_config, methods=["GET"])
+    router.add_api_route(
+        "/v1/config/reload",
+        reload_config,
+        methods=["POST"],
+        response_model=dict[str, ModelStatus],
+        responses={201: {"model": dict[str, ModelStatus]}, 400: {"model": ErrorReply}},
+    )
     router.add_api_route("/v2/health/live", live, methods=["GET"])
     for path in ("/v2/health/ready", "/health"):
         router.add_api_route(path, ready, methods=["GET"], responses={503: {"model": HealthReply}})

@@ -17,15 +17,14 @@ from antiphon.api import admin, failures, speech, transcriptions
 from antiphon.api.decoders import Decoders
 from antiphon.api.door import Door
 from antiphon.api.guard import REQUEST_ID, Gate, Identity, read_key
-from antiphon.engine.registry import models_of, name_of
+from antiphon.engine.wanted import wanted_models
 from antiphon.service.speech import SpeechService
 from antiphon.settings import Settings
 
 
 def create_app(service: SpeechService | None, settings: Settings) -> FastAPI:
     """The application, which closes the service it was given. Without one, 503 until `app.state.door.open(service)`."""
-    names = (settings.model_name,) if settings.model_name else tuple(map(name_of, models_of(settings.model_path)))
-    door = Door(configured=names)
+    door = Door(configured=tuple(each.name for each in wanted_models(settings)) if service is None else ())
     if service is not None:
         door.open(service)
     app = FastAPI(title="Antiphon", version=__version__, lifespan=_lifespan, redirect_slashes=False)
@@ -35,23 +34,30 @@ def create_app(service: SpeechService | None, settings: Settings) -> FastAPI:
     app.include_router(speech.routes())
     app.include_router(admin.routes())
     failures.install(app)
-    key = read_key(settings.api_key_file) if settings.api_key_file is not None else None
+    key = read_key(settings.api_key_file) if settings.api_key_file is not None else settings.api_key()
     # The last one added is the first one met: identity, then CORS (which a refusal needs too), then the gate.
     app.add_middleware(Gate, key=key, max_bytes=settings.max_upload_bytes)
     app.add_middleware(
         CORSMiddleware,
-        allow_origins=["*"],
-        allow_methods=["*"],
-        allow_headers=["*"],
+        allow_credentials=settings.allow_credentials,
+        allow_origins=_listed(settings.allowed_origins),
+        allow_methods=_listed(settings.allowed_methods),
+        allow_headers=_listed(settings.allowed_headers),
         expose_headers=[REQUEST_ID],
     )
     app.add_middleware(Identity)
     return app
 
 
+def _listed(text: str) -> list[str]:
+    """What is separated by commas, as OVMS takes it."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    decoders = app.state.decoders = Decoders()
+    settings: Settings = app.state.settings
+    decoders = app.state.decoders = Decoders(settings.rest_workers)
     try:
         yield
     finally:

@@ -21,10 +21,10 @@ LONG = 4 * 2**20
 
 
 class Decoders:
-    """Two threads a core, at least four in all; half of them are for long files. Close it when no more will come."""
+    """Two threads a core, at least four in all, or as many as given; half are for long files. Close it at the end."""
 
-    def __init__(self) -> None:
-        each = max(2, os.cpu_count() or 1)
+    def __init__(self, threads: int | None = None) -> None:
+        each = max(2, os.cpu_count() or 1) if threads is None else max(1, threads // 2)
         self._short = ThreadPoolExecutor(each, thread_name_prefix="antiphon-decode")
         self._long = ThreadPoolExecutor(each, thread_name_prefix="antiphon-decode-long")
 

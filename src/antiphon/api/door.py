@@ -10,6 +10,7 @@ from typing import Literal
 
 from starlette.requests import Request
 
+from antiphon.engine.pool import ModelState, Outcome, Pool
 from antiphon.errors import Unavailable
 from antiphon.service.speech import SpeechService
 from antiphon.types import ModelInfo
@@ -23,6 +24,7 @@ class Door:
     def __init__(self, configured: tuple[str, ...]) -> None:
         self.state: Literal["loading", "ready", "draining"] = "loading"
         self.opened = int(time.time())
+        self.pool: Pool | None = None  # whoever loads more than one model, and while serving, puts it here
         self._configured = configured
         self._service: SpeechService | None = None
 
@@ -40,6 +42,8 @@ class Door:
     def close(self) -> None:
         """Wait for the requests inside, then let the service go. Blocking."""
         self.drain()
+        if self.pool is not None:
+            self.pool.close()
         if self._service is not None:
             self._service.close(drain=True)
 
@@ -59,6 +63,17 @@ class Door:
         if self._service is None:
             return self._configured
         return tuple(info.name for info in self._service.info())
+
+    def states(self) -> tuple[ModelState, ...]:
+        """Where every model stands, those that could not be loaded or are gone included."""
+        if self.pool is not None and (states := self.pool.states()):
+            return states
+        return tuple(ModelState(name, "LOADING" if self._service is None else "AVAILABLE") for name in self.names())
+
+    def reload(self) -> Outcome:
+        """Bring what is served in line with what is wanted now. Blocking; ConfigError if that cannot be read."""
+        _ = self.service  # Unavailable, unless it is open
+        return self.pool.reload() if self.pool is not None else Outcome(False, {})
 
     def canonical(self, name: str) -> str:
         """The name of the model that `name` stands for (an alias, or its own), or ModelNotFound."""

@@ -24,7 +24,7 @@ from antiphon.api.schemas import ErrorReply, SpeechDelta, SpeechDone, SpeechRequ
 from antiphon.api.spoken import read_body
 from antiphon.audio.encode import content_type
 from antiphon.errors import AntiphonError
-from antiphon.service.recording import Recording
+from antiphon.service.recording import Recording, check_speed
 from antiphon.types import Samples
 
 PATIENCE = 0.02  # seconds to wait for the end of what may be whole already; then it is sent as it comes
@@ -59,6 +59,7 @@ async def _speak(request: Request, default: str) -> Response:
     service = door_of(request).service
     form = read_body(await request.body(), default)
     info = service.resolve(form.model, "speak")
+    check_speed(form.speed, *info.speeds)
     recording = Recording(form.response_format, info.sample_rate, form.speed)
     speaking = Speaking(service.speak(form.input, form.model, form.options), info.sample_rate)
     try:

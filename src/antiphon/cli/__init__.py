@@ -16,23 +16,30 @@ from typer.core import TyperCommand, TyperGroup
 from antiphon import __version__
 from antiphon.errors import AntiphonError
 
+OF_THE_ROOT = ("-h", "--help", "--version")
 FAILED = 2  # the exit code for a wrong flag, folder or file, the same as for wrong usage
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A command, before its module is imported."""
+    """A command, before its module is imported. `translate` names a function there that puts its arguments into our words."""
 
     module: str
     function: str
     help: str
+    translate: str | None = None
 
 
 COMMANDS = {
-    "serve": Entry("antiphon.cli.serve", "serve", "Serve a model over HTTP, with OpenAI's audio API."),
+    "serve": Entry("antiphon.cli.serve", "serve", "Serve models over HTTP, with OpenAI's audio API.", "translated"),
     "transcribe": Entry("antiphon.cli.speech", "transcribe", "Write down what is said in audio files."),
     "translate": Entry("antiphon.cli.speech", "translate", "Write down in English what is said in audio files."),
     "speak": Entry("antiphon.cli.speak", "speak", "Say a text aloud, into a sound file."),
+    "models": Entry(
+        "antiphon.cli.models", "models", "List what a server would load, and by which backend."
+    ),
+    "pull": Entry("antiphon.cli.pull", "pull", "Bring a model from the Hugging Face hub."),
+    "export": Entry("antiphon.cli.export", "export", "Write a model as OpenVINO's own files, without PyTorch."),
 }
 
 
@@ -52,7 +59,10 @@ class LazyGroup(TyperGroup):
             return name, stub, rest
         entry = COMMANDS[name]
         single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-        single.command(name, help=entry.help)(getattr(importlib.import_module(entry.module), entry.function))
+        module = importlib.import_module(entry.module)
+        single.command(name, help=entry.help)(getattr(module, entry.function))
+        if entry.translate is not None:
+            rest = getattr(module, entry.translate)(rest)
         return name, typer.main.get_command(single), rest
 
 
@@ -70,7 +80,10 @@ def _show_version(wanted: bool) -> None:
 def _root(
     version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show it.")] = False,
 ) -> None:
-    """A speech model server on OpenVINO: the OpenAI audio API, batched across requests on a CPU."""
+    """A speech model server on OpenVINO: the OpenAI audio API, batched across requests on a CPU.
+
+    Flags without a command are those of serve, as OVMS has them: antiphon --rest_port 8000 --model_path FOLDER.
+    """
 
 
 def application() -> typer.Typer:
@@ -90,8 +103,11 @@ def application() -> typer.Typer:
 
 def run() -> None:
     """Run the command line. What a person can mend is one line on stderr, never a traceback."""
+    arguments = sys.argv[1:]
+    if arguments and arguments[0].startswith("-") and arguments[0] not in OF_THE_ROOT:
+        arguments = ["serve", *arguments]
     try:
-        application()()
+        application()(arguments)
     except AntiphonError as error:
         typer.echo(f"antiphon: {error}", err=True)
         sys.exit(FAILED)

@@ -1,26 +1,49 @@
-"""Which family serves a model folder, and how a name becomes a folder.
+"""Which family and which backend serve a model folder, and how a name becomes a folder.
 
-Importing it imports no family: each is loaded when a folder asks for it.
+Importing it imports no family and no runtime: each is loaded when a folder asks for it.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal
 
-from antiphon.engine.device import open_device
-from antiphon.errors import ConfigError
+from antiphon.errors import ConfigError, NotNative
 from antiphon.models.base import AnySession, Report
-from antiphon.types import Precision, WeightFormat
+from antiphon.store.graph import FASTEST, GRAPH, SLOWEST, GraphFile, read_graph
+from antiphon.types import GraphTask, Precision, WeightFormat
 from antiphon.weights.folder import read_json
 
 STARTERS = {"starter-asr": Path(__file__).parent.parent / "starter" / "asr"}
 ESPEAK = "espeak"  # a name and no folder: what it is made of came with a wheel
 BUILT_IN = (*STARTERS, ESPEAK)
 
-# config.json's model_type -> the module whose `load` makes a session of the folder.
-_FAMILIES = {"whisper": "antiphon.models.whisper.load", "speecht5": "antiphon.models.speecht5.load"}
+# Each family by config.json's model_type: what it does, and the module whose `load` builds our own graphs of it, if any.
+FAMILIES: dict[str, tuple[GraphTask, str | None]] = {
+    "whisper": ("speech2text", "antiphon.models.whisper.load"),
+    "speecht5": ("text2speech", "antiphon.models.speecht5.load"),
+    "kokoro": ("text2speech", None),
+    "qwen3_asr": ("speech2text", None),
+    "fun_asr": ("speech2text", None),
+}
+_ESPEAK_MODULE = "antiphon.models.espeak.load"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What will serve a model, before any of it is loaded. `reason` says why it is not the native engine."""
+
+    family: str
+    folder: Path
+    backend: Literal["native", "genai", "espeak-ng"]
+    device: str
+    reason: str = ""
+    graph: GraphFile | None = None
+    voices: tuple[tuple[str, Path], ...] = ()
 
 
 def find_folder(name_or_folder: str) -> Path:
@@ -31,10 +54,8 @@ def find_folder(name_or_folder: str) -> Path:
     return folder
 
 
-def models_of(model_path: str | None) -> tuple[str, ...]:
-    """What a server loads: the model that was named, or the built-in ones that are installed."""
-    if model_path is not None:
-        return (model_path,)
+def built_in_models() -> tuple[str, ...]:
+    """The built-in models that are installed."""
     return tuple(STARTERS) if importlib.util.find_spec("espeakng_loader") is None else BUILT_IN
 
 
@@ -43,53 +64,212 @@ def name_of(name_or_folder: str) -> str:
     return name_or_folder if name_or_folder in BUILT_IN else Path(name_or_folder).expanduser().resolve().name
 
 
+def choose(name_or_folder: str, *, device: str | None = None, graph: GraphFile | Path | None = None) -> Choice:
+    """What would serve a folder, with its own graph.pbtxt unless another is given; `device` stands above the graph's.
+
+    Raises ConfigError naming the folder or file and the fix.
+    """
+    if name_or_folder == ESPEAK:
+        return Choice(ESPEAK, Path(), "espeak-ng", "CPU")
+    folder = find_folder(name_or_folder)
+    beside = folder / GRAPH
+    if graph is None and beside.is_file():
+        graph = beside
+    home = graph.parent if isinstance(graph, Path) else folder
+    described = read_graph(graph) if isinstance(graph, Path) else graph
+    voices: tuple[tuple[str, Path], ...] = ()
+    if described is not None:
+        folder = home / described.models_path
+        voices = tuple((name, home / path) for name, path in described.voices)
+    family = family_of(folder, described.model_type if described else None)
+    if described is not None and described.task != FAMILIES[family][0]:
+        raise ConfigError(f"{folder}: the model is {family}, which does {FAMILIES[family][0]}, not {described.task}.")
+    device = device or (described.target_device if described else "") or "CPU"
+    reason = ""
+    if FAMILIES[family][1] is None:
+        reason = f"{family} has no native graph yet"
+    elif device.upper() != "CPU":
+        reason = f"the native engine runs on CPU, not on {device}"
+    return Choice(family, folder, "genai" if reason else "native", device, reason, described, voices)
+
+
+def look_closely(choice: Choice) -> Choice:
+    """The choice once more, after a look into an exported model: whether our engine knows its tensors by name."""
+    if choice.backend != "native":
+        return choice
+    from antiphon.weights.checkpoint import has_checkpoint  # brings OpenVINO in
+
+    files = importlib.import_module(f"antiphon.models.{choice.family}.ir")
+    if not files.has_ir(choice.folder) or has_checkpoint(choice.folder):
+        return choice
+    try:
+        if choice.family == "speecht5":
+            config = importlib.import_module("antiphon.models.speecht5.config").read_config(choice.folder)
+            files.check_tokenizer(choice.folder)
+            files.open_ir(choice.folder, config, "auto")
+        else:
+            files.open_ir(choice.folder, "auto")
+    except NotNative as error:
+        return replace(choice, backend="genai", reason=str(error).rstrip("."))
+    return choice
+
+
 def load_session(
     name_or_folder: str,
     *,
     precision: Precision = "auto",
     weight_format: WeightFormat = "auto",
-    device: str = "CPU",
+    device: str | None = None,
     slots: int = 16,
     name: str | None = None,
     report: Report = lambda line: None,
     cache_dir: Path | None = None,
     vocoder: Path | None = None,
     speaker: tuple[str, Path] | None = None,
+    graph: GraphFile | Path | None = None,
+    plugin_config: Mapping[str, object] | None = None,
+    word_timestamps: bool = False,
 ) -> AnySession:
     """Load the model of a folder or a built-in name; `report` gets a line about each thing chosen.
 
     For SpeechT5 there may be a `vocoder` folder, and one more `speaker`: its name and the file of its embedding.
+    `device`, `plugin_config` and `word_timestamps` stand above what the folder's graph.pbtxt, or the `graph` given, says.
 
     Raises ConfigError naming the folder, file or flag and the fix.
     """
     if slots < 1:
         raise ConfigError(f"--slots {slots}: at least 1 is needed.")
-    if name_or_folder == ESPEAK:
-        folder, module = Path(), "antiphon.models.espeak.load"
-    else:
-        folder = find_folder(name_or_folder)
-        module = _family_of(folder)
-    extras = {"vocoder": vocoder, "speaker": speaker}
-    given = {flag: value for flag, value in extras.items() if value is not None}
-    if given and module != _FAMILIES["speecht5"]:
-        raise ConfigError(f"--{next(iter(given))}: {name_or_folder} is no SpeechT5 model, which alone has one.")
+    choice = choose(name_or_folder, device=device, graph=graph)
+    properties = {**(choice.graph.plugin_config if choice.graph else {}), **(plugin_config or {})}
+    asked = Asked(
+        name or name_of(name_or_folder),
+        precision,
+        weight_format,
+        slots,
+        report,
+        cache_dir,
+        vocoder,
+        speaker,
+        properties,
+    )
+    if vocoder is not None and choice.family != "speecht5":
+        raise ConfigError(f"--vocoder: {name_or_folder} is no SpeechT5 model, which alone has one.")
+    if speaker is not None and choice.family not in ("speecht5", "kokoro"):
+        raise ConfigError(f"--speaker: {name_or_folder} is no SpeechT5 model, which alone has one.")
+    words = word_timestamps or (choice.graph is not None and choice.graph.enable_word_timestamps)
+    session = _load(choice, asked, words)
+    if choice.graph is not None:
+        least, most = choice.graph.speeds
+        session.info = replace(session.info, speeds=(max(least, SLOWEST), min(most, FASTEST)))
+    return session
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What whoever loads a model asks of it; see `load_session`."""
+
+    name: str
+    precision: Precision
+    weight_format: WeightFormat
+    slots: int
+    report: Report
+    cache_dir: Path | None
+    vocoder: Path | None
+    speaker: tuple[str, Path] | None
+    properties: Mapping[str, object]
+
+
+def family_of(folder: Path, said: str | None = None) -> str:
+    """The family of the model in a folder. ConfigError if it is none of ours, or not the one that was `said`."""
+    config = read_json(folder / "config.json")
+    family = config.get("model_type")
+    if family is None and "istftnet" in config and "n_mels" in config:
+        family = "kokoro"  # whose config.json names no family
+    if not isinstance(family, str) or family not in FAMILIES:
+        raise ConfigError(
+            f"{folder / 'config.json'}: model_type {family!r} is not served; served: {', '.join(FAMILIES)}."
+        )
+    if said is not None and said != family:
+        raise ConfigError(f"--model_type {said}: {folder / 'config.json'} says it is {family}.")
+    return family
+
+
+def _load(choice: Choice, asked: Asked, word_timestamps: bool) -> AnySession:
+    if choice.backend == "genai":
+        return _load_genai(choice, asked, word_timestamps, choice.reason)
+    try:
+        return _load_native(choice, asked)
+    except NotNative as error:
+        return _load_genai(choice, asked, word_timestamps, str(error).rstrip("."))
+
+
+def _load_native(choice: Choice, asked: Asked) -> AnySession:
+    from antiphon.engine.device import open_device  # brings OpenVINO in, which only loading needs
+
+    module = _ESPEAK_MODULE if choice.family == ESPEAK else FAMILIES[choice.family][1]
+    assert module is not None
+    precision, cache_dir, rest = _told_apart(asked)
+    runtime = open_device(choice.device, precision, cache_dir)
+    for key, value in rest.items():
+        try:
+            runtime.core.set_property(choice.device, {key: value})
+        except RuntimeError as error:
+            first = str(error).strip().splitlines()[-1]
+            raise ConfigError(f"--plugin_config: OpenVINO does not take {key}={value} on CPU: {first}") from error
+    extras: dict[str, Any] = {"vocoder": asked.vocoder, "speaker": asked.speaker, "voices": choice.voices or None}
     session: AnySession = importlib.import_module(module).load(
-        folder,
-        name=name or name_of(name_or_folder),
-        runtime=open_device(device, precision, cache_dir),
-        weight_format=weight_format,
-        slots=slots,
-        report=report,
-        **given,
+        choice.folder,
+        name=asked.name,
+        runtime=runtime,
+        weight_format=asked.weight_format,
+        slots=asked.slots,
+        report=asked.report,
+        **{key: value for key, value in extras.items() if value is not None},
     )
     return session
 
 
-def _family_of(folder: Path) -> str:
-    """The module that serves the model of a folder. ConfigError if none does."""
-    family = read_json(folder / "config.json").get("model_type")
-    if not isinstance(family, str) or family not in _FAMILIES:
+def _told_apart(asked: Asked) -> tuple[Precision, Path | None, dict[str, object]]:
+    """OpenVINO properties that the native engine has words of its own for, and those that go to the device as they are."""
+    rest = dict(asked.properties)
+    precision, cache_dir = asked.precision, asked.cache_dir
+    hint = rest.pop("INFERENCE_PRECISION_HINT", None)
+    if hint is not None and precision == "auto":
+        if hint not in ("f32", "bf16"):
+            raise ConfigError(
+                f"--plugin_config: INFERENCE_PRECISION_HINT {hint} is not served on CPU; f32 and bf16 are."
+            )
+        precision = "f32" if hint == "f32" else "bf16"
+    if "CACHE_DIR" in rest:
+        cache_dir = Path(str(rest.pop("CACHE_DIR")))
+    for key, usual in (("NUM_STREAMS", ("1",)), ("PERFORMANCE_HINT", ("LATENCY",))):
+        value = str(rest.pop(key, usual[0]))
+        if value not in usual:
+            asked.report(
+                f"{asked.name}: {key} {value} changes nothing: the native engine decodes requests in one batch."
+            )
+    return precision, cache_dir, rest
+
+
+def _load_genai(choice: Choice, asked: Asked, word_timestamps: bool, reason: str) -> AnySession:
+    from antiphon.engine import genai
+
+    if asked.vocoder is not None:
+        raise ConfigError(f"--vocoder: the genai backend serves {asked.name}, and takes it from the model's folder.")
+    voices = (*choice.voices, *((asked.speaker,) if asked.speaker else ()))
+    if len(voices) > 1:
         raise ConfigError(
-            f"{folder / 'config.json'}: model_type {family!r} is not served; served: {', '.join(_FAMILIES)}."
+            f"{asked.name}: the genai backend takes one voice by name; put the others' files into {choice.folder / 'voices'}."
         )
-    return _FAMILIES[family]
+    session: AnySession = genai.load(
+        choice.folder,
+        name=asked.name,
+        device=choice.device,
+        reason=reason,
+        word_timestamps=word_timestamps,
+        plugin_config=asked.properties,
+        cache_dir=asked.cache_dir,
+        speaker=voices[0] if voices else None,
+        report=asked.report,
+    )
+    return session

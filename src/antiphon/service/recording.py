@@ -56,7 +56,7 @@ class Recording:
         return self._encoder
 
 
-def check_speed(speed: float) -> None:
-    """`InvalidParameter` for a speed outside of what is taken."""
-    if not (math.isfinite(speed) and SLOWEST <= speed <= FASTEST):
-        raise InvalidParameter(f"speed must be from {SLOWEST:g} to {FASTEST:g}, not {speed:g}.", param="speed")
+def check_speed(speed: float, least: float = SLOWEST, most: float = FASTEST) -> None:
+    """`InvalidParameter` for a speed outside of what is taken; a model may take less than all."""
+    if not (math.isfinite(speed) and least <= speed <= most):
+        raise InvalidParameter(f"speed must be from {least:g} to {most:g}, not {speed:g}.", param="speed")

@@ -8,8 +8,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncGenerator
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Condition
 
 import numpy as np
 
@@ -63,28 +66,55 @@ class SpeechService:
         self._max_input_characters = max_input_characters
         self._joins_per_step = joins_per_step
         self._schedulers: dict[str, Scheduler] = {}
+        self._leaving: list[Scheduler] = []  # served no more, but with requests inside
+        self._inside: Counter[Scheduler] = Counter()  # how many requests have chosen it and have no answer yet
+        self._changed = Condition()  # guards the three above
+        self._closed = False
         self._requests = itertools.count(1)
 
     def load(self, session: AnySession) -> ModelInfo:
         """Serve a session under its own name, on a worker thread of its own."""
-        if session.info.name in self._schedulers:
-            raise ValueError(f"a model named {session.info.name!r} is loaded already")
-        scheduler = Scheduler(session, max_waiting=self._max_waiting, joins_per_step=self._joins_per_step)
-        scheduler.start()
-        self._schedulers[session.info.name] = scheduler
+        with self._changed:
+            if session.info.name in self._schedulers:
+                raise ValueError(f"a model named {session.info.name!r} is loaded already")
+            self._begin(session)
         return session.info
+
+    def replace(self, session: AnySession) -> Callable[[], None]:
+        """Serve a session instead of the one of its name, and lose no request over it.
+
+        What is returned waits until the old one has answered all it was asked.
+        """
+        with self._changed:
+            old = self._schedulers[session.info.name]
+            self._begin(session)
+            self._leaving.append(old)
+        return lambda: self._drain(old)
+
+    def withdraw(self, name: str) -> Callable[[], None]:
+        """Serve a model no more: whoever asks for it from now on is told so.
+
+        What is returned waits until it has answered all it was asked.
+        """
+        with self._changed:
+            old = self._schedulers.pop(name)
+            self._leaving.append(old)
+        return lambda: self._drain(old)
 
     def close(self, *, drain: bool = True, timeout: float | None = None) -> None:
         """Refuse new requests and end the worker threads, after finishing what was admitted if `drain`.
 
         `timeout` bounds the draining, in seconds a model; what is left then ends with `Unavailable`.
         """
-        for scheduler in self._schedulers.values():
+        with self._changed:
+            self._closed = True
+            all_of_them = (*self._schedulers.values(), *self._leaving)
+        for scheduler in all_of_them:
             scheduler.close(drain=drain, timeout=timeout)
 
     def abandon(self) -> None:
         """End the worker threads without waiting for them; nobody can ask for their work any more."""
-        for scheduler in self._schedulers.values():
+        for scheduler in (*self._schedulers.values(), *self._leaving):
             scheduler.abandon()
 
     def info(self) -> tuple[ModelInfo, ...]:
@@ -117,44 +147,74 @@ class SpeechService:
 
         `progress` is told (done, total) seconds on the worker thread: it must be quick and must not raise.
         """
-        scheduler, checked = self._prepare(samples, model, options)
-        # Finding the pauses of a long file takes a while; the event loop has other callers.
-        plan = await asyncio.to_thread(self._plan, samples, checked, scheduler.info, progress)
-        return await scheduler.run(plan)
+        with self._chosen(model, options.task) as scheduler:
+            checked = _checked(scheduler.info, samples, options)
+            # Finding the pauses of a long file takes a while; the event loop has other callers.
+            plan = await asyncio.to_thread(self._plan, samples, checked, scheduler.info, progress)
+            return await scheduler.run(plan)
 
     def transcribe_blocking(
         self, samples: Samples, model: str | None, options: TranscribeOptions, progress: Progress | None = None
     ) -> Transcript:
         """The same from a thread of one's own."""
-        scheduler, checked = self._prepare(samples, model, options)
-        return scheduler.run_blocking(self._plan(samples, checked, scheduler.info, progress))
+        with self._chosen(model, options.task) as scheduler:
+            checked = _checked(scheduler.info, samples, options)
+            return scheduler.run_blocking(self._plan(samples, checked, scheduler.info, progress))
 
     async def speak(self, text: str, model: str | None, options: SpeakOptions) -> AsyncGenerator[Samples, None]:
         """Say `text`: its audio as it is made, mono at the model's `sample_rate`; closing the iterator frees what it holds."""
         channel = Channel()
-        scheduler, plan = self._prepare_speech(text, model, options, channel.put)
-        speaking = asyncio.create_task(scheduler.run(plan))
-        speaking.add_done_callback(lambda _: channel.end())
-        try:
-            async for samples in channel:
-                yield samples
-            await speaking  # an error that ended it is raised here
-        finally:
-            speaking.cancel()
-            await asyncio.gather(speaking, return_exceptions=True)
+        with self._chosen(model, "speak") as scheduler:
+            plan = self._speak_plan(text, scheduler.info, options, channel.put)
+            speaking = asyncio.create_task(scheduler.run(plan))
+            speaking.add_done_callback(lambda _: channel.end())
+            try:
+                async for samples in channel:
+                    yield samples
+                await speaking  # an error that ended it is raised here
+            finally:
+                speaking.cancel()
+                await asyncio.gather(speaking, return_exceptions=True)
 
     def speak_blocking(self, text: str, model: str | None, options: SpeakOptions) -> Samples:
         """The whole of it, from a thread of one's own."""
         pieces: list[Samples] = [np.zeros(0, np.float32)]
-        scheduler, plan = self._prepare_speech(text, model, options, pieces.append)
-        scheduler.run_blocking(plan)
+        with self._chosen(model, "speak") as scheduler:
+            scheduler.run_blocking(self._speak_plan(text, scheduler.info, options, pieces.append))
         return np.concatenate(pieces)
 
+    def _begin(self, session: AnySession) -> None:
+        if self._closed:
+            raise Unavailable("The server is shutting down.", retry_after=RETRY_AFTER_LOADING)
+        scheduler = Scheduler(session, max_waiting=self._max_waiting, joins_per_step=self._joins_per_step)
+        scheduler.start()
+        self._schedulers[session.info.name] = scheduler
+
+    def _drain(self, scheduler: Scheduler) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._inside[scheduler])
+        scheduler.close(drain=True)
+        with self._changed:
+            self._leaving.remove(scheduler)
+            del self._inside[scheduler]
+
+    @contextmanager
+    def _chosen(self, name: str | None, task: ModelTask) -> Iterator[Scheduler]:
+        """The model a request means, which is kept for as long as the request is inside."""
+        with self._changed:
+            scheduler = self._scheduler(name, task)
+            self._inside[scheduler] += 1
+        try:
+            yield scheduler
+        finally:
+            with self._changed:
+                self._inside[scheduler] -= 1
+                self._changed.notify_all()
+
     def _scheduler(self, name: str | None, task: ModelTask) -> Scheduler:
-        if not self._schedulers:
-            raise Unavailable("No model is loaded yet.", retry_after=RETRY_AFTER_LOADING)
-        if name and name in self._schedulers:
-            return self._schedulers[name]
+        named = self._schedulers.get(name) if name else None
+        if named is not None:
+            return named
         if name in HEARING_NAMES:
             task = "transcribe"
         elif name in SPEAKING_NAMES:
@@ -164,18 +224,12 @@ class SpeechService:
         for scheduler in tuple(self._schedulers.values()):
             if task in scheduler.info.tasks:
                 return scheduler
+        if not self._schedulers:
+            raise Unavailable("No model is loaded.", retry_after=RETRY_AFTER_LOADING)
         served = ", ".join(info.name for info in self.info())
         raise InvalidParameter(
             f"No model that can {task} is served here. Served: {served}.", param="model", code="unsupported_task"
         )
-
-    def _prepare(
-        self, samples: Samples, model: str | None, options: TranscribeOptions
-    ) -> tuple[Scheduler, TranscribeOptions]:
-        scheduler = self._scheduler(model, options.task)
-        if not len(samples):
-            raise InvalidAudio("The audio holds no samples.")
-        return scheduler, check_options(scheduler.info, options)
 
     def _plan(
         self, samples: Samples, options: TranscribeOptions, info: ModelInfo, progress: Progress | None
@@ -184,11 +238,7 @@ class SpeechService:
         logger.debug("%s: %.2f s of audio in %d runs", info.name, len(samples) / SAMPLE_RATE, len(plan.runs))
         return plan
 
-    def _prepare_speech(
-        self, text: str, model: str | None, options: SpeakOptions, listener: Listener
-    ) -> tuple[Scheduler, SpeakPlan]:
-        scheduler = self._scheduler(model, "speak")
-        info = scheduler.info
+    def _speak_plan(self, text: str, info: ModelInfo, options: SpeakOptions, listener: Listener) -> SpeakPlan:
         check_task(info, "speak")
         check_text(text, self._max_input_characters)
         check_seed(options.seed)
@@ -199,6 +249,11 @@ class SpeechService:
             # Spelt sentence by sentence, because "1999. five" no longer looks like an end; then cut again, for it is longer.
             spelt = [spell_numbers(sentence, language) for sentence in sentences]
             sentences = [part for each in spelt for part in split_sentences(each, language, first_longest=LONGEST)]
-        plan = SpeakPlan(next(self._requests), sentences, voice, options, info.sample_rate, listener)
         logger.debug("%s: %d characters in %d sentences, voice %s", info.name, len(text), len(sentences), voice)
-        return scheduler, plan
+        return SpeakPlan(next(self._requests), sentences, voice, options, info.sample_rate, listener)
+
+
+def _checked(info: ModelInfo, samples: Samples, options: TranscribeOptions) -> TranscribeOptions:
+    if not len(samples):
+        raise InvalidAudio("The audio holds no samples.")
+    return check_options(info, options)

@@ -30,20 +30,25 @@ class Voices:
         return tuple(self.embeddings)
 
 
-def read_voices(folder: Path, values: int, speaker: tuple[str, Path] | None = None) -> Voices:
-    """Read `voices/*.bin` of a model folder and, if given, the file of one more `(name, path)`, which is the default.
+def read_voices(
+    folder: Path, values: int, speaker: tuple[str, Path] | None = None, more: tuple[tuple[str, Path], ...] = ()
+) -> Voices:
+    """Read `voices/*.bin` of a model folder, the files of `more` and, if given, of one `speaker`, which is the default.
 
-    `values` is how many each must hold. Without one given, the default is `default.bin`, else the first by name.
+    `values` is how many each must hold. Without a speaker, the default is `default`, else the first of `more`, else the
+    first by name.
     Raises ConfigError for a file of another size, for values that make no direction, and for a model without a voice.
     """
     paths = {path.stem: path for path in sorted((folder / FOLDER).glob("*.bin"))}
+    first = DEFAULT if DEFAULT in paths else more[0][0] if more else next(iter(paths), DEFAULT)
+    paths |= dict(more)
     if speaker is not None:
-        paths[speaker[0]] = speaker[1]
+        first = speaker[0]
+        paths[first] = speaker[1]
     if not paths:
         raise ConfigError(
             f"{folder}: no voice; put a speaker embedding ({_size(values)}) into {folder / FOLDER}/NAME.bin, or give one."
         )
-    first = speaker[0] if speaker is not None else DEFAULT if DEFAULT in paths else next(iter(paths))
     names = [first, *(name for name in paths if name != first)]
     return Voices({name: _read(paths[name], values) for name in names})
 

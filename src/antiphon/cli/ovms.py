@@ -1,0 +1,87 @@
+"""What OVMS's command line has and ours does not: flags without a meaning for audio, and its ways to write the others.
+
+It knows words only; it must not know settings or what is done with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+_GRPC = "there is no gRPC here"
+_TENSORS = "it shapes plain tensor models, and these are speech models"
+_LANGUAGE = "it is for language models"
+
+# Each with why it means nothing here, and whether a value follows it.
+IGNORED: dict[str, tuple[str, bool]] = {
+    "port": (_GRPC, True),
+    "grpc_bind_address": (_GRPC, True),
+    "grpc_workers": (_GRPC, True),
+    "grpc_max_threads": (_GRPC, True),
+    "grpc_memory_quota": (_GRPC, True),
+    "grpc_channel_arguments": (_GRPC, True),
+    "batch_size": ("batches are as large as the requests of the moment, up to --slots", True),
+    "nireq": ("requests share one batch, up to --slots", True),
+    "shape": (_TENSORS, True),
+    "layout": (_TENSORS, True),
+    "mean": (_TENSORS, True),
+    "scale": (_TENSORS, True),
+    "color_format": (_TENSORS, True),
+    "model_version_policy": ("there is one version of each model", True),
+    "cpu_extension": ("the models need no layers of other libraries", True),
+    "stateful": (_TENSORS, False),
+    "idle_sequence_cleanup": (_TENSORS, False),
+    "low_latency_transformation": (_TENSORS, False),
+    "max_sequence_number": (_TENSORS, True),
+    "sequence_cleaner_poll_wait_minutes": (_TENSORS, True),
+    "custom_node_resources_cleaner_interval_seconds": (_TENSORS, True),
+    "trace_path": ("there is no tracing here; --log_level TRACE says most", True),
+    "allowed_local_media_path": (_LANGUAGE, True),
+    "allowed_media_domains": (_LANGUAGE, True),
+    "verbose_response": (_LANGUAGE, False),
+    "disable_input_count_validation": (_TENSORS, False),
+    "extra_quantization_params": (_LANGUAGE, True),
+    "gguf_filename": (_LANGUAGE, True),
+    "source_loras": (_LANGUAGE, True),
+}
+# Older releases gave these the config's path; newer ones have --config_path for it.
+_WITH_A_PATH = ("add_to_config", "remove_from_config")
+
+
+def translate(arguments: Sequence[str], bare: frozenset[str]) -> tuple[list[str], list[str]]:
+    """Arguments in our own words, and a line about each that was left out. `bare` are the flags that take no value."""
+    ours: list[str] = []
+    said: list[str] = []
+    rest = iter(_split(arguments, bare))
+    waiting = next(rest, None)
+    while waiting is not None:
+        flag, value = waiting
+        waiting = next(rest, None)
+        name = flag.removeprefix("--").replace("-", "_")
+        follows = waiting is not None and not waiting[0].startswith("--")
+        if not flag.startswith("--"):
+            ours.append(flag)
+        elif name in IGNORED:
+            why, takes_value = IGNORED[name]
+            said.append(f"--{name} changes nothing: {why}.")
+            if takes_value and value is None and follows:
+                waiting = next(rest, None)
+        elif name in _WITH_A_PATH:
+            ours.append(flag)
+            if value is None and follows:
+                assert waiting is not None
+                value, waiting = waiting[0], next(rest, None)
+            ours += [] if value is None else ["--config_path", value]
+        elif name in bare and value is not None:
+            ours += [flag] if value.lower() in ("true", "1", "yes", "on") else []
+        else:
+            ours.append(flag if value is None else f"{flag}={value}")
+    return ours, said
+
+
+def _split(arguments: Sequence[str], bare: frozenset[str]) -> Iterator[tuple[str, str | None]]:
+    """Each argument with what stands behind its equals sign, if it is a flag that we look into."""
+    looked_into = bare | IGNORED.keys() | frozenset(_WITH_A_PATH)
+    for argument in arguments:
+        flag, equals, value = argument.partition("=")
+        known = flag.startswith("--") and flag[2:].replace("-", "_") in looked_into
+        yield (flag, value) if equals and known else (argument, None)

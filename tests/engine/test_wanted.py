@@ -1,0 +1,75 @@
+"""From settings and a config.json to what is to be served."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from antiphon.engine.wanted import Wanted, wanted_models
+from antiphon.errors import ConfigError
+from antiphon.settings import load_settings
+from antiphon.store.graph import GraphFile
+
+
+def names(**flags: object) -> list[str]:
+    return [each.name for each in wanted_models(load_settings(flags))]
+
+
+def test_without_a_word_the_built_in_models() -> None:
+    assert names()[0] == "starter-asr"
+
+
+def test_one_model(tmp_path: Path) -> None:
+    assert wanted_models(load_settings({"model_path": str(tmp_path / "x")})) == (Wanted("x", str(tmp_path / "x")),)
+    assert names(model_path=str(tmp_path), model_name="mine") == ["mine"]
+    [wanted] = wanted_models(
+        load_settings({"model_path": str(tmp_path), "target_device": "GPU", "num_streams": 2, "vocoder": "/v"})
+    )
+    assert (wanted.device, wanted.plugin_config, wanted.vocoder) == ("GPU", {"NUM_STREAMS": "2"}, Path("/v"))
+
+
+def test_a_task_makes_a_graph_in_memory(tmp_path: Path) -> None:
+    flags = {"model_path": str(tmp_path), "task": "text2speech", "model_type": "kokoro", "target_device": "NPU"}
+    [wanted] = wanted_models(load_settings(flags))
+    assert wanted.graph == GraphFile("text2speech", target_device="NPU", model_type="kokoro")
+    [wanted] = wanted_models(load_settings({"model_path": str(tmp_path), "task": "speech2text"}))
+    assert wanted.graph == GraphFile("speech2text", target_device="")
+
+
+def test_a_pulled_model(tmp_path: Path) -> None:
+    flags = {"source_model": "openai/whisper-tiny", "model_repository_path": tmp_path, "vocoder": "microsoft/hifigan"}
+    [wanted] = wanted_models(load_settings(flags))
+    assert (wanted.name, wanted.source) == ("openai/whisper-tiny", str(tmp_path / "openai/whisper-tiny"))
+    assert wanted.vocoder is None  # it was pulled into the model's own folder
+    assert names(**flags, model_name="mine") == ["mine"]
+
+
+def test_a_config_is_read_anew_each_time(tmp_path: Path) -> None:
+    settings = load_settings({"config_path": tmp_path})
+    with pytest.raises(ConfigError, match=r"config\.json: Config file not found"):
+        wanted_models(settings)
+    config = tmp_path / "config.json"
+    entry = {"config": {"name": "a/b", "base_path": "a/b", "target_device": "GPU", "plugin_config": {"X": 1}}}
+    config.write_text(json.dumps({"model_config_list": [entry]}))
+    [before] = wanted_models(settings)
+    assert before == Wanted("a/b", str(tmp_path / "a" / "b"), device="GPU", plugin_config={"X": 1})
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "graph.pbtxt").write_text("one")
+    [after] = wanted_models(settings)
+    assert (after.graph, after.graph_text) == (tmp_path / "a" / "b" / "graph.pbtxt", "one")
+    (tmp_path / "a" / "b" / "graph.pbtxt").write_text("two")
+    assert wanted_models(settings) != (after,)
+
+
+def test_a_repository_alone_means_the_config_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_config_list": [{"config": {"name": "x", "base_path": "x"}}]})
+    )
+    assert names(model_repository_path=tmp_path) == ["x"]
+    monkeypatch.setenv("OVMS_MODEL_REPOSITORY_PATH", str(tmp_path))
+    assert names() == ["x"]
+    assert names(model_path=str(tmp_path / "y")) == ["y"]
+    monkeypatch.setenv("ANTIPHON_MODEL_PATH", str(tmp_path / "z"))
+    assert names() == ["z"]

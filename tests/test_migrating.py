@@ -1,0 +1,124 @@
+"""docs/migrating.md promises something about every flag and field of OVMS; each line is run here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sounds import make_audio
+
+from antiphon.api.app import create_app
+from antiphon.cli.ovms import IGNORED
+from antiphon.models.fake import FakeSession, FakeVoice
+from antiphon.service.speech import SpeechService
+from antiphon.settings import Settings
+
+PAGE = Path(__file__).parent.parent / "docs" / "migrating.md"
+# Every flag that OVMS 2026.4 has for serving audio.
+_FLAGS = """
+rest_port rest_bind_address rest_workers log_level log_path file_system_poll_wait_seconds cache_dir api_key_file
+allow_credentials allowed_origins allowed_methods allowed_headers metrics_enable metrics_list port grpc_bind_address
+grpc_workers grpc_max_threads grpc_memory_quota grpc_channel_arguments custom_node_resources_cleaner_interval_seconds
+allowed_local_media_path allowed_media_domains cpu_extension verbose_response model_name model_path target_device
+plugin_config config_path batch_size shape layout mean scale color_format model_version_policy nireq list_models
+add_to_config remove_from_config model_repository_path pull source_model task overwrite_models weight_format
+extra_quantization_params gguf_filename source_loras configure num_streams model_type vocoder enable_word_timestamps
+"""
+FLAGS = _FLAGS.split()
+UNDERSTOOD_ONLY = {"metrics_enable", "metrics_list"}  # settings that say themselves that they change nothing
+WAV = make_audio(1.0)
+
+# What is sent for a field, where its name does not say it, and the status that answers "refused".
+SPEECH: dict[str, Any] = {
+    "model": "tts-1",
+    "input": "Good morning.",
+    "voice": "alloy",
+    "language": "en",
+    "speed": 1.5,
+    "response_format": "mp3",
+    "stream_format": "sse",
+    "instructions": "softly",
+    "seed": 7,
+}
+HEARING: dict[str, str] = {
+    "model": "whisper-1",
+    "language": "English",
+    "temperature": "0.2",
+    "prompt": "Names: Ada.",
+    "response_format": "srt",
+    "chunking_strategy": "auto",
+}
+
+
+def tables() -> dict[str, dict[str, str]]:
+    """Of every table on the page, under its heading: what its first column names, and what is said of it."""
+    found: dict[str, dict[str, str]] = {}
+    heading = ""
+    for line in PAGE.read_text("utf-8").splitlines():
+        if line.startswith("#"):
+            heading = line.lstrip("# ").strip("`")
+        if match := re.match(r"\| `(.+?)` \| (\w[\w ]*) \|", line):
+            found.setdefault(heading, {})[match[1]] = match[2]
+    return found
+
+
+def flags() -> dict[str, str]:
+    rows = {name: says for table in tables().values() for name, says in table.items() if name.startswith("--")}
+    return {name[2:].replace("-", "_"): says for name, says in rows.items()}
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    from fastapi.testclient import TestClient
+
+    service = SpeechService()
+    service.load(FakeSession("ears"))
+    service.load(FakeVoice("mouth"))
+    with TestClient(create_app(service, Settings()), raise_server_exceptions=False) as client:
+        yield client
+    service.close()
+
+
+def test_no_flag_is_left_out_and_none_is_made_up() -> None:
+    assert sorted(flags()) == sorted(FLAGS)
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_each_flag_is_what_the_page_says(flag: str) -> None:
+    if flags()[flag] == "no effect":
+        assert flag in IGNORED or flag in UNDERSTOOD_ONLY
+    else:
+        assert flags()[flag] in ("same", "better")
+        assert flag in Settings.model_fields
+
+
+@pytest.mark.parametrize("field", SPEECH)
+def test_each_speech_field(client: Any, field: str) -> None:
+    assert tables()["POST /v3/audio/speech"][field] in ("same", "better")
+    answer = client.post("/v3/audio/speech", json={"input": "Hello.", field: SPEECH[field]})
+    assert answer.status_code == 200, answer.text
+
+
+def test_every_speech_field_was_tried() -> None:
+    assert set(tables()["POST /v3/audio/speech"]) == set(SPEECH)
+
+
+@pytest.mark.parametrize("task", ["transcriptions", "translations"])
+def test_each_recognition_field(client: Any, task: str) -> None:
+    rows = tables()[f"POST /v3/audio/{task}"]
+    for row, says in rows.items():
+        name, _, value = row.partition("=")
+        data = {} if name == "file" else {name: value or HEARING[name]}
+        answer = client.post(f"/v3/audio/{task}", files={"file": ("a.wav", WAV)}, data=data)
+        assert answer.status_code == (400 if says == "refused" else 200), f"{row}: {answer.text}"
+    assert set(HEARING) | {"file"} >= {row.partition("=")[0] for row in rows if "=" not in row}
+
+
+def test_each_other_request(client: Any) -> None:
+    for row, says in tables()["The rest"].items():
+        method, path = row.split()
+        status = client.request(method, path).status_code
+        assert (status >= 400) == (says == "refused"), f"{row}: {status}"
