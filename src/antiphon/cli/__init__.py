@@ -35,9 +35,7 @@ COMMANDS = {
     "transcribe": Entry("antiphon.cli.speech", "transcribe", "Write down what is said in audio files."),
     "translate": Entry("antiphon.cli.speech", "translate", "Write down in English what is said in audio files."),
     "speak": Entry("antiphon.cli.speak", "speak", "Say a text aloud, into a sound file."),
-    "models": Entry(
-        "antiphon.cli.models", "models", "List what a server would load, and by which backend."
-    ),
+    "models": Entry("antiphon.cli.models", "models", "List what a server would load, and by which backend."),
     "pull": Entry("antiphon.cli.pull", "pull", "Bring a model from the Hugging Face hub."),
     "export": Entry("antiphon.cli.export", "export", "Write a model as OpenVINO's own files, without PyTorch."),
 }

@@ -29,7 +29,7 @@ def read_graph(config: SpeechT5Config, weights: WeightSource, cache: CacheType) 
     mask = parts.parameter([-1, 1, 1, -1], "f32", "mask")
     hidden = weights.rows(f"{_ENCODER}.prenet.embed_tokens.weight", ids.output(0))
     positions = ops.multiply(
-        ops.constant(_sinusoids(config.text_positions, config.width)),
+        ops.constant(sinusoids(config.text_positions, config.width)),
         weights.tensor(f"{_ENCODER}.prenet.encode_positions.alpha"),
     )
     length = ops.gather(ops.shape_of(ids, "i64"), parts.axes(1), parts.axis(0))
@@ -91,7 +91,7 @@ def _prenet(
         factors = ops.gather(dropout, parts.axis(layer), parts.axis(1))
         hidden = ops.multiply(ops.relu(_exact_linear(hidden, weights, f"{name}.layers.{layer}")), factors)
     hidden = _exact_linear(hidden, weights, f"{name}.final_layer")
-    table = ops.constant(_sinusoids(config.speech_positions, config.width))
+    table = ops.constant(sinusoids(config.speech_positions, config.width))
     alpha = weights.tensor(f"{name}.encode_positions.alpha")
     hidden = ops.add(hidden, ops.multiply(ops.gather(table, positions, parts.axis(0)), alpha))
     joined = ops.concat([hidden, speaker], 1)
@@ -168,11 +168,11 @@ def _exact_linear(hidden: Node, weights: WeightSource, name: str) -> Node:
 
 
 def _feed_forward(hidden: Node, weights: WeightSource, name: str, activation: str) -> Node:
-    wide = _activate(parts.linear(hidden, weights, f"{name}.intermediate_dense"), activation)
+    wide = activate(parts.linear(hidden, weights, f"{name}.intermediate_dense"), activation)
     return parts.linear(wide, weights, f"{name}.output_dense")
 
 
-def _activate(hidden: Node, activation: str) -> Node:
+def activate(hidden: Node, activation: str) -> Node:
     if activation == "relu":
         return ops.relu(hidden)
     if activation == "silu":
@@ -180,7 +180,7 @@ def _activate(hidden: Node, activation: str) -> Node:
     return ops.gelu(hidden, "tanh" if activation == "gelu_new" else "erf")
 
 
-def _sinusoids(count: int, width: int) -> NDArray[np.float32]:
+def sinusoids(count: int, width: int) -> NDArray[np.float32]:
     """Position vectors `[count, width]`, sine and cosine by turns (Vaswani et al. 2017, section 3.5)."""
     wavelengths = np.exp(np.arange(0, width, 2) * (-np.log(10_000.0) / width)).astype(np.float32)
     angles = np.arange(count, dtype=np.float32)[:, None] * wavelengths

@@ -1,0 +1,156 @@
+"""Whisper as the two OpenVINO graphs that optimum-intel writes: an encoder, and a decoder that keeps its own caches.
+
+The names and shapes of inputs, outputs and state are the contract of every reader of such folders. It must not know
+where the weights come from, or files.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from openvino import opset13 as ops
+
+from antiphon.models import graph_export_parts as export
+from antiphon.models import graph_parts as parts
+from antiphon.models.graph_export_parts import State
+from antiphon.models.graph_parts import Model, Node
+from antiphon.models.whisper.config import FRAMES, WhisperConfig
+from antiphon.weights.write import IrFormat, WrittenWeights
+
+ENCODER_PREFIX = "model.encoder."
+
+# Whisper names none in its config.
+_EPSILON = 1e-5
+
+# What stands for minus infinity in the mask: the lowest number that float16 has, so that a GPU can add it.
+_LOWEST = -65504.0
+
+_KINDS = ("key", "value")
+
+
+def encoder_graph(config: WhisperConfig, weights: WrittenWeights) -> Model:
+    """`input_features [b, mels, 3000]` -> `last_hidden_state [b, 1500, width]`."""
+    features = export.parameter([-1, config.mels, FRAMES], "f32", "input_features")
+    hidden = _gelu_convolution(features, weights, f"{ENCODER_PREFIX}conv1", stride=1)
+    hidden = _gelu_convolution(hidden, weights, f"{ENCODER_PREFIX}conv2", stride=2)
+    hidden = ops.transpose(hidden, parts.integers(0, 2, 1))
+    table = weights.tensor(f"{ENCODER_PREFIX}embed_positions.weight", 1, config.source_positions, config.width)
+    hidden = ops.add(hidden, table)
+    for layer in range(config.encoder_layers):
+        name = f"{ENCODER_PREFIX}layers.{layer}"
+        normed = export.layer_norm(hidden, weights, f"{name}.self_attn_layer_norm", _EPSILON)
+        names = (f"{name}.self_attn.{kind}_proj" for kind in "qkv")
+        query, key, value = (export.heads_of(normed, weights, each, config.encoder_heads) for each in names)
+        hidden = ops.add(hidden, _attention(query, key, value, weights, f"{name}.self_attn"))
+        hidden = _feed_forward(hidden, weights, name)
+    states = export.layer_norm(hidden, weights, f"{ENCODER_PREFIX}layer_norm", _EPSILON)
+    return export.build([(states, "last_hidden_state")], [features])
+
+
+def decoder_graph(config: WhisperConfig, weights: WrittenWeights, form: IrFormat) -> Model:
+    """`input_ids [b, n]`, `encoder_hidden_states [b, 1500, width]`, `beam_idx [b]` -> `logits [b, n, vocabulary]`.
+
+    Its state: the keys and values of all positions so far, and those of what was heard, made at the first run.
+    """
+    ids = export.parameter([-1, -1], "i64", "input_ids")
+    states = export.parameter([-1, -1, config.width], "f32", "encoder_hidden_states")
+    order = export.parameter([-1], "i32", "beam_idx")
+    state = State(ids, order)
+    caches = [_caches(state, layer, config) for layer in range(config.decoder_layers)]
+    places, mask = _places_and_mask(ids, caches[0][0])
+    words = export.looked_up(weights, "model.decoder.embed_tokens", ids)
+    hidden = ops.add(words, export.looked_up(weights, "model.decoder.embed_positions", places))
+    for layer in range(config.decoder_layers):
+        hidden = _decoder_layer(hidden, states, mask, weights, layer, config, state, caches[layer])
+    hidden = export.layer_norm(hidden, weights, "model.decoder.layer_norm", _EPSILON)
+    head = "proj_out.weight" if weights.has("proj_out.weight") else "model.decoder.embed_tokens.weight"
+    logits = ops.matmul(hidden, weights.matrix(head), False, True)
+    logits = export.named(logits, f"{weights.label('proj_out')}/aten::linear/MatMul")
+    model = export.build([(logits, "logits")], [ids, states, order], state.sinks)
+    # What optimum-intel asks of whoever runs the decoder; without it the CPU keeps the caches in 8 bits.
+    model.set_rt_info("8.0", ["runtime_options", "ACTIVATIONS_SCALE_FACTOR"])
+    if form != "int8":
+        model.set_rt_info("f16", ["runtime_options", "KV_CACHE_PRECISION"])
+    return model
+
+
+def _decoder_layer(
+    hidden: Node,
+    states: Node,
+    mask: Node,
+    weights: WrittenWeights,
+    layer: int,
+    config: WhisperConfig,
+    state: State,
+    caches: tuple[Node, Node],
+) -> Node:
+    name, heads = f"model.decoder.layers.{layer}", config.decoder_heads
+    normed = export.layer_norm(hidden, weights, f"{name}.self_attn_layer_norm", _EPSILON)
+    query = export.heads_of(normed, weights, f"{name}.self_attn.q_proj", heads)
+    kept: list[Node] = []
+    for kind, cached in zip(_KINDS, caches, strict=True):
+        fresh = export.heads_of(normed, weights, f"{name}.self_attn.{kind[0]}_proj", heads)
+        kept.append(ops.concat([cached, fresh], -2))
+        state.keep(kept[-1], _variable(layer, kind))
+    key, value = kept
+    hidden = ops.add(hidden, _attention(query, key, value, weights, f"{name}.self_attn", mask))
+    normed = export.layer_norm(hidden, weights, f"{name}.encoder_attn_layer_norm", _EPSILON)
+    query = export.heads_of(normed, weights, f"{name}.encoder_attn.q_proj", heads)
+    heard: list[Node] = []
+    for kind in _KINDS:
+        made = export.heads_of(states, weights, f"{name}.encoder_attn.{kind[0]}_proj", heads)
+        heard.append(state.once(made, f"{layer}.encoder.{kind}"))
+    key, value = heard
+    hidden = ops.add(hidden, _attention(query, key, value, weights, f"{name}.encoder_attn"))
+    return _feed_forward(hidden, weights, name)
+
+
+def _caches(state: State, layer: int, config: WhisperConfig) -> tuple[Node, Node]:
+    width = config.width // config.decoder_heads
+    key, value = (state.cache(_variable(layer, kind), config.decoder_heads, width) for kind in _KINDS)
+    return key, value
+
+
+def _variable(layer: int, kind: str) -> str:
+    return f"past_key_values.{layer}.decoder.{kind}present.{layer}.decoder.{kind}"
+
+
+def _places_and_mask(ids: Node, cached: Node) -> tuple[Node, Node]:
+    """Where in the sequence the ids stand, `[1, n]`, and who may look at whom, `[b, 1, n, t + n]`, added to the scores."""
+    count, past = export.dimension(ids, 1), export.dimension(cached, 2)
+    total = ops.add(past, count)
+    first, last = (ops.squeeze(node, parts.integers(0)) for node in (past, total))
+    one, zero = ops.constant(np.int64(1)), ops.constant(np.int64(0))
+    places = ops.unsqueeze(ops.range(first, last, one, "i64"), parts.integers(0))
+    keys = ops.unsqueeze(ops.range(zero, last, one, "i64"), parts.integers(0, 1, 2))
+    seen = ops.less_equal(keys, ops.unsqueeze(places, parts.integers(1, 3)))
+    shape = ops.concat([export.dimension(ids, 0), parts.integers(1), count, total], 0)
+    allowed = ops.broadcast(seen, shape, broadcast_spec="bidirectional")
+    return places, ops.select(allowed, parts.scalar(0.0), parts.scalar(_LOWEST))
+
+
+def _attention(
+    query: Node, key: Node, value: Node, weights: WrittenWeights, name: str, mask: Node | None = None
+) -> Node:
+    """`[b, heads, n, head width]` each, the query scaled -> `[b, n, width]`, projected."""
+    added = parts.scalar(0.0) if mask is None else mask
+    mixed = ops.scaled_dot_product_attention(query, key, value, added, parts.scalar(1.0), False)
+    path = "aten::scaled_dot_product_attention/ScaledDotProductAttention"
+    mixed = export.named(mixed, f"{weights.label(name)}/{path}")
+    joined = ops.reshape(ops.transpose(mixed, parts.integers(0, 2, 1, 3)), _joined(query), True)
+    return export.linear(joined, weights, f"{name}.out_proj")
+
+
+def _joined(query: Node) -> Node:
+    heads, width = (query.get_output_partial_shape(0)[axis].get_length() for axis in (1, 3))
+    return parts.integers(0, 0, heads * width)
+
+
+def _feed_forward(hidden: Node, weights: WrittenWeights, name: str) -> Node:
+    normed = export.layer_norm(hidden, weights, f"{name}.final_layer_norm", _EPSILON)
+    wide = ops.gelu(export.linear(normed, weights, f"{name}.fc1"), "erf")
+    return ops.add(hidden, export.linear(wide, weights, f"{name}.fc2"))
+
+
+def _gelu_convolution(hidden: Node, weights: WrittenWeights, name: str, stride: int) -> Node:
+    kernel = weights.matrix(f"{name}.weight")
+    return ops.gelu(export.convolution(hidden, kernel, weights, name, half=1, stride=stride), "erf")

@@ -1,0 +1,164 @@
+"""`antiphon export` as it is typed: the flags of export_model.py, what the repository holds afterwards, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import tiny_speecht5
+from exporting import write_speecht5, write_whisper
+
+import antiphon.cli.export as command
+from antiphon.__main__ import main
+from antiphon.store.graph import read_graph
+from antiphon.store.repository import list_models, read_repository
+
+
+class Shell:
+    """Runs the command in this process, in a folder of its own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._patch, self._caught = monkeypatch, capsys
+        self.out = self.err = ""
+
+    def __call__(self, *arguments: str) -> object:
+        self._patch.setattr(sys, "argv", ["antiphon", "export", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        self.out, self.err = self._caught.readouterr()
+        return ended.value.code
+
+
+@pytest.fixture
+def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Shell:
+    monkeypatch.chdir(tmp_path)
+    return Shell(monkeypatch, capsys)
+
+
+def test_the_commands_of_the_demo_make_a_repository(shell: Shell) -> None:
+    """As the demo of OVMS types them, with the name of the program replaced."""
+    write_whisper(Path("checkpoints/openai/whisper-tiny"))
+    write_speecht5(Path("checkpoints/speecht5_tts"))
+    voice = tiny_speecht5.write_voice(Path("speaker/speaker1.bin"), tiny_speecht5.SHAPE.speaker)
+    hearing = "--source_model checkpoints/openai/whisper-tiny --weight-format fp16 --model_name openai/whisper-tiny"
+    speaking = (
+        "--source_model checkpoints/speecht5_tts --weight-format fp16 --model_name microsoft/speecht5_tts "
+        "--vocoder checkpoints/speecht5_tts/vocoder --speaker_name speaker1 --speaker_path speaker/speaker1.bin"
+    )
+    common = "--config_file_path models/config.json --model_repository_path models --overwrite_models"
+    assert shell("speech2text", *f"{hearing} {common} --enable_word_timestamps".split()) == 0, shell.err
+    assert shell("text2speech", *f"{speaking} {common}".split()) == 0, shell.err
+    assert list_models(Path("models")) == ("microsoft/speecht5_tts", "openai/whisper-tiny")
+    entries = {entry.name: entry for entry in read_repository(Path("models/config.json"))}
+    assert set(entries) == {"microsoft/speecht5_tts", "openai/whisper-tiny"}
+    heard = read_graph(Path("models/openai/whisper-tiny/graph.pbtxt"))
+    assert (heard.task, heard.enable_word_timestamps, heard.target_device) == ("speech2text", True, "CPU")
+    assert heard.plugin_config == {"NUM_STREAMS": "1"}
+    spoken = read_graph(Path("models/microsoft/speecht5_tts/graph.pbtxt"))
+    assert spoken.voices == (("speaker1", "voices/speaker1.bin"),)
+    assert (entries["microsoft/speecht5_tts"].folder / "voices" / "speaker1.bin").read_bytes() == voice.read_bytes()
+
+
+def test_flags_take_hyphens_as_well_and_reach_the_graph(shell: Shell) -> None:
+    write_whisper(Path("whisper"))
+    flags = "--source-model whisper --model-repository-path . --model-name here --target-device GPU.1 --num-streams 2"
+    assert shell("speech2text", *f"{flags} --ov-cache-dir /tmp/cache --config-file-path config.json".split()) == 0
+    graph = read_graph(Path("here/graph.pbtxt"))
+    assert graph.target_device == "GPU.1"
+    assert graph.plugin_config == {"NUM_STREAMS": "2", "CACHE_DIR": "/tmp/cache"}
+    assert not graph.enable_word_timestamps
+
+
+def test_once_more_changes_nothing_but_what_was_asked(shell: Shell) -> None:
+    write_whisper(Path("whisper"))
+    flags = [
+        "--source_model",
+        "whisper",
+        "--model_repository_path",
+        "models",
+        "--config_file_path",
+        "models/config.json",
+    ]
+    assert shell("speech2text", *flags) == 0
+    weights = Path("models/whisper/openvino_encoder_model.bin").stat().st_mtime_ns
+    config = Path("models/config.json").read_text()
+    assert shell("speech2text", *flags, "--enable_word_timestamps") == 0
+    assert "there already" in shell.out
+    assert Path("models/whisper/openvino_encoder_model.bin").stat().st_mtime_ns == weights
+    assert Path("models/config.json").read_text() == config
+    assert read_graph(Path("models/whisper/graph.pbtxt")).enable_word_timestamps
+
+
+def test_a_name_moves_to_the_folder_it_is_exported_to(shell: Shell) -> None:
+    write_whisper(Path("whisper"))
+    flags = ["--source_model", "whisper", "--model_name", "asr", "--config_file_path", "config.json"]
+    assert shell("speech2text", *flags, "--model_repository_path", "old") == 0
+    assert shell("speech2text", *flags, "--model_repository_path", "new") == 0
+    (entry,) = read_repository(Path("config.json"))
+    assert entry.folder == Path("new/asr").resolve()
+
+
+def test_a_name_on_the_hub_is_pulled_aside_and_that_goes_when_all_is_written(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_speecht5(Path("hub/microsoft/speecht5_tts"))
+    asked = []
+
+    def pull(source: str, repository: Path, *, vocoder: str | None, into: Path, report: object) -> Path:
+        asked.append((source, vocoder))
+        shutil.copytree(Path("hub") / source, into)
+        return into
+
+    monkeypatch.setattr(command, "pull", pull)
+    flags = [
+        "--source_model",
+        "microsoft/speecht5_tts",
+        "--vocoder",
+        "some/hifigan",
+        "--model_repository_path",
+        "models",
+    ]
+    assert shell("text2speech", *flags) == 0, shell.err
+    assert asked == [("microsoft/speecht5_tts", "some/hifigan")]
+    assert [path.name for path in Path("models/microsoft").iterdir()] == ["speecht5_tts"]
+    assert Path("models/microsoft/speecht5_tts/openvino_vocoder.xml").is_file()
+    assert shell("text2speech", *flags) == 0, shell.err
+    assert len(asked) == 1  # what is there already needs no source
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ("speech2text --source_model whisper --vocoder hifigan", "--vocoder is for text2speech"),
+        ("speech2text --source_model whisper --model_type speecht5", "--model_type is for text2speech"),
+        ("text2speech --source_model whisper --enable_word_timestamps", "--enable_word_timestamps is for speech2text"),
+        ("text2speech --source_model whisper", "a whisper model is for speech2text"),
+        ("text2speech --source_model x --model_type kokoro", "--model_type kokoro: not exported here"),
+        ("text2speech --source_model x --speaker_name me", "--speaker_name and --speaker_path belong together"),
+    ],
+)
+def test_what_cannot_be_is_one_line(shell: Shell, arguments: str, complaint: str) -> None:
+    write_whisper(Path("whisper"))
+    assert shell(*arguments.split()) == 2
+    assert shell.err.startswith("antiphon: ")
+    assert complaint in shell.err
+    assert shell.err.count("\n") == 1
+    assert not Path("models").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", ["", "sing --source_model x", "speech2text", "speech2text --source_model x --weight-format int4"]
+)
+def test_wrong_usage_ends_with_2(shell: Shell, arguments: str) -> None:
+    assert shell(*arguments.split()) == 2
+    assert "Traceback" not in shell.err
+
+
+def test_a_parameter_that_means_nothing_is_said_to(shell: Shell) -> None:
+    write_whisper(Path("whisper"))
+    assert shell("speech2text", "--source_model", "whisper", "--extra_quantization_params", "--awq") == 0
+    assert "means nothing" in shell.err
+    assert json.loads(Path("config.json").read_text())["model_config_list"][0]["config"]["name"] == "whisper"

@@ -1,0 +1,63 @@
+"""What tests of the export share: tiny checkpoints with all that an export needs, and how an exported graph is run."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+import sentencepiece
+import tiny
+import tiny_speecht5
+from numpy.typing import NDArray
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz .,?!'"
+
+
+def write_whisper(folder: Path, seed: int = 0) -> Path:
+    return tiny.write_tiny(folder, seed=seed)
+
+
+def write_speecht5(folder: Path) -> Path:
+    """With its letters as SentencePiece has them, which is what an OpenVINO tokenizer is made of."""
+    tiny_speecht5.write_tiny(folder)
+    content = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([" ".join(LETTERS), LETTERS] * 3),
+        model_writer=content,
+        model_type="char",
+        vocab_size=len(LETTERS) + 4,
+        hard_vocab_limit=False,
+        character_coverage=1.0,
+        bos_id=0,
+        pad_id=1,
+        eos_id=2,
+        unk_id=3,
+        minloglevel=2,
+    )
+    (folder / "spm_char.model").write_bytes(content.getvalue())
+    return folder
+
+
+class Graph:
+    """An exported graph, run in float32 whatever the machine, inputs and outputs by name."""
+
+    def __init__(self, path: Path) -> None:
+        import openvino_tokenizers  # noqa: F401  the operations that tokenizers are made of
+
+        core = ov.Core()
+        self.model = core.read_model(path)
+        options = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
+        self.compiled = core.compile_model(self.model, "CPU", options)
+        self.request = self.compiled.create_infer_request()
+
+    def __call__(self, **inputs: Any) -> dict[str, NDArray[Any]]:
+        given = {name: np.asarray(value) for name, value in inputs.items()}
+        made = self.request.infer(given)
+        return {name: made[output].copy() for output in self.compiled.outputs for name in output.get_names()}
+
+    def shapes(self) -> dict[str, str]:
+        ports = (*self.model.inputs, *self.model.outputs)
+        return {name: str(port.partial_shape) for port in ports for name in port.get_names()}
