@@ -267,7 +267,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=110.0, help="budget of active time")
-    parser.add_argument("--polish", action="store_true", help="go on from a finished run, on windows of several sentences")
+    parser.add_argument(
+        "--polish", action="store_true", help="go on from a finished run, on windows of several sentences"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--bfloat16", action="store_true", help="for processors with AVX512 or AMX")
