@@ -158,7 +158,7 @@ def test_the_sdk_gets_subtitles(server: Any, wanted: Any, kind: str) -> None:
         {"stream": "false"},
         {"prompt": "words " * 180},
         {"vad_filter": "false", "hotwords": "x", "user": "y", "format": "z"},
-        {"timestamp_granularities[]": "word", "include[]": "logprobs"},
+        {"timestamp_granularities[]": "segment", "include[]": "logprobs"},
         {"chunking_strategy[type]": "server_vad", "chunking_strategy[threshold]": "0.5"},
         {"response_format[]": "json", "model[]": "fake"},
     ],

@@ -64,7 +64,7 @@ def _render(transcript: Transcript, form: SpeechForm) -> Response:
         case "text":
             return PlainTextResponse(text + "\n")
         case "srt":
-            return PlainTextResponse(to_srt(transcript), media_type="application/x-subrip")
+            return PlainTextResponse(to_srt(transcript), media_type="application/x-subrip; charset=utf-8")
         case "vtt":
             return PlainTextResponse(to_vtt(transcript), media_type="text/vtt")
         case "verbose_json":
