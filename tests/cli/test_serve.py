@@ -122,11 +122,9 @@ def test_a_life(number: signal.Signals) -> None:
 
 def test_without_a_model_all_that_are_built_in_are_loaded() -> None:
     with serving() as (process, url):
-        assert [card["id"] for card in wait_for(f"{url}/v1/models", process).json()["data"]] == [
-            "starter-asr",
-            "espeak",
-        ]
-        for model in ("starter-asr", "espeak"):
+        built_in = ["starter-asr", "espeak", "starter-tts"]
+        assert [card["id"] for card in wait_for(f"{url}/v1/models", process).json()["data"]] == built_in
+        for model in built_in:
             say(process, "load")
             assert line_of(process).startswith(f"Serving {model} from ")
         assert line_of(process) == f"Ready at {url}"

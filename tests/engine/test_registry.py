@@ -60,7 +60,9 @@ def test_english_models_transcribe_only(tmp_path: Path) -> None:
 
 
 def test_wrong_folders_get_one_line_that_names_them(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no such folder, and not a built-in model \(starter-asr, espeak\)"):
+    with pytest.raises(
+        ConfigError, match=r"no such folder, and not a built-in model \(starter-asr, espeak, starter-tts\)"
+    ):
         load_session(str(tmp_path / "nowhere"))
     with pytest.raises(ConfigError, match=r"config\.json: cannot be read"):
         load_session(str(tmp_path))

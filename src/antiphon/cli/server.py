@@ -118,7 +118,7 @@ class Loading(threading.Thread):
         settings = self._settings
         named = config_of(settings) or settings.model_path or settings.source_model
         if not named and ESPEAK not in built_in_models():
-            logger.warning("espeak is not installed, so nothing speaks: pip install 'antiphon[espeak]'")
+            logger.warning("espeak is not installed, so starter-tts alone speaks: pip install 'antiphon[espeak]'")
         failed = self._pool.reload().failed
         if failed and not self._service.info():
             raise _none_of(failed)

@@ -18,9 +18,11 @@ from antiphon.store.graph import FASTEST, GRAPH, SLOWEST, GraphFile, read_graph
 from antiphon.types import GraphTask, Precision, WeightFormat
 from antiphon.weights.folder import read_json
 
-STARTERS = {"starter-asr": Path(__file__).parent.parent / "starter" / "asr"}
+_STARTER = Path(__file__).parent.parent / "starter"
+STARTERS = {"starter-asr": _STARTER / "asr", "starter-tts": _STARTER / "tts"}
 ESPEAK = "espeak"  # a name and no folder: what it is made of came with a wheel
-BUILT_IN = (*STARTERS, ESPEAK)
+# The first one that speaks is the default voice: eSpeak NG until starter-tts is better.
+BUILT_IN = ("starter-asr", ESPEAK, "starter-tts")
 
 # Each family by config.json's model_type: what it does, and the module whose `load` builds our own graphs of it, if any.
 FAMILIES: dict[str, tuple[GraphTask, str | None]] = {

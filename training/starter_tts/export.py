@@ -1,0 +1,78 @@
+"""Owns the product: writes the checkpoints of both runs as one ordinary Hugging Face folder.
+
+It must not know how the models were trained. Run (at any time, also while training goes on):
+python -m training.starter_tts.export --work DIR --to FOLDER"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import SpeechT5FeatureExtractor, SpeechT5Processor, SpeechT5Tokenizer
+
+from training.starter_tts.codec import PIECES, Codec
+from training.starter_tts.mel import MELS
+from training.starter_tts.model import Learner
+from training.starter_tts.speech import REDUCTION
+from training.starter_tts.vocoder import make_vocoder
+
+VOICE = "english"
+# In use speech ends once the probabilities of a step's frames add up to this; they are trained to mean a half each.
+THRESHOLD = 0.5
+
+
+def load_learner(work: Path) -> tuple[Learner, Codec, dict[str, Any]]:
+    """The acoustic model as last saved by its run."""
+    codec = Codec.find(work)
+    state: dict[str, Any] = torch.load(work / "acoustic.pt", weights_only=False)
+    symbols = len(state["network"]["sounds.bias"]) // 2 - 1
+    learner = Learner(codec.size, symbols, torch.zeros(MELS))
+    learner.load_state_dict(state["network"])
+    return learner.eval(), codec, state
+
+
+def export_vocoder(work: Path, folder: Path) -> float:
+    """Write the vocoder; return the minutes it was trained for."""
+    state: dict[str, Any] = torch.load(work / "vocoder.pt", weights_only=False)
+    vocoder = make_vocoder()
+    vocoder.load_state_dict(state["network"])
+    vocoder.half().save_pretrained(folder, safe_serialization=True)
+    return float(state["elapsed"]) / 60
+
+
+def export(work: Path, folder: Path) -> None:
+    """Write the whole folder, weights in half precision."""
+    learner, codec, state = load_learner(work)
+    (folder / "voices").mkdir(parents=True, exist_ok=True)
+    even = THRESHOLD / REDUCTION
+    with torch.no_grad():
+        learner.tts.speech_decoder_postnet.prob_out.bias += math.log(even / (1 - even))
+    learner.tts.half().save_pretrained(folder, safe_serialization=True)
+    pieces = folder / PIECES
+    pieces.write_bytes(codec.pieces)
+    tokenizer = SpeechT5Tokenizer(str(pieces), model_max_length=learner.tts.config.max_text_positions)
+    SpeechT5Processor(SpeechT5FeatureExtractor(), tokenizer).save_pretrained(folder)
+    sample = "The quick brown fox, isn't it?"
+    if len(tokenizer) != codec.size or tokenizer(sample).input_ids != codec.encode(sample):
+        raise RuntimeError("the exported tokenizer is not the one of the training")
+    learner.speaker[0].numpy().astype("<f4").tofile(folder / "voices" / f"{VOICE}.bin")
+    minutes = export_vocoder(work, folder / "vocoder")
+    for path in (folder / "model.safetensors", folder / "vocoder" / "model.safetensors"):
+        path.chmod(0o644)
+    print(f"wrote {folder}: {state['elapsed'] / 60:.0f} min, {state['step']} steps; vocoder: {minutes:.0f} min")
+
+
+def main() -> None:
+    """Export the last checkpoints of a work folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--to", type=Path, required=True)
+    options = parser.parse_args()
+    export(options.work, options.to)
+
+
+if __name__ == "__main__":
+    main()
