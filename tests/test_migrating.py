@@ -28,7 +28,11 @@ add_to_config remove_from_config model_repository_path pull source_model task ov
 extra_quantization_params gguf_filename source_loras configure num_streams model_type vocoder enable_word_timestamps
 """
 FLAGS = _FLAGS.split()
-UNDERSTOOD_ONLY = {"metrics_enable", "metrics_list"}  # settings that say themselves that they change nothing
+UNDERSTOOD_ONLY = {
+    "metrics_enable",
+    "metrics_list",
+    "enable_word_timestamps",
+}  # settings that say themselves that they change nothing
 WAV = make_audio(1.0)
 
 # What is sent for a field, where its name does not say it, and the status that answers "refused".

@@ -84,7 +84,7 @@ class Settings(BaseSettings):
     speaker_name: str | None = _knob(None, "The name of the voice in --speaker_path, which becomes the default.")
     speaker_path: Path | None = _knob(None, "A file of 512 float32 values, a voice for a SpeechT5 model.")
     enable_word_timestamps: bool = _knob(
-        False, "Whether the model is made ready to time single words, where its backend can."
+        False, "Understood, and written into graph.pbtxt; this version has no word times yet."
     )
     target_device: str | None = _knob(
         None, "The OpenVINO device to run on; without it, what the model's graph.pbtxt says, else CPU."

@@ -6,6 +6,7 @@ fed with the decompressed values.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -52,9 +53,17 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> MakeExport:
         key = (shape.name, *options)
         if key not in made:
             made[key] = export(made[shape.name,], tmp_path_factory.mktemp("export"), WHISPER, *options)
+            _write_features(made[key], shape.mels)
         return made[key]
 
     return make
+
+
+def _write_features(folder: Path, mels: int) -> None:
+    """What checkpoints on the hub have beside them: without it openvino_genai takes every model to hear 80 mels."""
+    told = {"feature_extractor_type": "WhisperFeatureExtractor", "feature_size": mels, "sampling_rate": 16_000}
+    told |= {"n_fft": 400, "hop_length": 160, "chunk_length": 30, "n_samples": 480_000, "nb_max_frames": 3_000}
+    (folder / "preprocessor_config.json").write_text(json.dumps(told))
 
 
 def tokens(session: WhisperSession, samples: Samples, *, timestamps: bool = False) -> tuple[int, ...]:

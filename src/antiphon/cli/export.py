@@ -62,6 +62,8 @@ def export(
     if extra_quantization_params:
         typer.echo("--extra_quantization_params means nothing for these models, and is left alone.", err=True)
     name = model_name or _name_of(source_model)
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ConfigError(f"--model_name {name}: leads out of --model_repository_path; name a folder inside it.")
     folder = model_repository_path / name
     graph = GraphFile(
         task,
@@ -108,6 +110,8 @@ def _source(source: str, folder: Path, vocoder: str, *, needed: bool) -> tuple[P
     place = Path(source).expanduser()
     if place.is_dir() or not needed:
         return place, None
+    if source.startswith(("/", ".", "~")):
+        raise ConfigError(f"--source_model {source}: no such folder.")
     brought = folder.with_name(f".{folder.name}.source")
     beside = VOCODER if not vocoder or Path(vocoder).expanduser().is_dir() else vocoder
     return pull(source, folder.parent, vocoder=beside, into=brought, report=_say), brought

@@ -66,9 +66,9 @@ def load(
     Raises ConfigError naming the folder, file or flag and the fix.
     """
     began = time.monotonic()
-    model = read_folder(folder)
     toolkit = toolkit or InstalledToolkit()
-    target = check_device(device, toolkit.devices())
+    target = check_device(device, toolkit.devices())  # first: no export would help a device that is not there
+    model = read_folder(folder)
     properties = {**({"CACHE_DIR": str(cache_dir)} if cache_dir is not None else {}), **plugin_config}
     hint = properties.get("INFERENCE_PRECISION_HINT")
     opening = _Opening(

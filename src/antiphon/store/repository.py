@@ -220,7 +220,9 @@ def _read(config: Path) -> dict[str, Any]:
     try:
         content = json.loads(config.read_text("utf-8"))
     except OSError as error:
-        raise ConfigError(f"{config}: Config file not found or cannot open ({error.strerror}).") from error
+        raise ConfigError(
+            f"{config}: Config file not found or cannot open ({error.strerror}); --add_to_config makes one."
+        ) from error
     except ValueError as error:
         raise ConfigError(f"{config}: not valid JSON ({error}).") from error
     if not isinstance(content, dict):
