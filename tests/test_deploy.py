@@ -168,7 +168,7 @@ def test_what_the_page_tells_to_type_exists() -> None:
     page = (DEPLOY / "README.md").read_text()
     assert {name.lower() for name in re.findall(rf"{PREFIX}(\w+)=", page)} <= set(Settings.model_fields)
     commands = [line for line in page.replace("\\\n", " ").splitlines() if line.startswith("docker run")]
-    assert len(commands) == 4
+    assert len(commands) == 5
     for line in commands:
         words = shlex.split(line)
         image = next(number for number, word in enumerate(words) if word.startswith("antiphon:"))

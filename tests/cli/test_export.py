@@ -162,3 +162,16 @@ def test_a_parameter_that_means_nothing_is_said_to(shell: Shell) -> None:
     assert shell("speech2text", "--source_model", "whisper", "--extra_quantization_params", "--awq") == 0
     assert "means nothing" in shell.err
     assert json.loads(Path("config.json").read_text())["model_config_list"][0]["config"]["name"] == "whisper"
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "/elsewhere", "a/../../b"])
+def test_an_export_stays_inside_its_repository(shell: Shell, name: str) -> None:
+    write_whisper(Path("checkpoint"))
+    assert shell("speech2text", "--source_model", "checkpoint", "--model_name", name) == 2
+    assert shell.err.startswith(f"antiphon: --model_name {name}: leads out of --model_repository_path")
+    assert not Path("../elsewhere").exists()
+
+
+def test_a_folder_that_is_not_there_is_not_asked_of_the_hub(shell: Shell) -> None:
+    assert shell("speech2text", "--source_model", "./nowhere") == 2
+    assert shell.err == "antiphon: --source_model ./nowhere: no such folder.\n"

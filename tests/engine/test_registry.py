@@ -99,8 +99,10 @@ def test_a_shape_that_fits_nothing_is_one_line(tmp_path: Path) -> None:
 
 def test_wrong_flags_are_named(tmp_path: Path) -> None:
     folder = str(write_tiny(tmp_path))
+    with pytest.raises(ConfigError, match="--target_device FPGA"):
+        load_session(folder, device="FPGA")
     with pytest.raises(ConfigError, match="the genai backend reads OpenVINO IR"):
-        load_session(folder, device="NPU")
+        load_session(folder, device="AUTO:CPU")
     with pytest.raises(ConfigError, match="--slots 0"):
         load_session(folder, slots=0)
 
