@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import string
 from pathlib import Path
 
 import numpy as np
-import sentencepiece
 import torch
 from transformers import (
     SpeechT5Config,
@@ -18,6 +16,8 @@ from transformers import (
     SpeechT5Processor,
     SpeechT5Tokenizer,
 )
+
+from bench.letters import character_model
 
 LETTERS = string.ascii_letters + " .,;:?!'-"
 
@@ -40,22 +40,3 @@ def speaker(seed: int) -> np.ndarray:
     """A voice: 512 float32 values of unit length."""
     values = np.random.default_rng(seed).standard_normal(512).astype(np.float32)
     return values / np.linalg.norm(values)
-
-
-def character_model(letters: str) -> bytes:
-    """A sentencepiece model of single characters, with SpeechT5's control tokens where it has them: <s> <pad> </s> <unk>."""
-    content = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([" ".join(letters), letters] * 3),
-        model_writer=content,
-        model_type="char",
-        vocab_size=len(set(letters)) + 4,
-        hard_vocab_limit=False,
-        character_coverage=1.0,
-        bos_id=0,
-        pad_id=1,
-        eos_id=2,
-        unk_id=3,
-        minloglevel=2,
-    )
-    return content.getvalue()

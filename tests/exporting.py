@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openvino as ov
-import sentencepiece
 import tiny
 import tiny_speecht5
 from numpy.typing import NDArray
+
+from bench.letters import character_model
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .,?!'"
 
@@ -23,21 +23,7 @@ def write_whisper(folder: Path, seed: int = 0) -> Path:
 def write_speecht5(folder: Path) -> Path:
     """With its letters as SentencePiece has them, which is what an OpenVINO tokenizer is made of."""
     tiny_speecht5.write_tiny(folder)
-    content = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([" ".join(LETTERS), LETTERS] * 3),
-        model_writer=content,
-        model_type="char",
-        vocab_size=len(LETTERS) + 4,
-        hard_vocab_limit=False,
-        character_coverage=1.0,
-        bos_id=0,
-        pad_id=1,
-        eos_id=2,
-        unk_id=3,
-        minloglevel=2,
-    )
-    (folder / "spm_char.model").write_bytes(content.getvalue())
+    (folder / "spm_char.model").write_bytes(character_model(LETTERS))
     return folder
 
 

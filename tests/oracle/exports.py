@@ -1,4 +1,5 @@
-"""optimum-intel's exports of a checkpoint, and a checkpoint of what an export holds: made once, in this process."""
+"""optimum-intel's exports of a checkpoint, and a checkpoint of what an export holds: each made in a process of its own, where
+optimum-intel's warnings harm nobody."""
 
 from __future__ import annotations
 

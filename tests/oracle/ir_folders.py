@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +10,9 @@ import openvino as ov
 import openvino.opset13 as ops
 from transformers import SpeechT5FeatureExtractor, SpeechT5Processor, SpeechT5Tokenizer
 
-from bench.speech_checkpoint import LETTERS, character_model
+from bench.letters import character_model
+from bench.speech_checkpoint import LETTERS
+from tests.oracle.exports import WHISPER, export, speech
 from tests.oracle.speecht5_twin import Shape, make_twin
 
 STARTER = Path(__file__).parents[2] / "src" / "antiphon" / "starter" / "asr"
@@ -22,19 +22,12 @@ SPEECHT5 = Shape("genai", speaker=512, text_positions=200, goes_on=0.9)
 PHONEMES = "abdefhijklmnoprstuvwzðŋɐəɛɪʃʊʌɜɹˈˌː .,!?AIOWY"
 LEXICON = {"hello": "həlˈO", "world": "wˈɜɹld", "a": "ɐ"}
 SOUND = 300  # samples of a phoneme
-
-
-def optimum(model: Path, folder: Path, task: str, *options: str) -> Path:
-    """What optimum-intel makes of a checkpoint, in float32; in a process of its own, where its warnings harm nobody."""
-    tool = Path(sys.executable).with_name("optimum-cli")
-    command = [str(tool), "export", "openvino", "--model", str(model), "--task", task, "--weight-format", "fp32"]
-    subprocess.run([*command, *options, str(folder)], check=True, capture_output=True)
-    return folder
+EXACT = ("--weight-format", "fp32")
 
 
 def export_starter(folder: Path) -> Path:
     """The starter that hears, whose answers are words."""
-    return optimum(STARTER, folder, "automatic-speech-recognition-with-past")
+    return export(STARTER, folder, WHISPER, *EXACT)
 
 
 def export_speecht5(checkpoint: Path, folder: Path) -> Path:
@@ -47,8 +40,7 @@ def export_speecht5(checkpoint: Path, folder: Path) -> Path:
     pieces.write_bytes(character_model(LETTERS))
     tokenizer = SpeechT5Tokenizer(str(pieces), model_max_length=SPEECHT5.text_positions)
     SpeechT5Processor(SpeechT5FeatureExtractor(), tokenizer).save_pretrained(checkpoint)
-    vocoder = json.dumps({"vocoder": str(checkpoint / "vocoder")})
-    return optimum(checkpoint, folder, "text-to-audio", "--model-kwargs", vocoder)
+    return export(checkpoint, folder, speech(checkpoint), *EXACT)
 
 
 def write_kokoro(folder: Path) -> Path:

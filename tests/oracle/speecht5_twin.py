@@ -22,7 +22,7 @@ from antiphon.engine.device import open_device
 from antiphon.models.speecht5.load import load
 from antiphon.models.speecht5.session import Rules, SpeechT5Session
 from antiphon.types import Sentence, WeightFormat
-from bench.speech_checkpoint import character_model
+from bench.letters import character_model
 
 Floats = NDArray[np.float32]
 NormForm = Literal["folded", "lengths", "parametrized"]

@@ -32,6 +32,10 @@ GUIDED_UNTIL = 0.85
 AIM_WEIGHT = 0.3
 # Most of a timestamp's loss says nothing about words.
 TIMESTAMP_WEIGHT = 0.3
+# What is learnt on short windows holds in padded ones of 30 s, at a third of the price.
+KINDS = ("single", "several", "single", "several", "single", "full")
+# Windows of several sentences most of all: where a model of single ones loses its place.
+POLISH_KINDS = ("several", "full", "single", "several", "full", "several")
 # Seconds of sound in one batch of each phase.
 WORK_A = 70.0
 WORK_B = 80.0
@@ -128,26 +132,12 @@ class Run:
 
     def next_batch(self, progress: float) -> Batch:
         """What the phase calls for."""
-        if self.polish:
-            return self.next_polish()
-        if progress < PHASE_A_END:
+        if progress < PHASE_A_END and not self.polish:
             # The decoder finds the encoder on short clips, but the short half alone is soon known by heart.
             if self.step % 6 or progress < PHASE_A_END / 4:
                 return self.windows.single(WORK_A, min(1.0, 0.4 + 3 * progress / PHASE_A_END))
             return self.windows.several(WORK_B)
-        # What is learnt on short windows holds in padded ones of 30 s, at a third of the price.
-        kinds = ("single", "several", "single", "several", "single", "full")
-        match kinds[self.step % len(kinds)]:
-            case "single":
-                return self.windows.single(WORK_A, 1.0)
-            case "several":
-                return self.windows.several(WORK_B)
-            case _:
-                return self.windows.full(WORK_C)
-
-    def next_polish(self) -> Batch:
-        """Windows of several sentences most of all: where a model of single ones loses its place."""
-        kinds = ("several", "full", "single", "several", "full", "several")
+        kinds = POLISH_KINDS if self.polish else KINDS
         match kinds[self.step % len(kinds)]:
             case "single":
                 return self.windows.single(WORK_A, 1.0)

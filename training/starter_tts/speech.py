@@ -73,15 +73,15 @@ class Espeak:
     """The library with one voice; one for each process."""
 
     def __init__(self) -> None:
-        self.library = ctypes.CDLL("libespeak-ng.so.1")
-        self.rate = self.library.espeak_Initialize(SYNCHRONOUS, 0, None, PHONEME_EVENTS)
-        if self.rate <= 0 or self.library.espeak_SetVoiceByName(VOICE) != 0:
+        self.espeak = ctypes.CDLL("libespeak-ng.so.1")
+        self.rate = self.espeak.espeak_Initialize(SYNCHRONOUS, 0, None, PHONEME_EVENTS)
+        if self.rate <= 0 or self.espeak.espeak_SetVoiceByName(VOICE) != 0:
             raise RuntimeError("espeak-ng or its English voice is missing: apt-get install espeak-ng")
-        self.library.espeak_SetParameter(RATE_PARAMETER, WORDS_A_MINUTE, 0)
+        self.espeak.espeak_SetParameter(RATE_PARAMETER, WORDS_A_MINUTE, 0)
         self.pieces: list[np.ndarray] = []
         self.events: list[tuple[int, int, int, bytes]] = []
         self.callback = _Callback(self.take)  # held: the library keeps no reference
-        self.library.espeak_SetSynthCallback(self.callback)
+        self.espeak.espeak_SetSynthCallback(self.callback)
 
     def take(self, samples: ctypes.Array[ctypes.c_short], count: int, events: ctypes.Array[_Event]) -> int:
         """What the library calls with every stretch of sound."""
@@ -100,8 +100,8 @@ class Espeak:
         self.pieces.clear()
         self.events.clear()
         encoded = text.encode() + b"\0"
-        self.library.espeak_Synth(encoded, ctypes.c_size_t(len(encoded)), 0, 1, 0, UTF8, None, None)
-        self.library.espeak_Synchronize()
+        self.espeak.espeak_Synth(encoded, ctypes.c_size_t(len(encoded)), 0, 1, 0, UTF8, None, None)
+        self.espeak.espeak_Synchronize()
         clip = Clip(text, np.zeros(0, np.int16))
         for kind, position, sample, name in self.events:
             if kind == WORD_EVENT and position > 0:

@@ -10,10 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from antiphon.engine.export_families import FAMILIES, Job
-from antiphon.engine.export_place import atomic_write, made_whole
+from antiphon.engine.export_place import made_whole
+from antiphon.engine.registry import FAMILIES as SERVED
 from antiphon.errors import ConfigError
 from antiphon.models.base import Report
 from antiphon.store.graph import GRAPH, GraphFile, render_graph
+from antiphon.store.repository import write_whole
 from antiphon.weights.checkpoint import has_checkpoint
 from antiphon.weights.folder import read_json
 from antiphon.weights.write import IrFormat
@@ -61,14 +63,14 @@ def _family(source: Path, graph: GraphFile) -> str:
     if not source.is_dir():
         raise ConfigError(f"{source}: no such folder; --source_model is a checkpoint's folder or its name on the hub.")
     family = str(read_json(source / CONFIG).get("model_type"))
-    tasks = {"whisper": "speech2text", "speecht5": "text2speech"}
     if family not in FAMILIES:
         known = " and ".join(FAMILIES)
         raise ConfigError(
             f"{source / CONFIG}: model_type is {family!r}; {known} are exported, others are served as pulled."
         )
-    if graph.task != tasks[family]:
-        raise ConfigError(f"{source}: a {family} model is for {tasks[family]}, not {graph.task}: export it as that.")
+    task, _ = SERVED[family]
+    if graph.task != task:
+        raise ConfigError(f"{source}: a {family} model is for {task}, not {graph.task}: export it as that.")
     if not has_checkpoint(source) and any(source.glob("openvino_*.xml")):
         raise ConfigError(f"{source}: is an OpenVINO model already; serve it as it is.")
     return family
@@ -94,6 +96,7 @@ def _write_graph(folder: Path, graph: GraphFile, voices: dict[str, Path]) -> Non
     named = []
     for name, path in voices.items():
         inside = f"{VOICES}/{name}.bin"
-        atomic_write(folder / inside, path.read_bytes())
+        (folder / VOICES).mkdir(exist_ok=True)
+        write_whole(folder / inside, path.read_bytes())
         named.append((name, inside))
-    atomic_write(folder / GRAPH, render_graph(replace(graph, voices=tuple(named))).encode())
+    write_whole(folder / GRAPH, render_graph(replace(graph, voices=tuple(named))))

@@ -27,7 +27,8 @@ from antiphon.models.whisper import graph_export as whisper_graphs
 from antiphon.weights.checkpoint import open_checkpoint
 from antiphon.weights.fit import check_shapes, making_graphs
 from antiphon.weights.folder import read_json
-from antiphon.weights.write import ArraySource, IrFormat, WrittenWeights, save_ir
+from antiphon.weights.source import ArraySource
+from antiphon.weights.write import IrFormat, WrittenWeights, save_ir
 
 _PREPROCESSOR = "preprocessor_config.json"
 _COMPANIONS = (

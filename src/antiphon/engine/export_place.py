@@ -37,17 +37,6 @@ def made_whole(folder: Path, report: Report) -> Iterator[Path]:
         raise ConfigError(f"{folder}: cannot be written ({error.strerror or error}): {fix}.") from error
 
 
-def atomic_write(path: Path, content: bytes) -> None:
-    """A file, whole or not at all."""
-    path.parent.mkdir(exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def _beside(folder: Path, state: str) -> Path:
     # Hidden, so that nobody takes it for a model.
     return folder.with_name(f".{folder.name}.{state}-{os.getpid()}")

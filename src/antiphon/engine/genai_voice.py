@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from antiphon.errors import ConfigError, EngineFailed, InvalidParameter
 from antiphon.languages import normalise
-from antiphon.models.speecht5.voices import DEFAULT, FOLDER, read_voices
+from antiphon.models.speecht5.voices import DEFAULT, FOLDER, read_floats, read_voices
 from antiphon.types import AudioChunk, Event, Samples, Sentence, Spoken
 
 Floats = NDArray[np.float32]
@@ -132,16 +132,7 @@ def kokoro_language(voice: str, asked: str | None = None) -> str:
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> Floats:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: the voice cannot be read ({error.strerror}).") from error
-    values = int(np.prod(shape))
-    if len(content) != 4 * values:
-        raise ConfigError(
-            f"{path}: {len(content)} bytes, but a voice of this model is {values} float32 values, {4 * values} bytes."
-        )
-    styles = np.frombuffer(content, "<f4").astype(np.float32).reshape(shape)
+    styles = read_floats(path, int(np.prod(shape))).reshape(shape)
     if not np.isfinite(styles).all():
         raise ConfigError(f"{path}: values that are not finite; copy the voice again.")
     return styles

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from antiphon.errors import ConfigError
 from antiphon.store.hub import BOT, Hub, HubFile, Listing, is_offline
+from antiphon.store.selection import has_weights, wanted, why_not
 from antiphon.store.task import lacks_vocoder
-from antiphon.store.wanted import has_weights, wanted, why_not
 
 VOCODER = "microsoft/speecht5_hifigan"  # what SpeechT5 was published with
 

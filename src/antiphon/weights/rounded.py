@@ -12,35 +12,23 @@ import openvino as ov
 from openvino import opset13 as ops
 
 from antiphon.types import WeightFormat
-from antiphon.weights.source import Array, as_float32, constant, quantize_rows
+from antiphon.weights.source import Array, ArraySource, as_float32, constant, quantize_rows
 
 _DTYPES: dict[str, type] = {"fp32": np.float32, "fp16": np.float16}
 
 
-class ArraySource(Protocol):
-    """Tensors by name, as they are stored."""
-
-    def has(self, name: str) -> bool:
-        """Whether a tensor of that name exists."""
-        ...
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """The tensor's shape. Raises WeightError if there is none of that name."""
-        ...
+class StoredTensors(ArraySource, Protocol):
+    """Tensors by name, which say what they are stored in."""
 
     def stored(self, name: str) -> str:
         """What the tensor is kept in: "fp32", "fp16", "bf16", "int8", …"""
-        ...
-
-    def array(self, name: str) -> Array:
-        """The tensor's values."""
         ...
 
 
 class RoundedWeights:
     """Tensors of an array source, read when asked for. "auto" keeps each tensor's stored type."""
 
-    def __init__(self, tensors: ArraySource, weight_format: WeightFormat, *, expand: bool = False) -> None:
+    def __init__(self, tensors: StoredTensors, weight_format: WeightFormat, *, expand: bool = False) -> None:
         self._tensors = tensors
         self._format = weight_format
         self._expand = expand

@@ -17,6 +17,22 @@ from openvino import opset13 as ops
 Array = NDArray[np.generic]
 
 
+class ArraySource(Protocol):
+    """Tensors by name as numpy arrays: for what is computed with them before a graph sees them."""
+
+    def has(self, name: str) -> bool:
+        """Whether a tensor of that name exists."""
+        ...
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The tensor's shape. Raises WeightError if there is none of that name."""
+        ...
+
+    def array(self, name: str) -> Array:
+        """The tensor's values, as stored. Raises WeightError or NotNative if there is none of that name."""
+        ...
+
+
 class WeightSource(Protocol):
     """Tensors by name, as float32-valued OpenVINO nodes."""
 
@@ -41,12 +57,8 @@ class WeightSource(Protocol):
         ...
 
 
-class Weights(WeightSource, Protocol):
+class Weights(WeightSource, ArraySource, Protocol):
     """A model's tensors as `weight_format` asks for them."""
-
-    def array(self, name: str) -> Array:
-        """The tensor's values, as stored. Raises WeightError or NotNative if there is none of that name."""
-        ...
 
     def format_of(self, name: str) -> str:
         """What the tensor is kept in: the format asked for, or with "auto" the one it is stored in."""

@@ -6,35 +6,19 @@ Readers of such folders find a tensor by its constant's name. It must not know w
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from antiphon.weights.source import Array
+from antiphon.weights.source import Array, ArraySource
 
 IrFormat = Literal["fp32", "fp16", "int8"]
 
 _BLOCK = 1 << 18  # values quantised at a time: a block and its temporaries stay in the processor's cache
 _LEVELS = 255
-
-
-class ArraySource(Protocol):
-    """Tensors by name, as they are stored."""
-
-    def has(self, name: str) -> bool:
-        """Whether a tensor of that name exists."""
-        ...
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """The tensor's shape. Raises WeightError if there is none of that name."""
-        ...
-
-    def array(self, name: str) -> Array:
-        """The tensor as stored. Raises WeightError if there is none of that name."""
-        ...
 
 
 class WrittenWeights:

@@ -12,7 +12,7 @@ from antiphon.models import graph_export_parts as export
 from antiphon.models import graph_parts as parts
 from antiphon.models.graph_parts import Model, Node
 from antiphon.models.speecht5.config import SpeechT5Config, VocoderConfig
-from antiphon.models.speecht5.graph_sound import LAST_SLOPE, batch_normed, leaky, whole_kernel
+from antiphon.models.speecht5.graph_sound import LAST_SLOPE, batch_normed, leaky, sum_of_blocks, whole_kernel
 from antiphon.weights.write import WrittenWeights
 
 
@@ -37,6 +37,10 @@ def postnet_graph(config: SpeechT5Config, weights: WrittenWeights) -> Model:
 
 def vocoder_graph(config: VocoderConfig, weights: WrittenWeights) -> Model:
     """`spectrogram [b, n, mels]` -> `waveform [b, n * hop]`."""
+
+    def layer(hidden: Node, name: str, size: int, dilation: int) -> Node:
+        return _convolve(hidden, weights, name, size, dilation)
+
     frames = export.parameter([-1, -1, config.mels], "f32", "spectrogram")
     hidden: Node = frames
     if config.normalize:
@@ -47,7 +51,7 @@ def vocoder_graph(config: VocoderConfig, weights: WrittenWeights) -> Model:
     hidden = _convolve(hidden, weights, "conv_pre", 7)
     for stage in range(len(config.rates)):
         hidden = _upsample(leaky(hidden, config.slope), weights, stage, config)
-        hidden = _mixed_blocks(hidden, weights, stage, config)
+        hidden = ops.divide(sum_of_blocks(hidden, stage, config, layer), parts.scalar(len(config.block_kernels)))
     hidden = _convolve(leaky(hidden, LAST_SLOPE), weights, "conv_post", 7)
     samples = ops.squeeze(ops.tanh(hidden), parts.axes(1))
     return export.build([(samples, "waveform")], [frames])
@@ -62,21 +66,6 @@ def _upsample(hidden: Node, weights: WrittenWeights, stage: int, config: Vocoder
     wider = ops.convolution_backprop_data(hidden, kernel, [rate], None, [half], [half], [1], "explicit", [0])
     wider = export.named(wider, f"{label}/ConvolutionBackpropData")
     return export.named(ops.add(wider, weights.tensor(f"{name}.bias", 1, -1, 1)), f"{label}/Add")
-
-
-def _mixed_blocks(hidden: Node, weights: WrittenWeights, stage: int, config: VocoderConfig) -> Node:
-    """The mean over residual blocks of different kernels, all on the same input."""
-    total: Node | None = None
-    count = len(config.block_kernels)
-    for index, (size, dilations) in enumerate(zip(config.block_kernels, config.block_dilations, strict=True)):
-        name = f"resblocks.{stage * count + index}"
-        block = hidden
-        for layer, dilation in enumerate(dilations):
-            inner = _convolve(leaky(block, config.slope), weights, f"{name}.convs1.{layer}", size, dilation)
-            inner = _convolve(leaky(inner, config.slope), weights, f"{name}.convs2.{layer}", size)
-            block = ops.add(inner, block)
-        total = block if total is None else ops.add(total, block)
-    return ops.divide(total, parts.scalar(count))
 
 
 def _convolve(hidden: Node, weights: WrittenWeights, name: str, size: int, dilation: int = 1) -> Node:

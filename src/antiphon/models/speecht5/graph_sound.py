@@ -5,7 +5,7 @@ Both work on a stretch of a sentence; which stretch, and how much around it, `re
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,26 +15,17 @@ from antiphon.models import graph_parts as parts
 from antiphon.models.graph_parts import Model, Node
 from antiphon.models.speecht5.config import SpeechT5Config, VocoderConfig
 from antiphon.models.speecht5.shapes import NORM_NAMES
-from antiphon.weights.source import Array
+from antiphon.weights.source import ArraySource
 
 Floats = NDArray[np.float32]
+
+# A block's convolution of what went through the rectifier: the tensors' name, the kernel's size and its dilation.
+BlockLayer = Callable[[Node, str, int, int], Node]
 
 # torch's default, which transformers leaves in place for the very last rectifier (its config's slope is for the others).
 LAST_SLOPE = 0.01
 # torch's default for batch norm; layer_norm_eps of config.json is not for it.
 _BATCH_NORM_EPSILON = 1e-5
-
-
-class ArraySource(Protocol):
-    """Tensors by name as numpy arrays: what is folded into other tensors before a graph sees it."""
-
-    def has(self, name: str) -> bool:
-        """Whether a tensor of that name exists."""
-        ...
-
-    def array(self, name: str) -> Array:
-        """The tensor as stored. Raises WeightError if there is none of that name."""
-        ...
 
 
 def postnet_graph(config: SpeechT5Config, weights: ArraySource) -> Model:
@@ -58,6 +49,11 @@ def vocoder_graph(config: VocoderConfig, weights: ArraySource) -> Model:
     of what goes into the last convolution: a stage makes many samples of one, so that what is no longer needed around
     the stretch asked for is dropped as early as can be.
     """
+
+    def layer(hidden: Node, name: str, size: int, dilation: int) -> Node:
+        half = dilation * (size - 1) // 2
+        return _convolve(hidden, whole_kernel(weights, name), _floats(weights, f"{name}.bias"), half, dilation)
+
     frames = parts.parameter([1, -1, config.mels], "f32", "frames")
     cuts = parts.parameter([len(config.rates) + 1, 2], "i32", "cuts")
     hidden: Node = frames
@@ -68,7 +64,8 @@ def vocoder_graph(config: VocoderConfig, weights: ArraySource) -> Model:
     hidden = _convolve(hidden, whole_kernel(weights, "conv_pre"), _floats(weights, "conv_pre.bias"), 3)
     for stage in range(len(config.rates)):
         hidden = _upsample(_cut(hidden, cuts, stage), weights, stage, config)
-        hidden = _mixed_blocks(hidden, weights, stage, config)
+        total = sum_of_blocks(hidden, stage, config, layer)
+        hidden = ops.multiply(total, parts.scalar(1 / len(config.block_kernels)))
     hidden = leaky(_cut(hidden, cuts, len(config.rates)), LAST_SLOPE)
     hidden = _convolve(hidden, whole_kernel(weights, "conv_post"), _floats(weights, "conv_post.bias"), 3)
     samples = ops.squeeze(ops.tanh(hidden), parts.axes(1))
@@ -79,7 +76,7 @@ def _upsample(hidden: Node, weights: ArraySource, stage: int, config: VocoderCon
     """A transposed convolution, as an ordinary one that makes all `rate` samples of a place at once.
 
     OpenVINO runs the transposed one as a plain matrix product on AVX2: the four of the published vocoder take twice as
-    long as these, which is 5 to 8 % of the whole vocoder.
+    long as these. What that is of the whole vocoder was not told apart from noise: about 5 %.
     """
     rate, size = config.rates[stage], config.kernels[stage]
     half, taps = (size - rate) // 2, -(-size // rate)
@@ -96,26 +93,19 @@ def _upsample(hidden: Node, weights: ArraySource, stage: int, config: VocoderCon
     return ops.slice(wider, parts.axes(half), parts.axes(-beyond), parts.axes(1), parts.axes(2)) if beyond else wider
 
 
-def _mixed_blocks(hidden: Node, weights: ArraySource, stage: int, config: VocoderConfig) -> Node:
-    """The mean over residual blocks of different kernels, all on the same input."""
+def sum_of_blocks(hidden: Node, stage: int, config: VocoderConfig, layer: BlockLayer) -> Node:
+    """The sum over a stage's residual blocks of different kernels, all on the same input."""
     total: Node | None = None
     count = len(config.block_kernels)
     for index, (size, dilations) in enumerate(zip(config.block_kernels, config.block_dilations, strict=True)):
         name = f"resblocks.{stage * count + index}"
         block = hidden
-        for layer, dilation in enumerate(dilations):
-            inner = _block_layer(block, weights, f"{name}.convs1.{layer}", size, dilation, config.slope)
-            inner = _block_layer(inner, weights, f"{name}.convs2.{layer}", size, 1, config.slope)
+        for number, dilation in enumerate(dilations):
+            inner = layer(leaky(block, config.slope), f"{name}.convs1.{number}", size, dilation)
+            inner = layer(leaky(inner, config.slope), f"{name}.convs2.{number}", size, 1)
             block = ops.add(inner, block)
         total = block if total is None else ops.add(total, block)
-    return ops.multiply(total, parts.scalar(1 / count))
-
-
-def _block_layer(hidden: Node, weights: ArraySource, name: str, size: int, dilation: int, slope: float) -> Node:
-    half = dilation * (size - 1) // 2
-    return _convolve(
-        leaky(hidden, slope), whole_kernel(weights, name), _floats(weights, f"{name}.bias"), half, dilation
-    )
+    return total
 
 
 def _convolve(hidden: Node, kernel: Floats, bias: Floats, half: int, dilation: int = 1) -> Node:

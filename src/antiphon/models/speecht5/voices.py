@@ -53,16 +53,19 @@ def read_voices(
     return Voices({name: _read(paths[name], values) for name in names})
 
 
-def _read(path: Path, values: int) -> Floats:
+def read_floats(path: Path, values: int, *, fix: str = "") -> Floats:
+    """A voice's file of raw float32. ConfigError for one that cannot be read or has another size than `values`."""
     try:
         content = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path}: the voice cannot be read ({error.strerror}).") from error
     if len(content) != 4 * values:
-        raise ConfigError(
-            f"{path}: {len(content)} bytes, but a voice of this model is {_size(values)}; make its embedding again."
-        )
-    embedding = np.frombuffer(content, "<f4").astype(np.float64)
+        raise ConfigError(f"{path}: {len(content)} bytes, but a voice of this model is {_size(values)}{fix}.")
+    return np.frombuffer(content, "<f4").astype(np.float32)
+
+
+def _read(path: Path, values: int) -> Floats:
+    embedding = read_floats(path, values, fix="; make its embedding again").astype(np.float64)
     length = float(np.sqrt(np.square(embedding).sum()))
     if not np.isfinite(length) or length == 0:
         raise ConfigError(f"{path}: the values are all zero or not finite; make the voice's embedding again.")

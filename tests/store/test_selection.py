@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from antiphon.store.wanted import has_weights, wanted, why_not
+from antiphon.store.selection import has_weights, wanted, why_not
 
 # As openai/whisper-large-v3 is laid out: every weight five times.
 LARGE = (

@@ -1,0 +1,26 @@
+"""A tokenizer for random SpeechT5 models: SentencePiece over single characters, made without PyTorch."""
+
+from __future__ import annotations
+
+import io
+
+import sentencepiece
+
+
+def character_model(letters: str) -> bytes:
+    """A sentencepiece model of single characters, with SpeechT5's control tokens where it has them: <s> <pad> </s> <unk>."""
+    content = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([" ".join(letters), letters] * 3),
+        model_writer=content,
+        model_type="char",
+        vocab_size=len(set(letters)) + 4,
+        hard_vocab_limit=False,
+        character_coverage=1.0,
+        bos_id=0,
+        pad_id=1,
+        eos_id=2,
+        unk_id=3,
+        minloglevel=2,
+    )
+    return content.getvalue()
