@@ -54,6 +54,14 @@ class Shape:
         return {name: self.vocabulary - len(names) + index for index, name in enumerate(names)}
 
 
+# The sizes that whisper-tiny, whisper-base and whisper-large-v3-turbo are published in.
+PUBLISHED = {
+    "tiny": Shape("tiny", width=384, heads=6, layers=4),
+    "base": Shape("base", width=512, heads=8, layers=6),
+    "turbo": Shape("turbo", width=1280, heads=20, layers=32, decoder_layers=4, mels=128, vocabulary=51866),
+}
+
+
 def vocabulary_names(vocabulary: int) -> list[str]:
     """The special tokens after the BPE, in Whisper's order; `.en` models (51864) name languages too but use none."""
     languages = list(LANGUAGES)[: vocabulary - 51765 - (vocabulary >= 51865)]

@@ -45,13 +45,7 @@ def write_shape(folder: Path, name: str) -> None:
 
     from bench import checkpoints
 
-    shapes = {
-        "base": checkpoints.Shape("base", width=512, heads=8, layers=6),
-        "turbo": checkpoints.Shape(
-            "turbo", width=1280, heads=20, layers=32, decoder_layers=4, mels=128, vocabulary=51866
-        ),
-    }
-    shape = shapes[name]
+    shape = checkpoints.PUBLISHED[name]
     folder.mkdir(parents=True, exist_ok=True)
     with torch.device("meta"):
         model = WhisperForConditionalGeneration(checkpoints._config(shape))
@@ -121,7 +115,7 @@ def size(folder: Path) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shape", choices=("base", "turbo"), default="turbo")
+    parser.add_argument("--shape", choices=("tiny", "base", "turbo"), default="turbo")
     parser.add_argument("--weight-format", choices=("fp32", "fp16", "int8"), default="int8")
     parser.add_argument("--limit", type=float, default=1800, help="seconds after which a command is stopped")
     parser.add_argument("--work", type=Path, help="where to write; else a temporary folder, removed at the end")

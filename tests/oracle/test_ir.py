@@ -1,7 +1,7 @@
 """optimum-intel's exports on our own graphs: the tensors are the checkpoint's, the tokens too, in every weight format.
 
-For compressed weights the checkpoint is not the measure: there the same export in `openvino_genai` is, and our graphs
-fed with the decompressed values.
+Where a checkpoint is not rounded as the export is (int4, int8 without zero points), the measure is the same export in
+`openvino_genai`, and our graphs fed with the decompressed values.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def export_options(form: str) -> tuple[str, ...]:
     return ("--weight-format", *form.split("-")[:1], *(("--sym",) if form == "int8-sym" else ()))
 
 
-@pytest.mark.parametrize("form", ["fp32", "fp16"])
+@pytest.mark.parametrize("form", ["fp32", "fp16", "int8"])
 @pytest.mark.parametrize("shape", [PLAIN, TURBO, UNTIED], ids=lambda shape: shape.name)
 def test_an_export_says_what_the_checkpoint_says(shape: Shape, form: WeightFormat, exported: MakeExport) -> None:
     folder = exported(shape, *export_options(form))

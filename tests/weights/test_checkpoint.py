@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 
 from antiphon.errors import ConfigError, WeightError
 from antiphon.weights.checkpoint import open_checkpoint
-from antiphon.weights.source import quantize_rows
+from antiphon.weights.source import dequantize, quantize
 
 MATRIX = np.random.default_rng(0).standard_normal((6, 10)).astype(np.float32)
 
@@ -40,25 +40,37 @@ def test_every_stored_type_is_read(tmp_path: Path, dtype: type) -> None:
 @pytest.mark.parametrize("expanded", [False, True])
 def test_int8_is_the_same_however_it_is_handed_out(tmp_path: Path, expanded: bool) -> None:
     save_file({"m": MATRIX}, tmp_path / "model.safetensors")
-    values, scale = quantize_rows(MATRIX)
+    rounded = dequantize(*quantize(MATRIX))
     with open_checkpoint(tmp_path, "int8") as weights:
         source = weights.expanded() if expanded else weights
-        np.testing.assert_allclose(evaluate(source.matrix("m")), values * scale, rtol=1e-6)
+        np.testing.assert_allclose(evaluate(source.matrix("m")), rounded, rtol=1e-6)
         rows = source.rows("m", ops.constant(np.array([[4, 0]], np.int32)).output(0))
-        np.testing.assert_allclose(evaluate(rows), (values * scale)[[[4, 0]]], rtol=1e-6)
+        np.testing.assert_allclose(evaluate(rows), rounded[[[4, 0]]], rtol=1e-6)
+        np.testing.assert_array_equal(evaluate(source.kernel("m")), rounded)
+        np.testing.assert_array_equal(source.rounded(MATRIX), rounded)
         np.testing.assert_array_equal(evaluate(source.tensor("m")), MATRIX)
 
 
+def test_a_kernel_may_have_its_outputs_second(tmp_path: Path) -> None:
+    save_file({"m": MATRIX}, tmp_path / "model.safetensors")
+    with open_checkpoint(tmp_path, "int8") as weights:
+        np.testing.assert_array_equal(weights.rounded(MATRIX.T, axis=1), weights.rounded(MATRIX).T)
+
+
 def test_int8_is_within_half_a_step() -> None:
-    values, scale = quantize_rows(np.vstack([MATRIX, np.zeros((1, 10), np.float32)]))
-    assert values.dtype == np.int8
-    assert (values[-1] == 0).all()
-    assert (np.abs(values[:-1] * scale[:-1] - MATRIX) <= scale[:-1] / 2 + 1e-7).all()
+    values, scales, zeros = quantize(np.vstack([MATRIX, np.zeros((1, 10), np.float32)]))
+    exact = (values.astype(np.float32) - zeros) * scales
+    assert values.dtype == np.uint8
+    assert (exact[-1] == 0).all()
+    # A step more than half: the zero point is rounded too.
+    assert (np.abs(exact[:-1] - MATRIX) <= scales[:-1] + 1e-7).all()
+    assert np.abs(exact[:-1] - MATRIX).mean() < scales.mean() / 2
 
 
 def test_fp16_rounds_what_is_stored_wider(tmp_path: Path) -> None:
     save_file({"m": MATRIX}, tmp_path / "model.safetensors")
     with open_checkpoint(tmp_path, "fp16") as weights:
+        np.testing.assert_array_equal(weights.rounded(MATRIX), MATRIX.astype(np.float16).astype(np.float32))
         np.testing.assert_array_equal(evaluate(weights.matrix("m")), MATRIX.astype(np.float16).astype(np.float32))
 
 

@@ -13,7 +13,7 @@ from antiphon.errors import ConfigError, NotNative
 from antiphon.types import WeightFormat
 from antiphon.weights.ir import IrTensors, IrWeights, Part, open_part
 from antiphon.weights.ir_graph import read_graph
-from antiphon.weights.source import quantize_rows
+from antiphon.weights.source import dequantize, quantize
 from tests.weights.small_ir import FILE, ROWS, WIDTH, draw, evaluate, inputs, linear, named, stored, write
 
 MATRIX = draw(ROWS, WIDTH)
@@ -41,7 +41,7 @@ def test_a_matrix_is_the_same_however_it_is_stored_and_handed_out(tmp_path: Path
     assert weights.shape(NAME) == (ROWS, WIDTH)
     assert weights.format_of(NAME) == form.removesuffix("_sym")
     np.testing.assert_allclose(weights.array(NAME), values, rtol=1e-6)
-    for one in (weights.matrix(NAME), weights.tensor(NAME), weights.expanded().matrix(NAME)):
+    for one in (weights.matrix(NAME), weights.tensor(NAME), weights.kernel(NAME), weights.expanded().matrix(NAME)):
         np.testing.assert_allclose(evaluate(one), values, rtol=1e-3)
     rows = weights.rows(NAME, ops.constant(np.array([[5, 0], [5, 7]], np.int32)).output(0))
     np.testing.assert_allclose(evaluate(rows), values[[[5, 0], [5, 7]]], rtol=1e-3)
@@ -73,8 +73,7 @@ def test_another_format_rounds_anew(tmp_path: Path, form: str) -> None:
     np.testing.assert_allclose(evaluate(source(path, "fp32").matrix(NAME)), values, rtol=1e-6)
     half = source(path, "fp16").matrix(NAME)
     np.testing.assert_array_equal(evaluate(half), values.astype(np.float16).astype(np.float32))
-    levels, scale = quantize_rows(values)
-    expected = values if form == "int8" else levels * scale  # what is int8 already is kept
+    expected = values if form == "int8" else dequantize(*quantize(values))  # what is int8 already is kept
     np.testing.assert_allclose(evaluate(source(path, "int8").matrix(NAME)), expected, rtol=1e-3)
 
 

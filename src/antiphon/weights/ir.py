@@ -120,6 +120,12 @@ class IrWeights:
     def tensor(self, name: str) -> ov.Node:
         return self._rounded.tensor(name)
 
+    def kernel(self, name: str) -> ov.Node:
+        return self._rounded.kernel(name) if self._kept(name) is None else self.tensor(name)
+
+    def rounded(self, array: Floats, axis: int = 0) -> Floats:
+        return self._rounded.rounded(array, axis)
+
     def expanded(self) -> IrWeights:
         """The same values, handed out as float32 constants; see `RoundedWeights.expanded`."""
         return IrWeights(self._tensors, self._format, expand=True)

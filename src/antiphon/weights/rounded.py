@@ -1,18 +1,20 @@
-"""Arrays as a weight source: rounded to the format asked for, int8 with one scale a row.
+"""Arrays as a weight source: rounded to the format asked for, int8 as optimum-intel's exports hold it.
 
 It must not know which model it feeds, or what kind of file the arrays come from.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import openvino as ov
+from numpy.typing import NDArray
 from openvino import opset13 as ops
 
 from antiphon.types import WeightFormat
-from antiphon.weights.source import Array, ArraySource, as_float32, constant, quantize_rows
+from antiphon.weights.source import Array, ArraySource, as_float32, constant, dequantize, quantize
 
 _DTYPES: dict[str, type] = {"fp32": np.float32, "fp16": np.float16}
 
@@ -32,7 +34,7 @@ class RoundedWeights:
         self._tensors = tensors
         self._format = weight_format
         self._expand = expand
-        self._matrices: dict[str, tuple[ov.Node, ov.Node | None]] = {}
+        self._matrices: dict[str, _Stored] = {}
 
     def has(self, name: str) -> bool:
         return self._tensors.has(name)
@@ -57,30 +59,59 @@ class RoundedWeights:
         """
         return RoundedWeights(self._tensors, self._format, expand=True)
 
+    def kernel(self, name: str) -> ov.Node:
+        return constant(self.rounded(self.array(name))) if self._format == "int8" else self.tensor(name)
+
+    def rounded(self, array: Array, axis: int = 0) -> NDArray[np.float32]:
+        """What is left of a kernel in the format asked for, with a scale for each of `axis`."""
+        if self._format == "int8":
+            return np.moveaxis(dequantize(*quantize(np.moveaxis(array, axis, 0))), 0, axis)
+        return array.astype(_DTYPES.get(self._format, np.float32)).astype(np.float32)
+
     def matrix(self, name: str) -> ov.Node:
-        values, scale = self._matrix(name)
-        return as_float32(values) if scale is None else ops.multiply(as_float32(values), scale)
+        return self._matrix(name).whole()
 
     def rows(self, name: str, indices: ov.Output) -> ov.Node:
-        values, scale = self._matrix(name)
-        axis = ops.constant(np.int32(0))
-        found = as_float32(ops.gather(values, indices, axis))
-        return found if scale is None else ops.multiply(found, ops.gather(scale, indices, axis))
+        return self._matrix(name).rows(indices)
 
-    def _matrix(self, name: str) -> tuple[ov.Node, ov.Node | None]:
-        """The constant behind a matrix and its scales; kept, so that tied uses share one copy."""
+    def _matrix(self, name: str) -> _Stored:
+        """The constants behind a matrix; kept, so that tied uses share one copy."""
         if name not in self._matrices:
-            if self._format == "int8":
-                values, scale = quantize_rows(self.array(name).astype(np.float32))
-                if self._expand:
-                    self._matrices[name] = (constant(values * scale), None)
-                else:
-                    self._matrices[name] = (constant(values), constant(scale))
+            if self._format != "int8":
+                self._matrices[name] = _Stored(constant(self._stored(name)))
+            elif self._expand:
+                self._matrices[name] = _Stored(constant(self.rounded(self.array(name))))
             else:
-                self._matrices[name] = (constant(self._stored(name)), None)
+                values, scales, zeros = quantize(self.array(name))
+                # Through float16, as in an IR: the same model says the same from either.
+                scales = scales.astype(np.float16).astype(np.float32)
+                self._matrices[name] = _Stored(constant(values), constant(zeros), constant(scales))
         return self._matrices[name]
 
     def _stored(self, name: str) -> Array:
         array = self.array(name)
         rounded = array.astype(_DTYPES[self._format]) if self._format in _DTYPES else array
         return rounded.astype(np.float32) if self._expand else rounded
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A matrix as it is kept, and how to read it; `zeros` and `scales`, one a row, if it is in 8 bits."""
+
+    values: ov.Node
+    zeros: ov.Node | None = None
+    scales: ov.Node | None = None
+
+    def whole(self) -> ov.Node:
+        return _decompressed(self.values, self.zeros, self.scales)
+
+    def rows(self, indices: ov.Output) -> ov.Node:
+        """Looked up before they are decompressed."""
+        axis = ops.constant(np.int32(0))
+        parts = (self.values, self.zeros, self.scales)
+        return _decompressed(*(part and ops.gather(part, indices, axis) for part in parts))
+
+
+def _decompressed(values: ov.Node, zeros: ov.Node | None, scales: ov.Node | None) -> ov.Node:
+    wide = as_float32(values)
+    return wide if zeros is None else ops.multiply(ops.subtract(wide, as_float32(zeros)), scales)

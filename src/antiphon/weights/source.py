@@ -16,6 +16,9 @@ from openvino import opset13 as ops
 
 Array = NDArray[np.generic]
 
+_BLOCK = 1 << 18  # values quantised at a time: a block and its temporaries stay in the processor's cache
+_LEVELS = 255
+
 
 class ArraySource(Protocol):
     """Tensors by name as numpy arrays: for what is computed with them before a graph sees them."""
@@ -33,6 +36,14 @@ class ArraySource(Protocol):
         ...
 
 
+class RoundingSource(ArraySource, Protocol):
+    """The same, for what is rounded only after it was computed."""
+
+    def rounded(self, array: NDArray[np.float32], axis: int = 0) -> NDArray[np.float32]:
+        """What is left of a kernel in the format asked for, with a scale for each of `axis`."""
+        ...
+
+
 class WeightSource(Protocol):
     """Tensors by name, as float32-valued OpenVINO nodes."""
 
@@ -45,7 +56,11 @@ class WeightSource(Protocol):
         ...
 
     def tensor(self, name: str) -> ov.Node:
-        """The tensor itself, never compressed: biases, norms, positions, convolutions."""
+        """The tensor itself, never rounded to int8: biases, norms, the encoder's positions."""
+        ...
+
+    def kernel(self, name: str) -> ov.Node:
+        """What a convolution or a small layer reads: rounded as the source rounds, but never kept compressed."""
         ...
 
     def matrix(self, name: str) -> ov.Node:
@@ -57,7 +72,7 @@ class WeightSource(Protocol):
         ...
 
 
-class Weights(WeightSource, ArraySource, Protocol):
+class Weights(WeightSource, RoundingSource, Protocol):
     """A model's tensors as `weight_format` asks for them."""
 
     def format_of(self, name: str) -> str:
@@ -69,11 +84,36 @@ class Weights(WeightSource, ArraySource, Protocol):
         ...
 
 
-def quantize_rows(matrix: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Symmetric int8 by output channel: `[out, in]` -> int8 `[out, in]` and float32 scales `[out, 1]`."""
-    peak = np.abs(matrix).max(axis=1, keepdims=True)
-    scale = np.where(peak > 0, peak / 127.0, 1.0).astype(np.float32)
-    return np.rint(matrix / scale).astype(np.int8), scale
+def quantize(array: Array) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8]]:
+    """Values, scales and zero points of a tensor in 8 bits, one scale for each of its first axis.
+
+    The scheme is NNCF's INT8_ASYM, which optimum-intel takes for `--weight-format int8`: the range of a row and zero in
+    255 steps, all in float32. An IR holds the scales in float16.
+    """
+    rows = array.reshape(array.shape[0], -1)
+    values = np.empty(rows.shape, np.uint8)
+    scales = np.empty((rows.shape[0], 1), np.float32)
+    zeros = np.empty((rows.shape[0], 1), np.uint8)
+    height = max(1, _BLOCK // rows.shape[1])
+    for first in range(0, rows.shape[0], height):
+        part = slice(first, first + height)
+        block = rows[part].astype(np.float32)
+        low = np.minimum(block.min(axis=1, keepdims=True), 0)
+        scale = (np.maximum(block.max(axis=1, keepdims=True), 0) - low) / np.float32(_LEVELS)
+        scale = np.maximum(scale, np.finfo(np.float32).eps)
+        zero = np.clip(-np.rint(low / scale), 0, _LEVELS)
+        block /= scale
+        block += zero
+        np.rint(block, out=block)
+        np.clip(block, 0, _LEVELS, out=block)
+        values[part], scales[part], zeros[part] = block, scale, zero
+    ones = (1,) * (array.ndim - 1)
+    return values.reshape(array.shape), scales.reshape(-1, *ones), zeros.reshape(-1, *ones)
+
+
+def dequantize(values: NDArray[np.uint8], scales: NDArray[np.float32], zeros: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What `quantize` left of a tensor, as an IR has it: with scales that went through float16."""
+    return (values.astype(np.float32) - zeros) * scales.astype(np.float16).astype(np.float32)
 
 
 def constant(array: Array) -> ov.Node:

@@ -13,12 +13,9 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from antiphon.weights.source import Array, ArraySource
+from antiphon.weights.source import Array, ArraySource, quantize
 
 IrFormat = Literal["fp32", "fp16", "int8"]
-
-_BLOCK = 1 << 18  # values quantised at a time: a block and its temporaries stay in the processor's cache
-_LEVELS = 255
 
 
 class WrittenWeights:
@@ -73,7 +70,7 @@ class WrittenWeights:
 
     def _compressed(self, name: str, array: Array, axis: int = 0) -> ov.Node:
         if self._form == "int8":
-            values, scales, zeros = quantize_asymmetric(np.moveaxis(array, axis, 0))
+            values, scales, zeros = quantize(np.moveaxis(array, axis, 0))
             return _decompression(
                 self._spell(name),
                 np.moveaxis(values, 0, axis),
@@ -81,33 +78,6 @@ class WrittenWeights:
                 np.moveaxis(zeros, 0, axis),
             )
         return _plain(self._spell(name), array, self._form)
-
-
-def quantize_asymmetric(array: Array) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8]]:
-    """Values, scales and zero points of a tensor in 8 bits, one scale for each of its first axis.
-
-    The scheme is NNCF's INT8_ASYM, which optimum-intel takes for `--weight-format int8`: the range of a row and zero in
-    255 steps, all in float32.
-    """
-    rows = array.reshape(array.shape[0], -1)
-    values = np.empty(rows.shape, np.uint8)
-    scales = np.empty((rows.shape[0], 1), np.float32)
-    zeros = np.empty((rows.shape[0], 1), np.uint8)
-    height = max(1, _BLOCK // rows.shape[1])
-    for first in range(0, rows.shape[0], height):
-        part = slice(first, first + height)
-        block = rows[part].astype(np.float32)
-        low = np.minimum(block.min(axis=1, keepdims=True), 0)
-        scale = (np.maximum(block.max(axis=1, keepdims=True), 0) - low) / np.float32(_LEVELS)
-        scale = np.maximum(scale, np.finfo(np.float32).eps)
-        zero = np.clip(-np.rint(low / scale), 0, _LEVELS)
-        block /= scale
-        block += zero
-        np.rint(block, out=block)
-        np.clip(block, 0, _LEVELS, out=block)
-        values[part], scales[part], zeros[part] = block, scale, zero
-    ones = (1,) * (array.ndim - 1)
-    return values.reshape(array.shape), scales.reshape(-1, *ones), zeros.reshape(-1, *ones)
 
 
 def save_ir(model: ov.Model, path: Path, form: IrFormat) -> None:

@@ -36,7 +36,7 @@ def read_graph(config: SpeechT5Config, weights: WeightSource, cache: CacheType) 
     hidden = ops.add(hidden, ops.slice(positions, parts.axes(0), length, parts.axes(1), parts.axes(0)))
     name = f"{_ENCODER}.wrapped_encoder"
     hidden = parts.layer_norm(hidden, weights, f"{name}.layer_norm", config.epsilon)
-    nearness = ops.gather(weights.tensor(f"{name}.embed_positions.pe_k.weight"), distances, parts.axis(0))
+    nearness = weights.rows(f"{name}.embed_positions.pe_k.weight", distances.output(0))
     for layer in range(config.encoder_layers):
         hidden = _encoder_layer(hidden, weights, f"{name}.layers.{layer}", config, nearness, mask)
     caches = []
@@ -162,8 +162,8 @@ def table_rows(length: int, config: SpeechT5Config) -> NDArray[np.int32]:
 
 
 def _exact_linear(hidden: Node, weights: WeightSource, name: str) -> Node:
-    """A layer that is never compressed: small, and what is heard goes straight through it."""
-    product = ops.matmul(hidden, weights.tensor(f"{name}.weight"), False, True)
+    """A layer that is never kept compressed: it is small, and what is heard goes straight through it."""
+    product = ops.matmul(hidden, weights.kernel(f"{name}.weight"), False, True)
     return ops.add(product, weights.tensor(f"{name}.bias"))
 
 

@@ -15,7 +15,7 @@ from antiphon.models import graph_parts as parts
 from antiphon.models.graph_parts import Model, Node
 from antiphon.models.speecht5.config import SpeechT5Config, VocoderConfig
 from antiphon.models.speecht5.shapes import NORM_NAMES
-from antiphon.weights.source import ArraySource
+from antiphon.weights.source import ArraySource, RoundingSource
 
 Floats = NDArray[np.float32]
 
@@ -28,21 +28,21 @@ LAST_SLOPE = 0.01
 _BATCH_NORM_EPSILON = 1e-5
 
 
-def postnet_graph(config: SpeechT5Config, weights: ArraySource) -> Model:
+def postnet_graph(config: SpeechT5Config, weights: RoundingSource) -> Model:
     """`frames [1, n, mels]` as the decoder makes them -> `refined [1, n, mels]`."""
     frames = parts.parameter([1, -1, config.mels], "f32", "frames")
     hidden: Node = ops.transpose(frames, parts.integers(0, 2, 1))
     half = config.postnet_kernel // 2
     for layer in range(config.postnet_layers):
         kernel, bias = batch_normed(weights, f"speech_decoder_postnet.layers.{layer}")
-        hidden = _convolve(hidden, kernel, bias, half)
+        hidden = _convolve(hidden, weights.rounded(kernel), bias, half)
         if layer < config.postnet_layers - 1:
             hidden = ops.tanh(hidden)
     refined = ops.add(frames, ops.transpose(hidden, parts.integers(0, 2, 1)))
     return parts.build([(refined, "refined")], [frames], "speecht5_postnet")
 
 
-def vocoder_graph(config: VocoderConfig, weights: ArraySource) -> Model:
+def vocoder_graph(config: VocoderConfig, weights: RoundingSource) -> Model:
     """`frames [1, n, mels]`, `cuts [stages + 1, 2]` -> `samples [1, m]`.
 
     `cuts` are the first and one past the last position that is kept of what goes into each upsampling stage, and, last,
@@ -52,7 +52,8 @@ def vocoder_graph(config: VocoderConfig, weights: ArraySource) -> Model:
 
     def layer(hidden: Node, name: str, size: int, dilation: int) -> Node:
         half = dilation * (size - 1) // 2
-        return _convolve(hidden, whole_kernel(weights, name), _floats(weights, f"{name}.bias"), half, dilation)
+        kernel = weights.rounded(whole_kernel(weights, name))
+        return _convolve(hidden, kernel, _floats(weights, f"{name}.bias"), half, dilation)
 
     frames = parts.parameter([1, -1, config.mels], "f32", "frames")
     cuts = parts.parameter([len(config.rates) + 1, 2], "i32", "cuts")
@@ -61,18 +62,20 @@ def vocoder_graph(config: VocoderConfig, weights: ArraySource) -> Model:
         mean, scale = _floats(weights, "mean"), _floats(weights, "scale")
         hidden = ops.divide(ops.subtract(frames, ops.constant(mean)), ops.constant(scale))
     hidden = ops.transpose(hidden, parts.integers(0, 2, 1))
-    hidden = _convolve(hidden, whole_kernel(weights, "conv_pre"), _floats(weights, "conv_pre.bias"), 3)
+    hidden = _convolve(hidden, weights.rounded(whole_kernel(weights, "conv_pre")), _floats(weights, "conv_pre.bias"), 3)
     for stage in range(len(config.rates)):
         hidden = _upsample(_cut(hidden, cuts, stage), weights, stage, config)
         total = sum_of_blocks(hidden, stage, config, layer)
         hidden = ops.multiply(total, parts.scalar(1 / len(config.block_kernels)))
     hidden = leaky(_cut(hidden, cuts, len(config.rates)), LAST_SLOPE)
-    hidden = _convolve(hidden, whole_kernel(weights, "conv_post"), _floats(weights, "conv_post.bias"), 3)
+    hidden = _convolve(
+        hidden, weights.rounded(whole_kernel(weights, "conv_post")), _floats(weights, "conv_post.bias"), 3
+    )
     samples = ops.squeeze(ops.tanh(hidden), parts.axes(1))
     return parts.build([(samples, "samples")], [frames, cuts], "speecht5_vocoder")
 
 
-def _upsample(hidden: Node, weights: ArraySource, stage: int, config: VocoderConfig) -> Node:
+def _upsample(hidden: Node, weights: RoundingSource, stage: int, config: VocoderConfig) -> Node:
     """A transposed convolution, as an ordinary one that makes all `rate` samples of a place at once.
 
     OpenVINO runs the transposed one as a plain matrix product on AVX2: the four of the published vocoder take twice as
@@ -80,7 +83,7 @@ def _upsample(hidden: Node, weights: ArraySource, stage: int, config: VocoderCon
     """
     rate, size = config.rates[stage], config.kernels[stage]
     half, taps = (size - rate) // 2, -(-size // rate)
-    kernel = whole_kernel(weights, f"upsampler.{stage}")
+    kernel = weights.rounded(whole_kernel(weights, f"upsampler.{stage}"), axis=1)  # the outputs stand second
     into, out = kernel.shape[:2]
     padded = np.pad(kernel, ((0, 0), (0, 0), (0, taps * rate - size)))
     by_phase = padded.reshape(into, out, taps, rate)[:, :, ::-1].transpose(1, 3, 0, 2).reshape(out * rate, into, taps)

@@ -76,7 +76,8 @@ def load(
     began = time.monotonic()
     with _open(folder, config, weight_format, exported=exported) as weights:
         transformer, kept = _compile_transformer(folder, config, runtime, weights)
-    with open_checkpoint(sound_folder) if sound_weights is None else nullcontext(sound_weights) as weights:
+    stored = nullcontext(sound_weights) if sound_weights is not None else open_checkpoint(sound_folder, weight_format)
+    with stored as weights:
         graphs = Graphs(**transformer, vocoder=_compile_vocoder(sound_folder, sound, runtime, weights))
     info = _info(folder, name, runtime, kept, sound.sample_rate, known.names)
     report(
