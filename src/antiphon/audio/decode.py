@@ -22,8 +22,9 @@ from av.error import FFmpegError
 
 from antiphon.audio import truncation
 from antiphon.audio.resample import Resampler
+from antiphon.audio.spool import Spool
 from antiphon.errors import Cancelled, InvalidAudio, TooLarge
-from antiphon.types import Samples
+from antiphon.types import Samples, Waveform
 
 # FFmpeg's names. A list of what is let in, because playlists (hls, concat, dash) would open other files and addresses.
 _CONTAINERS = "aac,aiff,amr,asf,au,avi,caf,flac,matroska,mov,mp3,mpegts,ogg,w64,wav"
@@ -68,8 +69,9 @@ class _Progress:
 
 def decode(
     source: Path | bytes | BinaryIO, *, max_seconds: float | None = None, cancelled: Cancelling | None = None
-) -> Samples:
-    """Return the whole of `source` as mono float32 at 16 kHz. Blocking: call it off the event loop.
+) -> Waveform:
+    """Return the whole of `source` as mono float32 at 16 kHz, an array unless it is long. Blocking: call it off the event
+    loop.
 
     InvalidAudio if it is not audio, damaged, cut short or empty; TooLarge as soon as it is longer than `max_seconds`;
     Cancelled soon after `cancelled`, which is asked often and must be quick, says so.
@@ -93,7 +95,7 @@ def _check_wanted(cancelled: Cancelling) -> None:
         raise Cancelled("The audio is not wanted any more.")
 
 
-def _decode(file: BinaryIO, max_seconds: float | None, cancelled: Cancelling) -> Samples:
+def _decode(file: BinaryIO, max_seconds: float | None, cancelled: Cancelling) -> Waveform:
     if not file.seek(0, 2):
         raise InvalidAudio("The file is empty.")
     headers = _Watched(file, cancelled)
@@ -103,7 +105,7 @@ def _decode(file: BinaryIO, max_seconds: float | None, cancelled: Cancelling) ->
     file.seek(0)
     progress = _Progress()
     resampler = Resampler()
-    buffer = bytearray()  # grows in place: a list of blocks would need the memory twice
+    spool = Spool()
     with _translated(progress), _opened(file) as container:
         stream = _audio_track(container)
         for frame in _frames(container, stream, progress, cancelled):
@@ -114,15 +116,18 @@ def _decode(file: BinaryIO, max_seconds: float | None, cancelled: Cancelling) ->
                     param="file",
                     code="audio_too_long",
                 )
-            buffer += resampler.feed(_mono(frame), frame.sample_rate).tobytes()
+            spool.append(_checked(resampler.feed(_mono(frame), frame.sample_rate)))
         _check_end(container, stream, progress, announced)
-    buffer += resampler.flush().tobytes()
-    samples = np.frombuffer(buffer, np.float32)
-    if not samples.size:
+    spool.append(_checked(resampler.flush()))
+    if not len(spool):
         raise InvalidAudio("The audio holds no samples.")
-    if not np.isfinite(samples).all():
+    return spool.finished()
+
+
+def _checked(block: Samples) -> Samples:
+    if not np.isfinite(block).all():
         raise InvalidAudio("The audio holds samples that are not numbers.")
-    return samples
+    return block
 
 
 def _opened(file: BinaryIO) -> InputContainer:

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from antiphon.types import SAMPLE_RATE, WINDOW_SAMPLES, Samples
+from antiphon.types import SAMPLE_RATE, WINDOW_SAMPLES, Waveform
 
 HOP = SAMPLE_RATE // 100  # samples between frames: 10 ms; a frame is three hops long, centred on its own
 DEAD_LEVEL = -70.0  # dBFS below which nothing is ever heard
@@ -26,6 +26,7 @@ REACH = 10 * SAMPLE_RATE  # samples before the limit in which the longest pause 
 EARLIEST_CUT = 5 * SAMPLE_RATE  # samples; a cut before it would buy a whole encoder pass for little audio
 DEAD_GAP = SAMPLE_RATE  # samples of dead air at the start of a run worth skipping in a long file
 DEAD_MARGIN = SAMPLE_RATE // 2  # samples of dead air kept before sound
+_BLOCK = 60 * SAMPLE_RATE  # samples looked at in one go, a whole number of hops: a long file is not all in memory
 HARD_RUN_TAIL = SAMPLE_RATE // 2  # samples of the pause that a run without earlier ones takes in at most
 
 
@@ -75,17 +76,20 @@ class Loudness:
         return max(start, int(self.sounding[at]) * HOP) if at < len(self.sounding) else self.total
 
 
-def measure(samples: Samples) -> Loudness:
+def measure(samples: Waveform) -> Loudness:
     """The loudness of a whole file: its pauses are judged against its own noise and its own speech."""
     total = len(samples)
-    whole = total // HOP
-    blocks = samples[: whole * HOP].reshape(whole, HOP)
-    energy = np.einsum("ij,ij->i", blocks, blocks, dtype=np.float64)
-    counts = np.full(whole, HOP, dtype=np.float64)
-    if rest := total - whole * HOP:
-        tail = samples[whole * HOP :].astype(np.float64)
-        energy = np.append(energy, tail @ tail)
-        counts = np.append(counts, rest)
+    frames = -(-total // HOP)
+    energy, counts = np.zeros(frames), np.full(frames, float(HOP))
+    for first in range(0, total, _BLOCK):
+        block = samples[first : first + _BLOCK]
+        whole = len(block) // HOP
+        hops = block[: whole * HOP].reshape(whole, HOP)
+        at = first // HOP
+        energy[at : at + whole] = np.einsum("ij,ij->i", hops, hops, dtype=np.float64)
+        if rest := len(block) - whole * HOP:  # the file's very end
+            tail = block[whole * HOP :].astype(np.float64)
+            energy[at + whole], counts[at + whole] = tail @ tail, rest
     power = _three(energy) / np.maximum(_three(counts), 1.0)
     levels = (10.0 * np.log10(np.maximum(power, 10.0 ** (FLOOR_LEVEL / 10.0)))).astype(np.float32)
     # Digital silence says nothing of the noise that speech stands in: a tenth of it would hide every pause.
