@@ -41,20 +41,16 @@ def prepare(work: Path) -> tuple[Path, Path]:
     if not (checkpoint / "vocoder" / "model.safetensors").is_file():
         write_speech_checkpoint(checkpoint)
     if not (exported / "openvino_vocoder.xml").is_file():
-        tool = Path(sys.executable).with_name("optimum-cli")
-        vocoder = json.dumps({"vocoder": str(checkpoint / "vocoder")})
-        command = [
-            "export",
-            "openvino",
-            "--model",
-            str(checkpoint),
-            "--task",
-            "text-to-audio",
-            "--model-kwargs",
-            vocoder,
-        ]
-        subprocess.run([str(tool), *command, str(exported)], check=True)
+        export(checkpoint, exported)
     return checkpoint, exported
+
+
+def export(checkpoint: Path, exported: Path, *options: str) -> None:
+    """optimum-cli's export of the checkpoint and its vocoder."""
+    tool = Path(sys.executable).with_name("optimum-cli")
+    vocoder = json.dumps({"vocoder": str(checkpoint / "vocoder")})
+    command = ["export", "openvino", "--model", str(checkpoint), "--task", "text-to-audio", "--model-kwargs", vocoder]
+    subprocess.run([str(tool), *command, *options, str(exported)], check=True)
 
 
 def load_locked(folder: Path, ratio: float) -> Speak:
@@ -121,7 +117,7 @@ def time_clients(speak: Speak, clients: int, each: int) -> tuple[float, float]:
     def ask(number: int) -> None:
         made.append(len(speak(SENTENCES[number % len(SENTENCES)])) / RATE)
 
-    return run_clients(ask, clients, each), sum(made)
+    return run_clients(ask, clients, each).seconds, sum(made)
 
 
 def compare(peers: dict[str, Speak], clients: int, each: int, rounds: int) -> dict[str, float]:
