@@ -54,14 +54,20 @@ def write_voices(folder: Path, family: str, *names: str) -> None:
         np.full(SHAPES[family], index + 1, "<f4").tofile(folder / "voices" / f"{name}.bin")
 
 
+Spans = Sequence[tuple[float, float, str]]
+
+
 def heard(
-    text: str = " words", language: str = "<|en|>", chunks: Sequence[tuple[float, float, str]] | None = None
+    text: str = " words", language: str = "<|en|>", chunks: Spans | None = None, words: Spans | None = None
 ) -> Any:
     """An answer of `ASRPipeline`."""
-    segments = [SimpleNamespace(start_ts=start, end_ts=end, text=said) for start, end, said in chunks or ()]
-    return SimpleNamespace(
-        texts=[text], languages=[language.strip("<|>")], chunks=None if chunks is None else [segments], scores=[1.0]
+    segments, timed = (
+        None
+        if spans is None
+        else [[SimpleNamespace(start_ts=start, end_ts=end, text=said) for start, end, said in spans]]
+        for spans in (chunks, words)
     )
+    return SimpleNamespace(texts=[text], languages=[language.strip("<|>")], chunks=segments, words=timed, scores=[1.0])
 
 
 def spoken(samples: Sequence[float] = (0.5, -0.5), rate: int = 16_000) -> Any:
@@ -93,6 +99,7 @@ class StandInPipeline:
             is_multilingual=bool(languages),
             lang_to_id={f"<|{code}|>": 50_300 - index for index, code in enumerate(reversed(languages))},
             eos_token_id=END,
+            alignment_heads=[(0, 0)],
         )
 
     def get_tokenizer(self) -> StandInTokenizer:
@@ -128,6 +135,7 @@ class StandInToolkit:
         self.fails = fails
         self.pipelines: list[StandInPipeline] = []
         self.opened: list[tuple[str, str, dict[str, object]]] = []
+        self.first_text = ""  # what the first pass over the audio says
         self._devices = devices
         self._languages = languages
 
@@ -149,5 +157,5 @@ class StandInToolkit:
     def tensor(self, values: np.ndarray) -> np.ndarray:
         return values
 
-    def first_pass(self) -> str:
-        return "first pass"
+    def first_pass(self, *, stop: bool) -> Any:
+        return SimpleNamespace(stop=stop, tokens=list(map(ord, self.first_text)))

@@ -58,11 +58,25 @@ def test_a_property_stands_before_the_cache_folder(tmp_path: Path) -> None:
     assert toolkit.opened[0][2] == {"CACHE_DIR": "there"}
 
 
-def test_word_timestamps_are_said_not_to_be_there(tmp_path: Path) -> None:
-    lines: list[str] = []
-    _, toolkit = whisper(tmp_path, word_timestamps=True, report=lines.append)
-    assert "no word timestamps" in lines[1]
+def test_a_whisper_gives_words_if_it_was_opened_for_them(tmp_path: Path) -> None:
+    session, toolkit = whisper(tmp_path, word_timestamps=True)
+    assert toolkit.opened[0][2] == {"word_timestamps": True}
+    assert session.info.no_words == ""
+    session, toolkit = whisper(tmp_path)
     assert toolkit.opened[0][2] == {}
+    assert "--enable_word_timestamps" in session.info.no_words
+
+
+def test_other_families_give_no_words(tmp_path: Path) -> None:
+    lines: list[str] = []
+    toolkit = StandInToolkit()
+    folder = write_folder(tmp_path, "qwen3_asr")
+    session = load(
+        folder, name="m", device="CPU", reason="a test", word_timestamps=True, report=lines.append, toolkit=toolkit
+    )
+    assert "qwen3_asr tells no times of words" in lines[1]
+    assert toolkit.opened[0][2] == {}
+    assert session.info.no_words
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from tiny import noise
 from antiphon.engine.genai import load
 from antiphon.errors import InvalidParameter
 from antiphon.service.speech import SpeechService
-from antiphon.types import SAMPLE_RATE, Failed, Finished, TranscribeOptions, Window, WindowResult
+from antiphon.types import SAMPLE_RATE, Failed, Finished, TranscribeOptions, Window, WindowResult, Word
 from tests.engine.genai_stand_in import END, StandInToolkit, heard, write_folder
 
 Opened = tuple[Any, StandInToolkit]
@@ -145,8 +145,36 @@ def test_segments_become_pieces_inside_the_window(
 def test_with_timestamps_one_pass_is_made(tmp_path: Path) -> None:
     opened = open_family(tmp_path, "whisper", heard(chunks=[]))
     asked = asked_of(opened, make_unit(noise(3), timestamps=True))
-    assert (asked["return_timestamps"], asked["streamer"]) == (True, "first pass")
+    assert asked["return_timestamps"]
+    assert asked["streamer"].stop
     assert "streamer" not in asked_of(open_family(tmp_path / "other", "whisper", heard()), make_unit(noise(3)))
+
+
+SAID = [(0.0, 1.2, " a b."), (2.0, 2.9, " c")]
+TIMED = [(0.1000001, 0.5, " a"), (0.5, 1.0, " b."), (2.1, 9.0, " c"), (9.0, 9.9, " made"), (9.9, 9.9, " up")]
+
+
+def test_words_stand_with_their_segments(tmp_path: Path) -> None:
+    opened = open_family(tmp_path, "whisper", heard(chunks=[*SAID, (2.9, 3.0, " made up")], words=TIMED))
+    opened[1].first_text = " a b. c"  # after which the pipeline went on into the silence
+    unit = make_unit(noise(3), timestamps=True, words=True)
+    result = result_of(opened, unit)
+    assert [piece.text for piece in result.pieces] == [" a b.", " c"]
+    assert result.pieces[0].words == (Word(" a", 0.1, 0.5, 0.0), Word(" b.", 0.5, 1.0, 0.0))
+    assert result.pieces[1].words == (Word(" c", 2.1, 3.0, 0.0),)
+    assert result.resume == 2.9
+    asked = asked_of(opened, unit)
+    assert asked["word_timestamps"]
+    assert not asked["streamer"].stop
+
+
+def test_words_without_segments(tmp_path: Path) -> None:
+    opened = open_family(tmp_path, "whisper", heard(" a b.", words=TIMED[:2]))
+    (piece,) = result_of(opened, make_unit(noise(3), words=True)).pieces
+    assert [word.text for word in piece.words] == [" a", " b."]
+    (bare,) = result_of(opened, make_unit(noise(3))).pieces
+    assert bare.words == ()
+    assert "word_timestamps" not in asked_of(opened, make_unit(noise(3)))
 
 
 def test_a_multilingual_whisper_must_list_its_languages(tmp_path: Path) -> None:

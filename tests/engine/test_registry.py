@@ -199,3 +199,15 @@ def test_what_contradicts_itself_is_told(tmp_path: Path) -> None:
     (folder / "graph.pbtxt").write_text("node {")
     with pytest.raises(ConfigError, match=r"graph\.pbtxt"):
         load_session(str(folder))
+
+
+def test_a_cache_folder_that_cannot_be_had_is_named(tmp_path: Path) -> None:
+    folder = write_tiny(tmp_path / "toy")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=f"--cache_dir {tmp_path / 'file' / 'cache'}: nothing can be written there"):
+        load_session(str(folder), cache_dir=tmp_path / "file" / "cache")
+
+
+def test_a_cache_folder_is_made(tmp_path: Path) -> None:
+    load_session(str(write_tiny(tmp_path / "toy")), cache_dir=tmp_path / "new" / "cache")
+    assert any((tmp_path / "new" / "cache").iterdir())

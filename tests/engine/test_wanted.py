@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from antiphon.engine.wanted import Wanted, wanted_models
+from antiphon.engine.wanted import Wanted, wanted_metrics, wanted_models
 from antiphon.errors import ConfigError
 from antiphon.settings import load_settings
 from antiphon.store.graph import GraphFile
@@ -73,3 +73,39 @@ def test_a_repository_alone_means_the_config_in_it(tmp_path: Path, monkeypatch: 
     assert names(model_path=str(tmp_path / "y")) == ["y"]
     monkeypatch.setenv("ANTIPHON_MODEL_PATH", str(tmp_path / "z"))
     assert names() == ["z"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "wanted"),
+    [
+        ({}, None),
+        ({"metrics_enable": True}, ()),
+        ({"metrics_enable": True, "metrics_list": " a, b,"}, ("a", "b")),
+    ],
+    ids=str,
+)
+def test_metrics_of_flags(flags: dict[str, object], wanted: tuple[str, ...] | None) -> None:
+    assert wanted_metrics(load_settings(flags)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("monitoring", "wanted"),
+    [
+        ({"enable": True}, ()),
+        ({"enable": True, "metrics_list": ["a", "b"]}, ("a", "b")),
+        ({"enable": False, "metrics_list": ["a", "b"]}, None),
+    ],
+    ids=str,
+)
+def test_metrics_of_a_config(tmp_path: Path, monitoring: dict[str, object], wanted: tuple[str, ...] | None) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"model_config_list": [], "monitoring": {"metrics": monitoring}}))
+    assert wanted_metrics(load_settings({"config_path": tmp_path})) == wanted
+    with pytest.raises(ConfigError, match="Metrics configuration duplicated in configuration file and CLI parameters"):
+        wanted_metrics(load_settings({"config_path": tmp_path, "metrics_enable": True}))
+
+
+def test_a_config_without_monitoring_leaves_it_to_the_flags(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_config_list": []}')
+    assert wanted_metrics(load_settings({"config_path": tmp_path})) is None
+    assert wanted_metrics(load_settings({"config_path": tmp_path, "metrics_enable": True})) == ()

@@ -71,6 +71,7 @@ def load(
     model = read_folder(folder)
     properties = {**({"CACHE_DIR": str(cache_dir)} if cache_dir is not None else {}), **plugin_config}
     hint = properties.get("INFERENCE_PRECISION_HINT")
+    words = {"word_timestamps": True} if word_timestamps and model.family == "whisper" else {}
     opening = _Opening(
         name=name,
         folder=model,
@@ -78,17 +79,17 @@ def load(
         reason=reason,
         precision=spell_precision(str(hint)) if hint else toolkit.precision(target),
         toolkit=toolkit,
-        reopen=lambda: _open_pipeline(toolkit, model, target, properties),
+        reopen=lambda: _open_pipeline(toolkit, model, target, properties, words),
     )
     report(f"{name}: {model.family} from {folder}, by openvino_genai: {reason}")
-    if word_timestamps:
-        report(f"{name}: the genai backend gives no word timestamps in this version; requests cannot ask for them")
+    if word_timestamps and model.family != "whisper":
+        report(f"{name}: {model.family} tells no times of words; requests cannot ask for them")
     if model.family == "speecht5" or model.family == "kokoro":
         session = _load_voice(opening, speaker)
     elif speaker is not None:
         raise ConfigError(f"--speaker: {folder} holds {model.family}, which does not speak.")
     else:
-        session = _load_ears(opening)
+        session = _load_ears(opening, word_timestamps)
     report(
         f"{name}: genai backend on {target}, computing in {opening.precision}, {model.weight_format} weights, one request "
         f"at a time, ready in {time.monotonic() - began:.1f} s"
@@ -96,10 +97,17 @@ def load(
     return session
 
 
-def _open_pipeline(toolkit: Toolkit, model: ModelFolder, device: str, properties: Mapping[str, object]) -> Any:
+def _open_pipeline(
+    toolkit: Toolkit,
+    model: ModelFolder,
+    device: str,
+    properties: Mapping[str, object],
+    extras: Mapping[str, object],
+) -> Any:
+    """The pipeline for a folder's family; `extras` are what it takes besides the device's properties."""
     kind: Any = "Text2SpeechPipeline" if model.family in ("speecht5", "kokoro") else "ASRPipeline"
     try:
-        return toolkit.pipeline(kind, model.path, device, properties)
+        return toolkit.pipeline(kind, model.path, device, {**properties, **extras})
     except (RuntimeError, TypeError, ValueError) as error:
         asked = f" with --plugin_config {', '.join(properties)}" if properties else ""
         raise ConfigError(
@@ -107,14 +115,21 @@ def _open_pipeline(toolkit: Toolkit, model: ModelFolder, device: str, properties
         ) from error
 
 
-def _load_ears(opening: _Opening) -> AnySession:
+def _load_ears(opening: _Opening, word_timestamps: bool) -> AnySession:
     pipeline = opening.reopen()
     hearing = _whisper(opening, pipeline) if opening.folder.family == "whisper" else _language_model(opening.folder)
+    no_words = f"{opening.folder.family} tells none"
+    if opening.folder.family == "whisper":
+        named = bool(pipeline.get_generation_config().alignment_heads)
+        no_words = "" if named else f"{opening.folder.path / 'generation_config.json'} names no alignment_heads"
+        if not word_timestamps:
+            no_words = "the server must be started, or the model exported, with --enable_word_timestamps"
     info = _info(
         opening,
         languages=tuple(hearing.languages),
         tasks=hearing.tasks,
         default_language=hearing.default_language,
+        no_words=no_words,
     )
     return PipelineSession(info, pipeline, opening.reopen, hearing)
 
@@ -132,7 +147,7 @@ def _whisper(opening: _Opening, pipeline: Any) -> WhisperHearing:
         default_language="en" if "en" in languages or not languages else next(iter(languages)),
         target_positions=int(opening.folder.config.get("max_target_positions", 448)),
         end=int(generation.eos_token_id),
-        first_pass=opening.toolkit.first_pass(),
+        first_pass=opening.toolkit.first_pass,
     )
 
 

@@ -1,20 +1,32 @@
 """Windows asked of `openvino_genai.ASRPipeline`, and its answers as results: Whisper, Qwen3-ASR and Fun-ASR.
 
 It must not know how a pipeline is opened or which thread runs it. The pipeline tells no probabilities: `avg_logprob` and
-`no_speech_prob` of every result are 0.
+`no_speech_prob` of every result are 0, and a word's is too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
 from antiphon.errors import InvalidParameter
 from antiphon.languages import normalise
-from antiphon.types import SAMPLE_RATE, Event, Finished, Piece, Task, TranscribeOptions, Window, WindowResult
+from antiphon.types import (
+    SAMPLE_RATE,
+    Event,
+    Finished,
+    Piece,
+    Task,
+    TranscribeOptions,
+    Window,
+    WindowResult,
+    Word,
+)
 
 # The shortest audio a pipeline is given, zeros behind it: Whisper's refuses 200 samples and less.
 _LEAST_SAMPLES = SAMPLE_RATE // 2
@@ -35,13 +47,16 @@ _SPACELESS = (
 
 @dataclass(frozen=True, slots=True)
 class WhisperHearing:
-    """How Whisper is asked. `languages` gives a code's control token; it is empty for ".en" models."""
+    """How Whisper is asked. `languages` gives a code's control token; it is empty for ".en" models.
+
+    `first_pass` makes a streamer (see `Toolkit`).
+    """
 
     languages: Mapping[str, str]
     default_language: str
     target_positions: int
     end: int  # the id of <|endoftext|>; text has those below
-    first_pass: Any
+    first_pass: Callable[..., Any]
 
     @property
     def tasks(self) -> tuple[Task, ...]:
@@ -53,16 +68,20 @@ class WhisperHearing:
 
     def run(self, pipeline: Any, unit: Window) -> list[Event]:
         asked = self._asked(pipeline, unit)
+        streamer = None
         if unit.timestamps:
             # Left alone, the pipeline goes on from its last segment's end into the silence behind the window. Where
-            # decoding goes on is the request's decision, which knows what follows this window in the file.
-            asked["streamer"] = self.first_pass
+            # decoding goes on is the request's decision, which knows what follows this window in the file. Stopped, it
+            # tells no words; then it may go on, and what it says there is left out.
+            streamer = asked["streamer"] = self.first_pass(stop=not unit.options.words)
         answer = pipeline.generate(_heard(unit), **asked)
-        return [Finished(unit, self._result(pipeline, unit, answer))]
+        return [Finished(unit, self._result(pipeline, unit, answer, streamer))]
 
     def _asked(self, pipeline: Any, unit: Window) -> dict[str, Any]:
         options = unit.options
         asked: dict[str, Any] = {"return_timestamps": unit.timestamps}
+        if options.words:
+            asked["word_timestamps"] = True
         if self.languages:
             asked["task"] = options.task
             if options.language is not None:
@@ -89,18 +108,22 @@ class WhisperHearing:
         """Ids of a text; versions of the tokenizer differ in whether they put control tokens around it."""
         return [token for token in _encode(tokenizer, text) if token < self.end]
 
-    def _result(self, pipeline: Any, unit: Window, answer: Any) -> WindowResult:
+    def _result(self, pipeline: Any, unit: Window, answer: Any, streamer: Any) -> WindowResult:
         seconds = len(unit.samples) / SAMPLE_RATE
         tokenizer = pipeline.get_tokenizer()
         if unit.timestamps:
             chunks = answer.chunks[0] if answer.chunks else []
+            if unit.options.words:
+                chunks = _first_chunks(chunks, tokenizer.decode(streamer.tokens or []))
             spans = [(*_span(chunk, seconds, alone=len(chunks) == 1), chunk.text) for chunk in chunks]
             resume = _resume(chunks, seconds)
         else:
             spans, resume = [(0.0, seconds, answer.texts[0])], seconds
+        told = answer.words[0] if unit.options.words and answer.words else []
+        words = _words_of([text for *_, text in spans], told, seconds)
         pieces = tuple(
-            Piece(start, end, text, tuple(self._ids(tokenizer, text)))
-            for start, end, text in spans
+            Piece(start, end, text, tuple(self._ids(tokenizer, text)), said)
+            for (start, end, text), said in zip(spans, words, strict=True)
             if text.strip() and end > start
         )
         return _result(unit, answer, pieces, resume, self.default_language)
@@ -183,6 +206,31 @@ def _span(chunk: Any, seconds: float, *, alone: bool) -> tuple[float, float]:
         start = start if start < seconds else 0.0
         end = end if end > start else seconds
     return min(seconds, start), min(seconds, end)
+
+
+def _first_chunks(chunks: list[Any], text: str) -> list[Any]:
+    """Those of the first pass, whose texts make up `text`."""
+    left = len(text)
+    for count, chunk in enumerate(chunks):
+        if left <= 0:
+            return chunks[:count]
+        left -= len(chunk.text)
+    return chunks
+
+
+def _words_of(texts: list[str], told: list[Any], seconds: float) -> list[tuple[Word, ...]]:
+    """The words of each of the texts that follow one another; times inside a window of `seconds`."""
+    words: list[list[Word]] = [[] for _ in texts]
+    ends = list(accumulate(map(len, texts)))
+    place = 0  # where in the texts a word begins
+    for each in told:
+        index = bisect_right(ends, place)
+        if index == len(texts):
+            break
+        start, end = (min(seconds, round(float(time), 2)) for time in (each.start_ts, each.end_ts))
+        words[index].append(Word(each.text, start, end, probability=0.0))
+        place += len(each.text)
+    return [tuple(each) for each in words]
 
 
 def _resume(chunks: list[Any], seconds: float) -> float:

@@ -41,8 +41,8 @@ class Toolkit(Protocol):
         """`values` as the library takes them."""
         ...
 
-    def first_pass(self) -> Any:
-        """A streamer that ends recognition after its first pass over the audio."""
+    def first_pass(self, *, stop: bool) -> Any:
+        """A streamer for one request: its `tokens` are the text of the first pass over the audio, which may be the last."""
         ...
 
 
@@ -74,14 +74,20 @@ class InstalledToolkit:
     def tensor(self, values: NDArray[np.float32]) -> Any:
         return ov.Tensor(values)
 
-    def first_pass(self) -> Any:
+    def first_pass(self, *, stop: bool) -> Any:
         genai = self._genai
 
         class FirstPass(genai.StreamerBase):  # type: ignore[name-defined, misc]
             """With timestamps the pipeline writes once a pass, then goes on where its last segment ended."""
 
-            def write(self, token: object) -> Any:
-                return genai.StreamingStatus.STOP
+            def __init__(self) -> None:
+                super().__init__()
+                self.tokens: list[int] | None = None
+
+            def write(self, token: int | list[int]) -> Any:
+                if self.tokens is None:
+                    self.tokens = [token] if isinstance(token, int) else token
+                return genai.StreamingStatus.STOP if stop else genai.StreamingStatus.RUNNING
 
             def end(self) -> None:
                 return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from antiphon.types import (
     Spoken,
     Window,
     WindowResult,
+    Word,
 )
 
 FAKE_INFO = ModelInfo(
@@ -45,9 +47,13 @@ Choice = Callable[[Window], bool]
 
 
 def describe(unit: Window) -> WindowResult:
-    """The answer of a fake: " audio of 3.20 s" as one piece over the whole window."""
+    """The answer of a fake: " audio of 3.20 s" as one piece over the whole window, its words of one length."""
     seconds = len(unit.samples) / SAMPLE_RATE
-    piece = Piece(start=0.0, end=seconds, text=f" audio of {seconds:.2f} s", tokens=(len(unit.samples),))
+    text = f" audio of {seconds:.2f} s"
+    said = text.split() if unit.options.words else []
+    times = [seconds * index / 4 for index in range(5)]
+    words = tuple(Word(f" {word}", *span, probability=0.9) for word, span in zip(said, pairwise(times), strict=False))
+    piece = Piece(start=0.0, end=seconds, text=text, tokens=(len(unit.samples),), words=words)
     return WindowResult(
         language=unit.options.language or FAKE_INFO.default_language,
         pieces=(piece,),

@@ -67,10 +67,20 @@ def split_heads(hidden: Node, heads: int) -> Node:
 
 def attention(query: Node, key: Node, value: Node, *added: Node) -> Node:
     """`[b, heads, n, head width]` each -> `[b, n, width]`; `added` goes on the scores (Vaswani et al. 2017, 3.2)."""
+    return mix(attention_weights(query, key, *added), value)
+
+
+def attention_weights(query: Node, key: Node, *added: Node) -> Node:
+    """How much each query heeds each key: `[b, heads, n, t]`, rows that sum to 1."""
     scores = ops.matmul(query, key, False, True)
     for node in added:
         scores = ops.add(scores, node)
-    mixed = ops.matmul(ops.softmax(scores, -1), value, False, False)
+    return ops.softmax(scores, -1)
+
+
+def mix(weights: Node, value: Node) -> Node:
+    """The values so weighted, heads side by side: `[b, n, width]`."""
+    mixed = ops.matmul(weights, value, False, False)
     return ops.reshape(ops.transpose(mixed, integers(0, 2, 1, 3)), integers(0, 0, -1), True)
 
 

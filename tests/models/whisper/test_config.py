@@ -73,7 +73,15 @@ def test_a_wrong_config_names_file_and_key(tmp_path: Path, change: dict[str, Any
 
 
 @pytest.mark.parametrize(
-    "change", [{"suppress_tokens": 5}, {"lang_to_id": ["en"]}, {"task_to_id": ["translate"]}, {"eos_token_id": []}]
+    "change",
+    [
+        {"alignment_heads": [[1]]},
+        {"alignment_heads": 7},
+        {"suppress_tokens": 5},
+        {"lang_to_id": ["en"]},
+        {"task_to_id": ["translate"]},
+        {"eos_token_id": []},
+    ],
 )
 def test_values_of_the_wrong_type_are_one_line(tmp_path: Path, change: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"generation_config\.json: a value has the wrong type"):
@@ -89,3 +97,9 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("[]")
     with pytest.raises(ConfigError, match="not a JSON object"):
         read_config(tmp_path)
+
+
+def test_alignment_heads_are_read(tmp_path: Path) -> None:
+    named = tiny.generation_config() | {"alignment_heads": [[1, 2], [0, 0]]}
+    assert read_config(write(tmp_path, tiny.config(), named)).alignment.chosen == ((0, 0), (1, 2))
+    assert read_config(write(tmp_path, tiny.config(), tiny.generation_config())).alignment.guessed

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 from driving import drive, make_unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import noise
+from tiny import noise, write_tiny
 
+from antiphon.engine.registry import load_session
 from antiphon.models.whisper.session import WhisperSession
-from antiphon.types import Finished, LanguageDetected, Window
+from antiphon.types import Finished, LanguageDetected, Piece, Window
 
 KINDS: list[dict[str, object]] = [
     {"language": "en", "max_new_tokens": 9},
@@ -90,6 +95,109 @@ def test_a_failing_join_leaves_those_in_flight_alone(
         events = empty_session.step()
     assert isinstance(events[0], Finished)
     assert events[0].result.tokens == alone[1]
+
+
+WORDED: list[dict[str, object]] = [
+    {"language": "en", "max_new_tokens": 9},
+    {"language": "es", "task": "translate", "max_new_tokens": 30},
+    {"language": "es", "timestamps": True, "max_new_tokens": 25},
+    {"language": "en", "max_new_tokens": 150, "prompt": "Antiphon"},
+]
+
+
+def worded_units(*, words: bool) -> list[Window]:
+    return [make_unit(noise(1 + 6 * index, seed=index), words=words, **kind) for index, kind in enumerate(WORDED)]  # type: ignore[arg-type]
+
+
+def test_words_make_up_the_text_and_change_nothing_else(empty_session: WhisperSession) -> None:
+    plain = drive(empty_session, worded_units(words=False))
+    worded = drive(empty_session, worded_units(words=True))
+    assert [replace(each, pieces=without_words(each.pieces)) for each in worded] == plain
+    pieces = [piece for each in worded for piece in each.pieces]
+    assert pieces
+    for piece in pieces:
+        assert "".join(word.text for word in piece.words) == piece.text
+        assert all(0.0 <= word.start <= word.end for word in piece.words)
+    assert not any(piece.words for each in plain for piece in each.pieces)
+
+
+def without_words(pieces: tuple[Piece, ...]) -> tuple[Piece, ...]:
+    return tuple(replace(piece, words=()) for piece in pieces)
+
+
+def test_words_do_not_depend_on_who_else_decodes(empty_session: WhisperSession) -> None:
+    alone = [drive(empty_session, [unit])[0].pieces for unit in worded_units(words=True)]
+    for joins in ([0, 0, 0, 0], [3, 0, 1, 7], [20, 12, 3, 0]):
+        together = drive(empty_session, worded_units(words=True), joins)
+        assert [each.pieces for each in together] == alone
+
+
+@pytest.mark.parametrize("samples", [0, 1, 319, 320, 700])
+def test_almost_no_audio_has_words_too(empty_session: WhisperSession, samples: int) -> None:
+    unit = make_unit(noise(1)[:samples], language="en", words=True, min_new_tokens=6, max_new_tokens=6)
+    (result,) = drive(empty_session, [unit])
+    times = [time for piece in result.pieces for word in piece.words for time in (word.start, word.end)]
+    assert times == sorted(times)
+    assert all(0.0 <= time <= samples / 16_000 for time in times)
+
+
+def test_the_longest_answer_has_words(empty_session: WhisperSession) -> None:
+    unit = make_unit(noise(4), language="en", words=True, min_new_tokens=444, max_new_tokens=444)
+    (result,) = drive(empty_session, [unit])
+    assert len(result.tokens) == 444
+    assert "".join(word.text for piece in result.pieces for word in piece.words) == result.pieces[0].text
+
+
+def test_what_times_words_is_made_when_words_are_asked_for(tiny_folder: Path) -> None:
+    session = load_session(str(tiny_folder), precision="f32", slots=2)
+    assert isinstance(session, WhisperSession)
+    made: list[None] = []
+    compile_align = session.runner._compile_align
+    session.runner._compile_align = lambda: (made.append(None), compile_align())[1]
+    drive(session, [make_unit(noise(1), language="en", max_new_tokens=3)])
+    assert not made
+    for _ in range(2):
+        drive(session, [make_unit(noise(1), language="en", words=True, max_new_tokens=3)])
+    assert len(made) == 1
+
+
+def test_a_server_started_for_words_has_it_made(tiny_folder: Path) -> None:
+    session = load_session(str(tiny_folder), precision="f32", slots=2, word_timestamps=True)
+    assert isinstance(session, WhisperSession)
+    assert session.runner._align is not None
+
+
+def test_where_words_cannot_be_timed_only_those_who_want_them_fail(
+    tiny_folder: Path, alone: dict[int, tuple[int, ...]]
+) -> None:
+    session = load_session(str(tiny_folder), precision="f32", slots=4)
+    assert isinstance(session, WhisperSession)
+
+    def fail() -> None:
+        raise RuntimeError("the folder is gone")
+
+    session.runner._compile_align = fail
+    (unit,) = units_of([1])
+    session.join([unit])
+    with pytest.raises(RuntimeError, match="gone"):
+        session.join([make_unit(noise(1), language="en", words=True)])
+    events: list[object] = []
+    while not events:
+        events = list(session.step())
+    (event,) = events
+    assert isinstance(event, Finished)
+    assert event.result.tokens == alone[1]
+
+
+def test_guessed_heads_are_said_to_be(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = write_tiny(tmp_path)
+    load_session(str(folder), precision="f32", slots=1, word_timestamps=True)
+    assert "names no alignment_heads" in caplog.text
+    caplog.clear()
+    generation = folder / "generation_config.json"
+    generation.write_text(json.dumps(json.loads(generation.read_text()) | {"alignment_heads": [[1, 2], [0, 1]]}))
+    load_session(str(folder), precision="f32", slots=1, word_timestamps=True)
+    assert "alignment_heads" not in caplog.text
 
 
 def test_scores_are_probabilities(empty_session: WhisperSession) -> None:

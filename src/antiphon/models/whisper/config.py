@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from antiphon.errors import ConfigError
+from antiphon.models.whisper.heads import Heads, choose_heads
 from antiphon.weights.folder import read_json
 
 # The window every Whisper hears: 30 s in 10 ms frames (Radford et al. 2022, section 2.2).
@@ -55,6 +56,7 @@ class WhisperConfig:
     suppress: tuple[int, ...]
     begin_suppress: tuple[int, ...]
     max_initial_timestamp: int | None  # index of the latest first timestamp; None: no limit
+    alignment: Heads  # which of the decoder's heads look where a word is said
 
     @property
     def multilingual(self) -> bool:
@@ -89,10 +91,16 @@ def read_config(folder: Path) -> WhisperConfig:
             suppress=tuple(generation.get("suppress_tokens") or ()),
             begin_suppress=tuple(generation.get("begin_suppress_tokens") or ()),
             max_initial_timestamp=_max_initial_timestamp(generation),
+            alignment=choose_heads(
+                [(int(layer), int(head)) for layer, head in generation.get("alignment_heads") or ()],
+                config["decoder_layers"],
+                config["decoder_attention_heads"],
+                config["vocab_size"],
+            ),
         )
     except KeyError as error:
         raise ConfigError(f"{path}: key {error} is missing; this is not a whole Whisper checkpoint.") from error
-    except (TypeError, AttributeError, IndexError) as error:
+    except (TypeError, ValueError, AttributeError, IndexError) as error:
         raise ConfigError(f"{path} or {generation_path.name}: a value has the wrong type ({error}).") from error
     _check(path, config, result)
     return result

@@ -5,13 +5,16 @@ It must not know how a folder was found or which thread will run the session.
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from antiphon.models.base import Report, Runtime
 from antiphon.models.whisper.config import WhisperConfig, read_config
-from antiphon.models.whisper.graph import features_graph, hear_graph, step_graph
+from antiphon.models.whisper.graph import align_graph, features_graph, hear_graph, step_graph
 from antiphon.models.whisper.ir import has_ir, open_ir
 from antiphon.models.whisper.runner import Graphs, Runner
 from antiphon.models.whisper.session import WhisperSession
@@ -21,11 +24,22 @@ from antiphon.weights.checkpoint import has_checkpoint, open_checkpoint
 from antiphon.weights.fit import check_shapes, making_graphs
 from antiphon.weights.source import Weights
 
+logger = logging.getLogger(__name__)
+
 
 def load(
-    folder: Path, *, name: str, runtime: Runtime, weight_format: WeightFormat, slots: int, report: Report
+    folder: Path,
+    *,
+    name: str,
+    runtime: Runtime,
+    weight_format: WeightFormat,
+    slots: int,
+    report: Report,
+    words: bool = False,
 ) -> WhisperSession:
     """Build and compile the graphs of the checkpoint in `folder`, or of the OpenVINO model where there is no checkpoint.
+
+    With `words` the graph that times words is made now, not when somebody first asks for them.
 
     Raises ConfigError or WeightError naming the file or tensor that is missing or wrong, NotNative for an OpenVINO
     model that only its own runtime can read.
@@ -48,7 +62,11 @@ def load(
                 features=runtime.compile(features_graph(config), precision="f32"),
                 hear=runtime.compile(hear_graph(config, hearing, runtime.precision)),
                 step=runtime.compile(step_graph(config, weights, runtime.precision), fuse_attention=False),
+                align=partial(_compile_align, folder, name, config, runtime, weight_format, exported=exported),
             )
+    runner = Runner(config, graphs, slots, runtime.precision)
+    if words:
+        runner.prepare_align()
     languages = tuple(config.tokens.languages)
     info = ModelInfo(
         name=name,
@@ -66,11 +84,28 @@ def load(
         f"{name}: native engine on {info.device}, computing in {info.precision}, {info.weight_format} weights, "
         f"{slots} slots, compiled in {time.monotonic() - began:.1f} s"
     )
-    return WhisperSession(info, config, tokenizer, Runner(config, graphs, slots, runtime.precision), slots)
+    return WhisperSession(info, config, tokenizer, runner, slots)
 
 
 def _open(folder: Path, weight_format: WeightFormat, *, exported: bool) -> AbstractContextManager[Weights]:
     return nullcontext(open_ir(folder, weight_format)) if exported else open_checkpoint(folder, weight_format)
+
+
+def _compile_align(
+    folder: Path, name: str, config: WhisperConfig, runtime: Runtime, weight_format: WeightFormat, *, exported: bool
+) -> Any:
+    """The graph that times words. Its weights are held a second time, so it is not made before somebody asks for words."""
+    began = time.monotonic()
+    if config.alignment.guessed:
+        logger.warning(
+            "%s: generation_config.json names no alignment_heads that this model has; the times of words come from all "
+            "heads of the later half of its layers, and are rougher",
+            name,
+        )
+    with _open(folder, weight_format, exported=exported) as weights, making_graphs(folder):
+        graph = runtime.compile(align_graph(config, weights, runtime.precision), fuse_attention=False)
+    logger.info("%s: ready to time words, compiled in %.1f s", name, time.monotonic() - began)
+    return graph
 
 
 def _tasks(config: WhisperConfig) -> tuple[Task, ...]:

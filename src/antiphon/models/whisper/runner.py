@@ -5,7 +5,7 @@ It must not know units, text or which token means what; the session does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,11 +23,12 @@ Integers = NDArray[np.int32]
 
 @dataclass(frozen=True, slots=True)
 class Graphs:
-    """The compiled graphs (see `graph.py`), each an OpenVINO CompiledModel."""
+    """The compiled graphs (see `graph.py`), each an OpenVINO CompiledModel; `align` compiles it when it is wanted."""
 
     features: Any
     hear: Any
     step: Any
+    align: Callable[[], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,18 @@ class Output:
     logprobs: Floats
 
 
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """What an answer's tokens say of when they were said; valid until the next pass.
+
+    `attention [alignment heads, n, 1500]`, one row for each token that went in, over places of 20 ms; `logprobs [k]` of the
+    k tokens that were asked about.
+    """
+
+    attention: Floats
+    logprobs: Floats
+
+
 class Runner:
     """Caches and infer requests of one session. Rows in use are always 0 … n - 1."""
 
@@ -51,6 +64,8 @@ class Runner:
         self._features = graphs.features.create_infer_request()
         self._hear = graphs.hear.create_infer_request()
         self._step = graphs.step.create_infer_request()
+        self._compile_align = graphs.align
+        self._align: Any = None  # its infer request, once it was wanted
         self._slots = Slots(config, slots, cache)
         self._bound = (0, 0)  # rows and capacity that the step request's cache tensors are set for
         self._fresh: NDArray[Any] = np.empty(0)
@@ -69,7 +84,7 @@ class Runner:
         features = self.log_mel(samples)
         self._hear.set_tensor("features", share(features))
         for side, tensor in enumerate(self._slots.cross_tensors(row)):
-            self._hear.set_tensor(f"{'value' if side % 2 else 'key'}.{side // 2}", tensor)
+            self._hear.set_tensor(_side_name(side), tensor)
         self._hear.infer()
         states: Floats = self._hear.get_tensor("states").data
         return states
@@ -104,6 +119,31 @@ class Runner:
         self._slots.append(active, self._fresh)
         return output
 
+    def prepare_align(self) -> None:
+        """Compile what `align` needs, if it is not there yet: half a second for whisper-base."""
+        if self._align is None:
+            self._align = self._compile_align().create_infer_request()
+
+    def align(self, row: int, ids: Sequence[int], first: int, said: Sequence[int]) -> Looks:
+        """Put the whole of an answer `ids` to what `row` heard; token `first + i` is asked about `said[i]`."""
+        self.prepare_align()
+        length = len(ids)
+        causal = np.where(np.tri(length, dtype=np.bool_), np.float32(0), np.float32(NEVER))
+        held = {
+            "ids": np.array([ids], np.int32),
+            "positions": np.arange(length, dtype=np.int32)[None],
+            "mask": np.ascontiguousarray(causal[None, None]),
+            "rows": np.arange(first, first + len(said), dtype=np.int32),
+            "said": np.array(said, np.int32),
+        }
+        for name, array in held.items():
+            self._align.set_tensor(name, share(array))
+        for side, tensor in enumerate(self._slots.cross_tensors(row)):
+            self._align.set_tensor(_side_name(side), tensor)
+        self._align.infer()
+        attention, logprobs = (self._align.get_tensor(name).data for name in ("attention", "logprobs"))
+        return Looks(attention[0], logprobs[:, 0])
+
     def move(self, source: int, target: int) -> None:
         """Row `target` becomes what row `source` is."""
         self._slots.move(source, target)
@@ -116,7 +156,7 @@ class Runner:
     def _bind(self, first: int, last: int, length: int, *, past: bool) -> None:
         """Hand the step request the cache rows it reads and the room it writes to."""
         for side, (own, cross) in enumerate(self._slots.batch_tensors(first, last, past=past)):
-            name = f"{'value' if side % 2 else 'key'}.{side // 2}"
+            name = _side_name(side)
             self._step.set_tensor(f"past_{name}", own)
             self._step.set_tensor(name, cross)
         tensor, self._fresh = self._slots.fresh_tensor(last - first, length)
@@ -142,3 +182,8 @@ class Runner:
             self._step.get_tensor(name).data for name in ("logits", "scores", "best", "score")
         )
         return Output(logits.reshape(-1, logits.shape[2]), scores, best[:, 0], score[:, 0])
+
+
+def _side_name(side: int) -> str:
+    """What the graphs call the caches of a side: key and value of layer 0, then of layer 1, and so on."""
+    return f"{'value' if side % 2 else 'key'}.{side // 2}"

@@ -11,12 +11,17 @@ from itertools import groupby
 
 import numpy as np
 
-from antiphon.models.whisper.config import WhisperConfig
+from antiphon.models.whisper.alignment import begin_places
+from antiphon.models.whisper.config import TIMESTAMP_SECONDS, WhisperConfig
 from antiphon.models.whisper.rules import Rules
 from antiphon.models.whisper.runner import Output, Runner
 from antiphon.models.whisper.sampling import language_of, probability, sample
 from antiphon.models.whisper.tokens import Tokenizer
-from antiphon.types import SAMPLE_RATE, Event, Finished, LanguageDetected, ModelInfo, Window, WindowResult
+from antiphon.models.whisper.words import SPACELESS, Said, settle, split_words, time_words
+from antiphon.types import SAMPLE_RATE, Event, Finished, LanguageDetected, ModelInfo, Piece, Window, WindowResult
+
+# Samples that one place of the encoder's 1,500 covers.
+_PLACE = round(TIMESTAMP_SECONDS * SAMPLE_RATE)
 
 
 @dataclass(slots=True)
@@ -78,6 +83,8 @@ class WhisperSession:
     def _join(self, units: Sequence[Window], first: int) -> list[Event]:
         if not self._flight:
             self.runner.clear()
+        if any(unit.options.words for unit in units):
+            self.runner.prepare_align()  # here, where a failure is only that of the units that join
         for row, unit in enumerate(units, first):
             self.runner.encode(unit.samples, row)
             self._flight.append(Decoding(unit, unit.options.language if self._config.multilingual else None))
@@ -148,7 +155,7 @@ class WhisperSession:
         # From the last row down: the row that moves into a freed one has been looked at.
         for row in reversed(range(len(self._flight))):
             if self._flight[row].ended:
-                events.append(Finished(self._flight[row].unit, self._result(self._flight[row])))
+                events.append(Finished(self._flight[row].unit, self._result(row)))
                 self._free(row)
         return events
 
@@ -160,19 +167,48 @@ class WhisperSession:
             self._flight[row] = self._flight[last]
         self._flight.pop()
 
-    def _result(self, decoding: Decoding) -> WindowResult:
+    def _result(self, row: int) -> WindowResult:
+        decoding = self._flight[row]
         tokens = tuple(decoding.tokens)
         seconds = len(decoding.unit.samples) / SAMPLE_RATE
         split = self._tokenizer.split(tokens, seconds, timestamps=decoding.unit.timestamps)
         return WindowResult(
             language=decoding.language or self.info.default_language,
-            pieces=split.pieces,
+            pieces=self._with_words(row, split.pieces) if decoding.unit.options.words else split.pieces,
             tokens=tokens,
             resume=split.resume,
             avg_logprob=decoding.logprob / (len(tokens) + 1),
             no_speech_prob=decoding.no_speech_prob,
             temperature=decoding.unit.options.temperature,
         )
+
+    def _with_words(self, row: int, pieces: tuple[Piece, ...]) -> tuple[Piece, ...]:
+        """The pieces with the times of their words, while the row still holds what was heard. Nothing else changes."""
+        decoding = self._flight[row]
+        texts = [[token for token in piece.tokens if token < self._config.tokens.end] for piece in pieces]
+        said = [token for text in texts for token in text]
+        if not said:
+            return pieces
+        spaces = decoding.unit.options.task == "translate" or decoding.language not in SPACELESS
+        words = [split_words(text, self._tokenizer.decode, spaces=spaces) for text in texts]
+        timings = time_words(words, self._listen_for(row, said))
+        return settle(pieces, timings, len(decoding.unit.samples) / SAMPLE_RATE)
+
+    def _listen_for(self, row: int, said: list[int]) -> Said:
+        """When the tokens of an answer are said, by the attention that all of them at once pay to the audio."""
+        decoding = self._flight[row]
+        prefix, _ = self._tokenizer.prefix(decoding.language, decoding.unit.options.task, None, timestamps=False)
+        # Only the longest answer there can be lacks room for the end, which nothing is read off.
+        ids = [*prefix, *said, self._config.tokens.end][: self._config.target_positions]
+        first = len(prefix) - 1  # what comes after <|notimestamps|> is the first token
+        looks = self.runner.align(row, ids, first, said)
+        places = len(decoding.unit.samples) // _PLACE
+        if places:
+            attention = looks.attention[:, :, :places]
+            begins = begin_places(attention, first, first + len(said) + 1) * TIMESTAMP_SECONDS
+        else:  # audio shorter than one place tells nothing: spread evenly
+            begins = np.linspace(0.0, len(decoding.unit.samples) / SAMPLE_RATE, len(said) + 1)
+        return Said(begins.tolist(), np.exp(looks.logprobs.astype(np.float64)).tolist())
 
 
 def _drawn(decodings: Sequence[Decoding]) -> list[int]:
