@@ -11,6 +11,12 @@ ORACLES = Path(__file__).parent / "oracle"
 LEAKS = ("ANTIPHON_", "API_KEY", "HF_", "HUGGING", "OPENAI_", "OVMS_", "TRANSFORMERS_")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--schedules", type=int, default=10_000, help="how many random schedules the scheduler is put through"
+    )
+
+
 def pytest_configure() -> None:
     """Forget the developer's own settings and keys before any module reads them, and forbid the hub."""
     for name in [name for name in os.environ if name.startswith(LEAKS)]:

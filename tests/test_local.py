@@ -52,6 +52,15 @@ def test_files_bytes_and_arrays(tmp_path: Path) -> None:
         model.transcribe(tone(1.0))
 
 
+def test_words_when_they_are_asked_for() -> None:
+    with Model(FakeSession()) as model:
+        transcript = model.transcribe(tone(2.0), words=True)
+        assert [word.text for word in transcript.words] == [" audio", " of", " 2.00", " s"]
+        assert transcript.words == transcript.segments[0].words
+        assert model.translate(tone(2.0), words=True).words[-1].end == 2.0
+        assert model.transcribe(tone(2.0), timestamps=True).words == ()
+
+
 def test_speaking() -> None:
     with Model(FakeVoice()) as model:
         samples = model.speak("Ten chars.", voice="loud")

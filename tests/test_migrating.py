@@ -12,6 +12,7 @@ from sounds import make_audio
 
 from antiphon.api.app import create_app
 from antiphon.cli.ovms import IGNORED
+from antiphon.engine.wanted import wanted_metrics
 from antiphon.models.fake import FakeSession, FakeVoice
 from antiphon.service.speech import SpeechService
 from antiphon.settings import Settings
@@ -28,11 +29,6 @@ add_to_config remove_from_config model_repository_path pull source_model task ov
 extra_quantization_params gguf_filename source_loras configure num_streams model_type vocoder enable_word_timestamps
 """
 FLAGS = _FLAGS.split()
-UNDERSTOOD_ONLY = {
-    "metrics_enable",
-    "metrics_list",
-    "enable_word_timestamps",
-}  # settings that say themselves that they change nothing
 WAV = make_audio(1.0)
 
 # What is sent for a field, where its name does not say it, and the status that answers "refused".
@@ -81,7 +77,7 @@ def client() -> Iterator[Any]:
     service = SpeechService()
     service.load(FakeSession("ears"))
     service.load(FakeVoice("mouth"))
-    with TestClient(create_app(service, Settings()), raise_server_exceptions=False) as client:
+    with TestClient(create_app(service, Settings(metrics_enable=True)), raise_server_exceptions=False) as client:
         yield client
     service.close()
 
@@ -93,7 +89,7 @@ def test_no_flag_is_left_out_and_none_is_made_up() -> None:
 @pytest.mark.parametrize("flag", FLAGS)
 def test_each_flag_is_what_the_page_says(flag: str) -> None:
     if flags()[flag] == "no effect":
-        assert flag in IGNORED or flag in UNDERSTOOD_ONLY
+        assert flag in IGNORED
     else:
         assert flags()[flag] in ("same", "better")
         assert flag in Settings.model_fields
@@ -116,6 +112,9 @@ def test_each_recognition_field(client: Any, task: str) -> None:
     for row, says in rows.items():
         name, _, value = row.partition("=")
         data = {} if name == "file" else {name: value or HEARING[name]}
+        if value == "word":
+            assert client.post(f"/v3/audio/{task}", files={"file": ("a.wav", WAV)}, data=data).status_code == 400
+            data["response_format"] = "verbose_json"
         answer = client.post(f"/v3/audio/{task}", files={"file": ("a.wav", WAV)}, data=data)
         assert answer.status_code == (400 if says == "refused" else 200), f"{row}: {answer.text}"
     assert set(HEARING) | {"file"} >= {row.partition("=")[0] for row in rows if "=" not in row}
@@ -126,3 +125,11 @@ def test_each_other_request(client: Any) -> None:
         method, path = row.split()
         status = client.request(method, path).status_code
         assert (status >= 400) == (says == "refused"), f"{row}: {status}"
+
+
+def test_each_key_of_a_config(tmp_path: Path) -> None:
+    assert tables()["config.json"] == {"monitoring": "better"}
+    block = '{"enable": true, "metrics_list": ["ovms_streams"]}'
+    (tmp_path / "config.json").write_text(f'{{"model_config_list": [], "monitoring": {{"metrics": {block}}}}}')
+    flags = Settings(metrics_enable=True, metrics_list="ovms_streams")
+    assert wanted_metrics(Settings(config_path=tmp_path)) == wanted_metrics(flags) == ("ovms_streams",)

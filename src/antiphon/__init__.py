@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from antiphon.errors import AntiphonError
     from antiphon.local import Model, load
-    from antiphon.types import ModelInfo, Segment, Transcript
+    from antiphon.types import ModelInfo, Segment, Transcript, Word
 
 __version__ = "0.1.0"
-__all__ = ["AntiphonError", "Model", "ModelInfo", "Segment", "Transcript", "__version__", "load"]
+__all__ = ["AntiphonError", "Model", "ModelInfo", "Segment", "Transcript", "Word", "__version__", "load"]
 
 
 def __getattr__(name: str) -> object:
@@ -21,6 +21,7 @@ def __getattr__(name: str) -> object:
         "ModelInfo": "antiphon.types",
         "Segment": "antiphon.types",
         "Transcript": "antiphon.types",
+        "Word": "antiphon.types",
         "load": "antiphon.local",
     }
     if name not in homes:

@@ -9,7 +9,8 @@ No HTTP in here: `api/failures.py` turns a class into a status, `cli` turns it i
     │   ├── TooLarge            more bytes or more seconds than the settings allow
     │   ├── ModelNotFound       no model of that name is served
     │   └── Unauthorized        a key is set and the request does not carry it
-    ├── Overloaded              the queue is full; try again later
+    ├── Overloaded              the queue is full, or too full for the request's deadline; try again later
+    ├── DeadlineMissed          the time the request was given is over
     ├── Unavailable             loading or draining; try again later
     ├── Cancelled               the caller left
     ├── EngineFailed            a batch failed; its members are told, the server goes on
@@ -19,6 +20,10 @@ No HTTP in here: `api/failures.py` turns a class into a status, `cli` turns it i
 """
 
 from __future__ import annotations
+
+from typing import Literal
+
+Refusal = Literal["units", "seconds", "requests", "deadline"]  # what there was too much of, or too little time
 
 
 class AntiphonError(Exception):
@@ -67,11 +72,23 @@ class Unauthorized(RequestError):
 
 
 class Overloaded(AntiphonError):
-    """The queue is full; `retry_after` is seconds."""
+    """The queue is full, or cannot meet the request's deadline; `retry_after` is seconds, `param` who set the deadline."""
 
-    def __init__(self, message: str, *, retry_after: float) -> None:
+    def __init__(
+        self, message: str, *, retry_after: float, reason: Refusal = "units", param: str | None = None
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.reason = reason
+        self.param = param
+
+
+class DeadlineMissed(AntiphonError):
+    """The time a request was given is over, and so is the work on it; `param` is the header that gave it, if one did."""
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
 
 
 class Unavailable(AntiphonError):

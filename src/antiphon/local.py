@@ -25,9 +25,9 @@ from antiphon.types import (
     Precision,
     Samples,
     SpeakOptions,
-    Task,
     TranscribeOptions,
     Transcript,
+    Waveform,
     WeightFormat,
 )
 
@@ -59,10 +59,16 @@ class Model:
         temperature: float = 0.0,
         max_new_tokens: int | None = None,
         timestamps: bool = False,
+        words: bool = False,
         seed: int = 0,
     ) -> Transcript:
-        """What is said in a file, in a container's bytes, or in mono float32 samples at 16 kHz."""
-        options = _options("transcribe", language, prompt, temperature, max_new_tokens, timestamps, seed)
+        """What is said in a file, in a container's bytes, or in mono float32 samples at 16 kHz.
+
+        `timestamps` asks for the times of segments, `words` for those of words; neither changes what is heard.
+        """
+        options = TranscribeOptions(
+            "transcribe", language, prompt, temperature, max_new_tokens, timestamps=timestamps, words=words, seed=seed
+        )
         return self._service.transcribe_blocking(_samples(audio), None, options)
 
     def translate(
@@ -74,10 +80,13 @@ class Model:
         temperature: float = 0.0,
         max_new_tokens: int | None = None,
         timestamps: bool = False,
+        words: bool = False,
         seed: int = 0,
     ) -> Transcript:
         """What is said, in English; `language` is the one spoken."""
-        options = _options("translate", language, prompt, temperature, max_new_tokens, timestamps, seed)
+        options = TranscribeOptions(
+            "translate", language, prompt, temperature, max_new_tokens, timestamps=timestamps, words=words, seed=seed
+        )
         return self._service.transcribe_blocking(_samples(audio), None, options)
 
     def speak(self, text: str, *, voice: str | None = None, language: str | None = None, seed: int = 0) -> Samples:
@@ -126,27 +135,7 @@ def load(
     return Model(session)
 
 
-def _options(
-    task: Task,
-    language: str | None,
-    prompt: str | None,
-    temperature: float,
-    max_new_tokens: int | None,
-    timestamps: bool,
-    seed: int,
-) -> TranscribeOptions:
-    return TranscribeOptions(
-        task=task,
-        language=language,
-        prompt=prompt,
-        temperature=temperature,
-        max_new_tokens=max_new_tokens,
-        timestamps=timestamps,
-        seed=seed,
-    )
-
-
-def _samples(audio: Audio) -> Samples:
+def _samples(audio: Audio) -> Waveform:
     if isinstance(audio, np.ndarray):
         return _array(audio)
     if isinstance(audio, bytes):

@@ -84,7 +84,9 @@ class Settings(BaseSettings):
     speaker_name: str | None = _knob(None, "The name of the voice in --speaker_path, which becomes the default.")
     speaker_path: Path | None = _knob(None, "A file of 512 float32 values, a voice for a SpeechT5 model.")
     enable_word_timestamps: bool = _knob(
-        False, "Understood, and written into graph.pbtxt; this version has no word times yet."
+        False,
+        "Makes a model ready to tell when words are said. The native engine does without it too, once somebody asks; "
+        "the genai backend does not.",
     )
     target_device: str | None = _knob(
         None, "The OpenVINO device to run on; without it, what the model's graph.pbtxt says, else CPU."
@@ -119,8 +121,11 @@ class Settings(BaseSettings):
     file_system_poll_wait_seconds: float = _knob(
         1.0, "How often the file of --config_path is looked at; 0 never does.", unit="seconds", ge=0
     )
-    metrics_enable: bool = _knob(False, "Understood; this version has no metrics yet.")
-    metrics_list: str | None = _knob(None, "Understood; this version has no metrics yet.")
+    metrics_enable: bool = _knob(False, "Whether GET /metrics, on the HTTP port, tells Prometheus how the server does.")
+    metrics_list: str | None = _knob(
+        None,
+        "The metrics it tells, separated by commas; without it, all but two that OVMS does not show unasked either.",
+    )
     cache_dir: Path | None = _knob(
         None, "A folder for compiled models, so that the next start is quicker; without it, /opt/cache if there is one."
     )
@@ -136,6 +141,26 @@ class Settings(BaseSettings):
         "How many windows may wait before requests get 429; each can hold 1.92 MB, the default 3.8 GB in all.",
         unit="windows",
         ge=1,
+    )
+    # At 2.6 windows a second, which is whisper-base on two cores, the last of 256 short requests waits for 100 s; Node's
+    # own fetch gives up after 300 s without an answer's first byte.
+    max_queued_requests: int = _knob(
+        256, "How many requests a model may have, waiting or being worked on, before others get 429.", ge=1
+    )
+    # At 75 times real time, the same model and machine, ten hours take 480 s; the OpenAI SDKs wait for 600. A second is
+    # 16,000 samples of 4 bytes, so they are 2.3 GB, and one more file of four hours 0.9 GB.
+    max_queued_seconds: float = _knob(
+        36_000.0,
+        "How much audio they may have that is not done before others get 429; 15 characters of a text count as a second.",
+        unit="seconds",
+        gt=0,
+    )
+    request_timeout: float = _knob(
+        0.0,
+        "How long a request may take before it is given up with 504, its upload included; 0 is for ever. "
+        "The header x-request-timeout can ask for less.",
+        unit="seconds",
+        ge=0,
     )
 
     @property
@@ -162,6 +187,11 @@ class Settings(BaseSettings):
         if self.speaker_name is None or self.speaker_path is None:
             return None
         return self.speaker_name, self.speaker_path
+
+    @property
+    def metrics(self) -> tuple[str, ...] | None:
+        """The metrics that flags ask for, by name; () is the usual ones, None is none at all."""
+        return listed(self.metrics_list or "") if self.metrics_enable else None
 
     def api_key(self) -> str | None:
         """The key of the environment, which counts where no file is named."""
@@ -238,6 +268,11 @@ class Settings(BaseSettings):
         for name in ("model_repository_path", "model_path"):
             if self.remove_from_config and getattr(self, name):
                 raise ConfigError(f"--{name} cannot be used with --remove_from_config")
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """What is separated by commas, as OVMS takes it."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def load_settings(flags: Mapping[str, object] | None = None) -> Settings:

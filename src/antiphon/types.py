@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,20 @@ from numpy.typing import NDArray
 SAMPLE_RATE = 16_000  # Hz; every recognition family here hears 16 kHz mono
 WINDOW_SECONDS = 30
 WINDOW_SAMPLES = WINDOW_SECONDS * SAMPLE_RATE  # 480,000
+# What is read aloud at 155 words a minute, as audiobooks are, at six characters a word with its space: 15.5 a second.
+SECONDS_PER_CHARACTER = 1 / 15
 
 Samples = NDArray[np.float32]
+
+
+class Waveform(Protocol):
+    """Mono float32 at 16 kHz, of which any stretch can be had: an array, or what was too long to be kept as one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, stretch: slice, /) -> Samples: ...
+
+
 Task = Literal["transcribe", "translate"]
 ModelTask = Literal["transcribe", "translate", "speak"]
 GraphTask = Literal["speech2text", "text2speech"]  # what OVMS calls the two jobs a model can have
@@ -30,7 +42,8 @@ class TranscribeOptions:
 
     `language` is a code the model knows, or None to detect it. `temperature` 0 is greedy; above it, sampling from `seed`.
     `max_new_tokens` caps a window's answer; `min_new_tokens` holds the end token back (benchmarks force a length with it).
-    `timestamps` asks for segment times; without it a window is one segment.
+    `timestamps` asks for segment times; without it a window is one segment. `words` asks for the times of words too,
+    which changes no text.
     """
 
     task: Task = "transcribe"
@@ -41,6 +54,7 @@ class TranscribeOptions:
     min_new_tokens: int = 0
     timestamps: bool = False
     seed: int = 0
+    words: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +76,11 @@ class Unit:
 
     request: int
 
+    @property
+    def seconds(self) -> float:
+        """The audio it takes in or is about to give: what the scheduler reckons with."""
+        raise NotImplementedError
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Window(Unit):
@@ -76,6 +95,10 @@ class Window(Unit):
     timestamps: bool
     options: TranscribeOptions
 
+    @property
+    def seconds(self) -> float:
+        return len(self.samples) / SAMPLE_RATE
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sentence(Unit):
@@ -86,15 +109,37 @@ class Sentence(Unit):
     index: int
     options: SpeakOptions
 
+    @property
+    def seconds(self) -> float:
+        return len(self.text) * SECONDS_PER_CHARACTER
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word and its marks as they stand in the text, leading space kept; when it is said, in seconds.
+
+    `probability` is the mean of what the model gives its tokens; 0 where the backend does not tell.
+    """
+
+    text: str
+    start: float
+    end: float
+    probability: float
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A stretch of text inside a window: seconds from the window's start, text as decoded (leading space kept)."""
+    """A stretch of text inside a window: seconds from the window's start, text as decoded (leading space kept).
+
+    The texts of its `words`, if they were asked for, make up its own; their times are the window's too, and may lie a
+    little outside the piece.
+    """
 
     start: float
     end: float
     text: str
     tokens: tuple[int, ...]
+    words: tuple[Word, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +206,8 @@ Event = LanguageDetected | AudioChunk | Finished | Spoken | Failed
 class Segment:
     """A stretch of the transcript; seconds from the start of the file. Scores are the window's, as Whisper reports them.
 
-    `seek` is the start of the window it came from, in 10 ms frames.
+    `seek` is the start of the window it came from, in 10 ms frames. Where `words` were asked for it begins with the
+    first of them and ends with the last.
     """
 
     id: int
@@ -174,6 +220,7 @@ class Segment:
     avg_logprob: float
     compression_ratio: float
     no_speech_prob: float
+    words: tuple[Word, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +233,11 @@ class Transcript:
     text: str
     segments: tuple[Segment, ...]
 
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """The words of all segments, if they were asked for."""
+        return tuple(word for segment in self.segments for word in segment.words)
+
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
@@ -193,8 +245,9 @@ class ModelInfo:
 
     `languages` are codes, empty for one that takes none (".en" models). A model that speaks lists its `voices`, its own
     default first, and the rate its samples come at; `stand_ins` are the voices that names of OpenAI's are given, in turn;
-    `reads_digits` is False for one that can only say letters. `reason` says why the backend is not the native one;
-    `speeds` are the least and the greatest that speech may be asked for at.
+    `reads_digits` is False for one that can only say letters. `reason` says why the backend is not the native one,
+    `no_words` why the times of words cannot be had, and what would mend it; `speeds` are the least and the greatest that
+    speech may be asked for at.
     """
 
     name: str
@@ -213,3 +266,4 @@ class ModelInfo:
     reads_digits: bool = True
     reason: str = ""
     speeds: tuple[float, float] = (0.25, 4.0)
+    no_words: str = ""

@@ -57,7 +57,12 @@ StartServer = Callable[..., Server]
 @contextmanager
 def served(*sessions: AnySession, max_waiting: int, loaded: bool, **knobs: Any) -> Iterator[Server]:
     settings = Settings(max_waiting_units=max_waiting, **knobs)
-    service = SpeechService(max_waiting=max_waiting, max_input_characters=settings.max_input_characters)
+    service = SpeechService(
+        max_waiting=max_waiting,
+        max_requests=settings.max_queued_requests,
+        max_seconds=settings.max_queued_seconds,
+        max_input_characters=settings.max_input_characters,
+    )
     for session in sessions:
         service.load(session)
     app = create_app(service if loaded else None, settings)

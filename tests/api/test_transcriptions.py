@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import openai
@@ -19,7 +20,7 @@ from wire import error_of
 from antiphon.api import decoders
 from antiphon.audio.decode import decode
 from antiphon.errors import Cancelled
-from antiphon.models.fake import FakeSession
+from antiphon.models.fake import FAKE_INFO, FakeSession
 from antiphon.types import Window
 
 WAV = make_audio(2.5)
@@ -138,6 +139,61 @@ def test_plain_json_has_times_where_they_are_asked_for(server: Any, name: str, v
     assert answer["segments"] == [{"text": " audio of 2.50 s", "start": 0.0, "end": 2.5}]
 
 
+@pytest.mark.parametrize("granularities", [["word"], ["segment", "word"]])
+def test_the_sdk_gets_words(server: Any, granularities: Any) -> None:
+    with sdk(server) as client:
+        answer = client.audio.transcriptions.create(
+            model="whisper-1",
+            file=("talk.wav", WAV),
+            response_format="verbose_json",
+            timestamp_granularities=granularities,
+        )
+    assert [(word.word, word.start, word.end) for word in answer.words or []] == [
+        ("audio", 0.0, 0.625),
+        ("of", 0.625, 1.25),
+        ("2.50", 1.25, 1.875),
+        ("s", 1.875, 2.5),
+    ]
+    assert answer.text == "audio of 2.50 s"
+    assert bool(answer.segments) == ("segment" in granularities)
+
+
+@pytest.mark.parametrize(
+    ("granularities", "there"),
+    [
+        ("", {"segments"}),
+        ("segment", {"segments"}),
+        ("word", {"words"}),
+        ("word,segment", {"words", "segments"}),
+        ('["segment", "word"]', {"words", "segments"}),
+    ],
+)
+@pytest.mark.parametrize("task", ["transcriptions", "translations"])
+def test_an_answer_has_the_times_that_were_asked_for(
+    server: Any, task: str, granularities: str, there: set[str]
+) -> None:
+    fields = {"response_format": "verbose_json", "timestamp_granularities[]": granularities}
+    answer = post(server, fields, path=f"/v1/audio/{task}").json()
+    assert set(answer) == {"task", "language", "duration", "text", "usage"} | there
+    for word in answer.get("words", []):
+        assert set(word) == {"word", "start", "end"}
+
+
+@pytest.mark.parametrize("wanted", ["", "json", "text", "srt", "vtt"])
+def test_words_need_the_format_that_has_room_for_them(server: Any, wanted: str) -> None:
+    fields = {"response_format": wanted, "timestamp_granularities[]": "word"}
+    assert "verbose_json" in error_of(post(server, fields), 400, param="timestamp_granularities")["message"]
+
+
+def test_a_model_without_words_says_what_would_mend_it(start_server: Any) -> None:
+    info = replace(FAKE_INFO, no_words="the server must be started with --enable_word_timestamps")
+    server = start_server(FakeSession("fake", info=info))
+    fields = {"response_format": "verbose_json", "timestamp_granularities[]": "word"}
+    error = error_of(post(server, fields), 400, param="timestamp_granularities")
+    assert "--enable_word_timestamps" in error["message"]
+    assert post(server, {"response_format": "verbose_json"}).status_code == 200
+
+
 @pytest.mark.parametrize(("wanted", "kind"), [("srt", "application/x-subrip"), ("vtt", "text/vtt")])
 def test_the_sdk_gets_subtitles(server: Any, wanted: Any, kind: str) -> None:
     with sdk(server) as client:
@@ -178,7 +234,7 @@ def test_fields_that_clients_send(server: Any, fields: dict[str, str]) -> None:
         ({"temperature": "nan"}, "temperature"),
         ({"temperature": "inf"}, "temperature"),
         ({"response_format": "docx"}, "response_format"),
-        ({"timestamp_granularities[]": "word"}, "timestamp_granularities"),
+        ({"timestamp_granularities[]": "word"}, "timestamp_granularities"),  # without verbose_json
         ({"timestamp_granularities": "syllable"}, "timestamp_granularities"),
         ({"stream": "true"}, "stream"),
         ({"stream": "maybe"}, "stream"),

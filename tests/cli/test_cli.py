@@ -110,13 +110,29 @@ def test_what_a_user_can_mend_is_one_line(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["nonsense"], ["serve", "--nonsense", "1"], ["--nonsense"], ["transcribe"], ["serve", "--slots", "x"]]
+    ("arguments", "message"),
+    [
+        (["nonsense"], "No such command 'nonsense'. See antiphon --help."),
+        (["serve", "--nonsense", "1"], "No such option: --nonsense. See antiphon serve --help."),
+        (["--nonsense"], "No such option: --nonsense. See antiphon serve --help."),
+        (["transcribe"], "Missing argument 'FILE'. See antiphon transcribe --help."),
+        (["serve", "--slots", "x"], "--slots"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_wrong_usage_is_not_a_traceback(run: Run, arguments: list[str]) -> None:
+def test_wrong_usage_is_one_line_too(run: Run, arguments: list[str], message: str) -> None:
     result = run(*arguments)
     assert result.code == 2
-    assert "Error" in result.err
-    assert "Traceback" not in result.err
+    assert result.err.startswith("antiphon: ")
+    assert message in result.err
+    assert result.err.count("\n") == 1
+
+
+def test_a_flag_that_no_built_in_model_can_do_with_ends_the_server(run: Run) -> None:
+    result = run("serve", "--target_device", "XPU", ANTIPHON_REST_PORT="0")
+    assert result.code == 2
+    assert "Ready at" not in result.out
+    assert result.err.splitlines()[-1].startswith("antiphon: --target_device XPU: there is no XPU here")
 
 
 def test_an_unknown_flag_is_refused_with_the_nearest(run: Run) -> None:

@@ -130,6 +130,7 @@ REPOSITORY = ("--model_repository_path", "/models")
         (("--config_path", "c", "--target_device", "GPU"), "Model parameters in CLI are exclusive with the config file"),
         (("--rest_workers", "1"), "rest_workers count should be from 2 to 10000"),
         (("--metrics_list", "x"), "metrics_enable setting is missing, required when metrics_list is provided"),
+        (("--metrics_enable", "--metrics_list", "ovms_streams,x"), "metrics_list: there is no metric 'x'."),
         (("--model_path", "x", "--num_streams", "2", "--plugin_config", '{"NUM_STREAMS": 3}'), "Doubled NUM_STREAMS parameter"),
         (("--model_path", "x", "--cache_dir", "y", "--plugin_config", '{"CACHE_DIR": "z"}'), "Doubled CACHE_DIR parameter"),
         (("--plugin_config", "[1]"), "--plugin_config is '[1]': Value error, it should be a JSON object"),

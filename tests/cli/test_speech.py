@@ -66,6 +66,17 @@ def test_subtitles(files: list[str], heard: list[TranscribeOptions], capsys: pyt
     assert heard[0].timestamps
 
 
+def test_words_have_a_line_each(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    speech.transcribe(files[:1], words=True)
+    assert capsys.readouterr().out == "0.00\t0.25\taudio\n0.25\t0.50\tof\n0.50\t0.75\t1.00\n0.75\t1.00\ts\n"
+
+
+def test_subtitles_have_no_place_for_words(files: list[str], loaded: list[dict[str, Any]]) -> None:
+    with pytest.raises(ConfigError, match="--words: srt has no place"):
+        speech.transcribe(files[:1], form="srt", words=True)
+    assert not loaded
+
+
 def test_subtitles_of_several_files_would_run_together(files: list[str], loaded: list[dict[str, Any]]) -> None:
     with pytest.raises(ConfigError, match="--format vtt"):
         speech.transcribe(files, form="vtt")

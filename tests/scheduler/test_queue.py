@@ -1,21 +1,17 @@
-"""The queue alone: admission, turns, and every unit ending exactly once whatever happens in between."""
+"""The queue alone: admission, turns, deadlines. What happens to it in thousands of ways is in test_schedules.py."""
 
 from __future__ import annotations
 
-from collections import Counter, deque
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from antiphon.errors import Overloaded
+from antiphon.errors import DeadlineMissed, Overloaded
 from antiphon.scheduler.job import Job
-from antiphon.scheduler.queue import Queue
+from antiphon.scheduler.queue import Limits, Queue
+from antiphon.scheduler.terms import ORDINARY, Deadline, Priority, Terms
 from antiphon.types import Event, TranscribeOptions, Window
-
-STEADY = settings(derandomize=True, deadline=None, max_examples=200)
 
 
 def make_unit(start: int = 0) -> Window:
@@ -32,15 +28,34 @@ def nothing_more(_event: Event) -> Sequence[Window]:
     return ()
 
 
-def make_job(expected: int = 0) -> Job:
-    return Job(on_event=nothing_more, on_end=lambda _error: None, expected=expected)
+def make_job(expected: int = 0, *, seconds: float = 0.0, terms: Terms = ORDINARY) -> Job:
+    return Job(nothing_more, lambda _error: None, expected=expected, seconds=seconds, terms=terms)
+
+
+def make_sound(seconds: float) -> Window:
+    samples = np.zeros(round(seconds * 16_000), np.float32)
+    return Window(request=0, samples=samples, start=0, timestamps=False, options=TranscribeOptions())
+
+
+def due(at: float, source: str = "x-request-timeout") -> Terms:
+    return Terms(deadline=Deadline(at, at, source))
+
+
+def paced(queue: Queue, *, seconds: float, a_second: float) -> None:
+    """Let the queue see so much audio worked off at such a pace, by a crowd."""
+    units = [make_sound(seconds / 4) for _ in range(4)]
+    queue.admit(make_job(seconds=seconds), units, now=0.0)
+    for _ in units:
+        (unit,) = queue.take(1)
+        queue.finish(unit)
+        queue.spent(seconds / 4 / a_second)
 
 
 def test_units_are_taken_in_their_own_order_and_jobs_in_turn() -> None:
     queue = Queue()
     first, second = make_units(3), make_units(3)
-    queue.admit(make_job(), first)
-    queue.admit(make_job(), second)
+    queue.admit(make_job(), first, now=0.0)
+    queue.admit(make_job(), second, now=0.0)
 
     assert queue.take(6) == [first[0], second[0], first[1], second[1], first[2], second[2]]
     assert queue.take(1) == []
@@ -49,46 +64,179 @@ def test_units_are_taken_in_their_own_order_and_jobs_in_turn() -> None:
 def test_a_first_unit_overtakes_later_units() -> None:
     queue = Queue()
     long_file, short = make_units(4), make_units(1)
-    queue.admit(make_job(), long_file)
+    queue.admit(make_job(), long_file, now=0.0)
     assert queue.take(2) == long_file[:2]
 
-    queue.admit(make_job(), short)
+    queue.admit(make_job(), short, now=0.0)
     assert queue.take(2) == [short[0], long_file[2]]
 
 
 def test_first_units_overtake_only_so_often() -> None:
     queue = Queue(max_overtakes=2)
     long_file = make_units(3)
-    queue.admit(make_job(), long_file)
+    queue.admit(make_job(), long_file, now=0.0)
     queue.take(1)
     firsts = make_units(5)
     for unit in firsts:
-        queue.admit(make_job(), [unit])
+        queue.admit(make_job(), [unit], now=0.0)
 
     assert queue.take(7) == [*firsts[:2], long_file[1], *firsts[2:4], long_file[2], firsts[4]]
 
 
 def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
-    queue = Queue(max_waiting=2, retry_after=3.0)
-    queue.admit(make_job(), make_units(5))  # one job may be longer than the bound
+    queue = Queue(Limits(units=2))
+    queue.admit(make_job(), make_units(5), now=0.0)  # one job may be longer than the bound
 
     with pytest.raises(Overloaded, match="5 units") as refused:
-        queue.admit(make_job(), make_units(1))
-    assert refused.value.retry_after == 3.0
+        queue.admit(make_job(), make_units(1), now=0.0)
+    assert refused.value.reason == "units"
 
     queue.take(4)
-    queue.admit(make_job(), make_units(1))
+    queue.admit(make_job(), make_units(1), now=0.0)
+
+
+def test_requests_that_are_not_done_are_bounded() -> None:
+    queue = Queue(Limits(requests=2))
+    queue.enter()
+    queue.enter()
+    with pytest.raises(Overloaded, match="2 requests are not done") as refused:
+        queue.enter()
+    assert refused.value.reason == "requests"
+    assert queue.full
+    queue.admit(make_job(), make_units(1), now=0.0)  # that of somebody inside
+    queue.leave()
+    queue.enter()
+
+
+def test_audio_that_is_not_done_is_bounded_whatever_length_a_newcomer_has() -> None:
+    queue = Queue(Limits(seconds=60.0))
+    long_file = [make_sound(30.0) for _ in range(4)]
+    queue.admit(make_job(seconds=120.0), long_file, now=0.0)
+    with pytest.raises(Overloaded, match="120 s of audio") as refused:
+        queue.admit(make_job(seconds=1.0), [make_sound(1.0)], now=0.0)
+    assert refused.value.reason == "seconds"
+
+    for unit in queue.take(3):
+        queue.finish(unit)
+    assert queue.seconds == 30.0
+    queue.admit(make_job(seconds=900.0), [make_sound(30.0)], now=0.0)
+    assert queue.seconds == 930.0
+
+
+def test_a_unit_is_half_done_once_it_is_taken() -> None:
+    queue = Queue()
+    job = make_job(seconds=10.0)
+    unit = make_sound(10.0)
+    queue.admit(job, [unit], now=0.0)
+    queue.take(1)
+    assert queue.seconds == 5.0
+    queue.add(job, [make_sound(4.0)])  # a tail that is heard again was reckoned with once
+    queue.finish(unit)
+    assert queue.seconds == 0.0
+    queue.take(1)
+    assert queue.seconds == 0.0
+
+
+def test_who_is_refused_is_told_when_the_queue_will_be_done() -> None:
+    queue = Queue(Limits(units=1))
+
+    def told(seconds: float) -> float:
+        job = make_job(seconds=seconds)
+        queue.admit(job, [make_sound(1.0)], now=0.0)
+        with pytest.raises(Overloaded) as refused:
+            queue.check_room()
+        queue.cancel(job)
+        return refused.value.retry_after
+
+    assert told(100.0) == 1.0  # nothing is known yet
+    paced(queue, seconds=200.0, a_second=50.0)
+    assert told(400.0) == pytest.approx(8.0)
+    assert told(1.0) == 0.5
+    assert told(14_400.0) == 60.0
+
+
+def test_the_pace_is_that_of_a_crowd() -> None:
+    """A unit alone in the batch takes as long, and says nothing about how many could have been beside it."""
+    queue = Queue()
+    paced(queue, seconds=200.0, a_second=50.0)
+    unit = make_sound(1.0)
+    queue.admit(make_job(seconds=1.0), [unit], now=0.0)
+    queue.take(1)
+    queue.spent(5.0)
+    queue.finish(unit)
+    queue.spent(5.0)
+    with pytest.raises(Overloaded, match=r"about 2\.0 s"):
+        queue.admit(make_job(seconds=100.0, terms=due(1.9)), make_units(1), now=0.0)
+
+
+def test_a_deadline_that_cannot_be_met_is_refused_at_once() -> None:
+    queue = Queue()
+    paced(queue, seconds=200.0, a_second=10.0)
+    others = [make_job(seconds=20.0), make_job(seconds=500.0)]
+    for other in others:
+        queue.admit(other, [make_sound(20.0)], now=100.0)
+
+    def admit(seconds: float, at: float, priority: Priority = "normal") -> None:
+        terms = Terms(priority, Deadline(at, 7.0, "x-request-timeout"))
+        job = make_job(seconds=seconds, terms=terms)
+        queue.admit(job, [make_sound(seconds)], now=100.0)
+        queue.cancel(job)
+
+    # 30 s of its own, and of the two others what is done beside it: 20 s and 30 s, ten a second.
+    with pytest.raises(Overloaded, match=r"about 8\.0 s, and x-request-timeout allows 7") as refused:
+        admit(30.0, at=107.9)
+    assert (refused.value.reason, refused.value.param) == ("deadline", "x-request-timeout")
+    admit(30.0, at=108.1)
+    admit(30.0, at=103.1, priority="high")  # nobody is beside it
+    with pytest.raises(Overloaded, match=r"about 55\.0 s"):  # all of theirs comes first
+        admit(30.0, at=154.0, priority="low")
+    with pytest.raises(DeadlineMissed):
+        admit(30.0, at=100.0)
+    assert queue.jobs == tuple(others)
+
+
+def test_while_nothing_is_known_of_the_pace_a_deadline_is_taken_on_trust() -> None:
+    queue = Queue()
+    queue.admit(make_job(seconds=10_000.0, terms=due(1.0)), make_units(1), now=0.0)
+
+
+def test_what_is_late_is_dropped_and_its_slots_given_back() -> None:
+    queue = Queue()
+    late, patient, later = make_job(terms=due(5.0)), make_job(), make_job(terms=due(6.0))
+    flying, waiting = make_units(2)
+    queue.admit(late, [flying, waiting], now=0.0)
+    queue.take(1)
+    queue.admit(patient, make_units(1), now=0.0)
+    queue.admit(later, make_units(1), now=0.0)
+
+    assert queue.expire(4.9) == []
+    assert queue.expire(5.0) == [late]
+    assert queue.expire(5.0) == []
+    assert queue.take_cancelled() == [flying]
+    assert queue.jobs == (patient, later)
+    assert waiting not in queue.take(5)
+
+
+def test_the_urgent_overtake_and_the_rest_are_not_forgotten() -> None:
+    queue = Queue(max_overtakes=4)
+    kinds: dict[Priority, list[Window]] = {"low": make_units(3), "normal": make_units(3), "high": make_units(9)}
+    for priority, units in kinds.items():
+        queue.admit(make_job(terms=Terms(priority)), units, now=0.0)
+    names = {unit: priority[0] for priority, units in kinds.items() for unit in units}
+
+    order = "".join(names[unit] for unit in queue.take(15))
+    assert order == "hhhhnlhhhnlhhnl"
 
 
 def test_units_a_job_has_yet_to_hand_in_count_as_waiting() -> None:
-    queue = Queue(max_waiting=3)
+    queue = Queue(Limits(units=3))
     job = make_job(expected=4)
     (first,) = make_units(1)
-    queue.admit(job, [first])
+    queue.admit(job, [first], now=0.0)
     queue.take(1)
     assert queue.waiting == 3
     with pytest.raises(Overloaded):
-        queue.admit(make_job(), make_units(1))
+        queue.admit(make_job(), make_units(1), now=0.0)
 
     queue.add(job, make_units(3))
     assert queue.waiting == 3
@@ -98,8 +246,8 @@ def test_continuations_go_to_the_front_of_their_own_line_only() -> None:
     queue = Queue()
     mine, other = make_units(3), make_units(2)
     job = make_job()
-    queue.admit(job, mine)
-    queue.admit(make_job(), other)
+    queue.admit(job, mine, now=0.0)
+    queue.admit(make_job(), other, now=0.0)
     queue.take(2)
     continuation = make_unit()
     queue.add(job, [continuation])
@@ -111,7 +259,7 @@ def test_a_job_ends_with_its_last_unit() -> None:
     queue = Queue()
     job = make_job()
     units = make_units(2)
-    queue.admit(job, units)
+    queue.admit(job, units, now=0.0)
     queue.take(2)
 
     assert queue.finish(units[0]) is None
@@ -125,7 +273,7 @@ def test_cancelling_drops_what_waits_and_hands_out_what_flies() -> None:
     queue = Queue()
     job = make_job()
     units = make_units(3)
-    queue.admit(job, units)
+    queue.admit(job, units, now=0.0)
     queue.take(1)
 
     assert queue.cancel(job)
@@ -143,135 +291,7 @@ def test_an_empty_job_and_a_second_admission_are_bugs() -> None:
     queue = Queue()
     job = make_job()
     with pytest.raises(ValueError, match="at least one"):
-        queue.admit(job, [])
-    queue.admit(job, make_units(1))
+        queue.admit(job, [], now=0.0)
+    queue.admit(job, make_units(1), now=0.0)
     with pytest.raises(ValueError, match="before"):
-        queue.admit(job, make_units(1))
-
-
-class Ledger:
-    """Plays a schedule against a queue and books how each unit ended."""
-
-    def __init__(self) -> None:
-        self.queue = Queue(max_waiting=12, max_overtakes=2)
-        self.ends: Counter[Window] = Counter()
-        self.accepted: list[Window] = []
-        self.waiting: dict[Job, deque[Window]] = {}
-        self.flying: dict[Window, Job] = {}
-
-    def admit(self, count: int) -> None:
-        job, units = make_job(), make_units(count)
-        try:
-            self.queue.admit(job, units)
-        except Overloaded:
-            return
-        self.accepted += units
-        self.waiting[job] = deque(units)
-
-    def add(self, pick: int) -> None:
-        jobs = self.queue.jobs
-        if not jobs:
-            return
-        job, unit = jobs[pick % len(jobs)], make_unit()
-        self.queue.add(job, [unit])
-        self.accepted.append(unit)
-        self.waiting[job].appendleft(unit)
-
-    def take(self, count: int) -> None:
-        taken = self.queue.take(count)
-        assert len(taken) == min(count, sum(map(len, self.waiting.values())))
-        for unit in taken:
-            (job,) = [job for job, line in self.waiting.items() if line and line[0] is unit]
-            self.waiting[job].popleft()
-            self.flying[unit] = job
-
-    def finish(self, pick: int) -> None:
-        if not self.flying:
-            return
-        unit = list(self.flying)[pick % len(self.flying)]
-        job = self.flying.pop(unit)
-        self.ends[unit] += 1
-        ended = self.queue.finish(unit)
-        assert (ended is job) == (not self.waiting[job] and job not in self.flying.values())
-        if ended is not None:
-            del self.waiting[job]
-
-    def cancel(self, pick: int) -> None:
-        jobs = self.queue.jobs
-        if not jobs:
-            return
-        job = jobs[pick % len(jobs)]
-        assert self.queue.cancel(job)
-        for unit in self.waiting.pop(job):
-            self.ends[unit] += 1
-        expected = {unit for unit, owner in self.flying.items() if owner is job}
-        for unit in self.queue.take_cancelled():
-            expected.remove(unit)
-            del self.flying[unit]
-            self.ends[unit] += 1
-        assert not expected
-
-
-MOVES = st.one_of(
-    st.tuples(st.just("admit"), st.integers(1, 5)),
-    st.tuples(st.just("add"), st.integers(0, 9)),
-    st.tuples(st.just("take"), st.integers(0, 4)),
-    st.tuples(st.just("finish"), st.integers(0, 9)),
-    st.tuples(st.just("cancel"), st.integers(0, 9)),
-)
-
-
-@STEADY
-@given(st.lists(MOVES, max_size=60))
-def test_every_unit_ends_exactly_once(moves: list[tuple[str, int]]) -> None:
-    ledger = Ledger()
-    for move, number in moves:
-        match move:
-            case "admit":
-                ledger.admit(number)
-            case "add":
-                ledger.add(number)
-            case "take":
-                ledger.take(number)
-            case "finish":
-                ledger.finish(number)
-            case _:
-                ledger.cancel(number)
-        assert ledger.queue.in_flight == len(ledger.flying)
-        assert ledger.queue.waiting == sum(map(len, ledger.waiting.values()))
-    while not ledger.queue.idle:
-        ledger.take(4)
-        ledger.finish(0)
-
-    assert ledger.ends == Counter(ledger.accepted)
-    assert set(ledger.ends.values()) <= {1}
-    assert ledger.queue.jobs == ()
-
-
-@STEADY
-@given(st.lists(st.integers(1, 6), min_size=1, max_size=8), st.integers(1, 4), st.lists(st.booleans(), max_size=80))
-def test_no_job_waits_longer_than_its_round(sizes: list[int], overtakes: int, newcomers: list[bool]) -> None:
-    """However many short jobs arrive, a started job with n started jobs beside it is served within its bound."""
-    queue = Queue(max_waiting=10_000, max_overtakes=overtakes)
-    owners: dict[Window, int] = {}
-    for number, size in enumerate(sizes):
-        units = make_units(size)
-        owners.update(dict.fromkeys(units, number))
-        queue.admit(make_job(), units)
-    left = dict(enumerate(sizes))
-    while any(left[number] == size for number, size in enumerate(sizes)):
-        left[owners[queue.take(1)[0]]] -= 1
-    since = dict.fromkeys(left, 0)
-    arrivals = iter(newcomers)
-    while any(left.values()):
-        if next(arrivals, False):
-            for _ in range(3):
-                queue.admit(make_job(), make_units(1))
-        (unit,) = queue.take(1)
-        for number in since:
-            since[number] += 1
-        served = owners.get(unit)
-        if served is not None:
-            left[served] -= 1
-            since[served] = 0
-        assert all(since[number] <= len(sizes) * (overtakes + 1) for number, rest in left.items() if rest)
+        queue.admit(job, make_units(1), now=0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,10 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from antiphon.errors import EngineFailed, Overloaded, Unavailable
+from antiphon.errors import DeadlineMissed, EngineFailed, Overloaded, Refusal, Unavailable
 from antiphon.models.fake import FakeSession
 from antiphon.scheduler.job import Job
+from antiphon.scheduler.observer import Nobody
+from antiphon.scheduler.queue import Limits
 from antiphon.scheduler.scheduler import Scheduler
+from antiphon.scheduler.terms import Deadline, Terms
 from antiphon.types import Event, Failed, Finished, TranscribeOptions, Window
 
 
@@ -23,6 +27,7 @@ class OneUnit:
     """The smallest plan: one unit, answered with its text."""
 
     expected = 1
+    seconds = 0.0
 
     def __init__(self, seconds: float) -> None:
         samples = np.zeros(round(seconds * 16_000), np.float32)
@@ -119,9 +124,61 @@ def test_cancelling_the_task_cancels_the_work() -> None:
     assert len(session.batches) < 30  # the first unit alone would have taken thirty steps
 
 
+def test_cancelling_while_a_unit_is_encoded_gives_its_slot_back_before_a_step() -> None:
+    hold = Holder()
+
+    class Slow(FakeSession):
+        def join(self, units: Sequence[Window]) -> list[Event]:
+            hold()
+            return super().join(units)
+
+        def leave(self, unit: Window) -> None:
+            super().leave(unit)
+            left.set()
+
+    left = Gate()
+    session = Slow(slots=1)
+
+    async def main(scheduler: Scheduler) -> None:
+        task = asyncio.create_task(scheduler.run(OneUnit(300.0)))
+        await asyncio.to_thread(hold.reached.wait, 60)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        hold.go_on.set()
+        assert await asyncio.to_thread(left.wait, 60)
+
+    with running(session) as scheduler:
+        asyncio.run(main(scheduler))
+        assert session.batches == []
+        assert scheduler.run_blocking(OneUnit(2.0)) == " audio of 2.00 s"
+
+
+def soon(seconds: float = 0.05) -> Terms:
+    return Terms(deadline=Deadline(time.monotonic() + seconds, seconds, "x-request-timeout"))
+
+
+@pytest.mark.parametrize("waiting", [True, False])
+def test_who_is_late_is_told_so_and_takes_up_no_slot(waiting: bool) -> None:
+    """Whether it waits for a slot or has one; whoever has no deadline goes on."""
+    session = FakeSession(slots=1 + (not waiting), seconds_per_step=0.001, before_step=lambda: time.sleep(0.001))
+    with running(session) as scheduler, ThreadPoolExecutor(1) as pool:
+        patient = pool.submit(scheduler.run_blocking, OneUnit(0.2))
+        while not scheduler.in_flight:
+            time.sleep(0.001)
+        with pytest.raises(DeadlineMissed, match=r"within the 0\.05 s that x-request-timeout allows"):
+            scheduler.run_blocking(OneUnit(100.0), soon())
+        assert patient.result(60) == " audio of 0.20 s"
+        assert asyncio.run(scheduler.run(OneUnit(0.01), soon(60.0))) == " audio of 0.01 s"
+    assert session.join([OneUnit(1.0).unit]) == []  # no slot is taken
+
+
 def test_a_full_queue_refuses_in_the_callers_thread() -> None:
     hold = Holder()
-    with running(FakeSession(slots=1, before_step=hold), max_waiting=1) as scheduler, ThreadPoolExecutor(2) as pool:
+    with (
+        running(FakeSession(slots=1, before_step=hold), limits=Limits(units=1)) as scheduler,
+        ThreadPoolExecutor(2) as pool,
+    ):
         first = pool.submit(scheduler.run_blocking, OneUnit(1.0))
         assert hold.reached.wait(60)
         second = scheduler_accepts(scheduler, OneUnit(2.0), pool.submit)
@@ -223,3 +280,93 @@ def test_a_plan_that_is_done_at_once_needs_no_worker() -> None:
     plan = OneUnit(1.0)
     plan.answer = "nothing to do"
     assert Scheduler(FakeSession()).run_blocking(plan) == "nothing to do"
+
+
+class Times(Nobody):
+    """What an observer is told of requests."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+        self.works: list[float] = []
+        self.refusals: list[Refusal] = []
+
+    def refused(self, reason: Refusal) -> None:
+        self.refusals.append(reason)
+
+    def waited(self, seconds: float) -> None:
+        self.waits.append(seconds)
+
+    def worked(self, seconds: float) -> None:
+        self.works.append(seconds)
+
+
+def test_an_observer_is_told_how_long_a_request_waits_and_works() -> None:
+    times = Times()
+    hold = 0.05
+    with (
+        running(FakeSession(slots=1, before_step=lambda: time.sleep(hold))) as scheduler,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        scheduler.observe(times)
+        answers = [pool.submit(scheduler.run_blocking, OneUnit(1.0)) for _ in range(2)]
+        assert [answer.result().strip() for answer in answers] == ["audio of 1.00 s"] * 2
+    assert len(times.waits) == len(times.works) == 2
+    first, second = times.waits
+    assert second >= first + hold * 0.9  # there is one slot
+    assert min(times.works) >= hold * 0.9
+
+
+def test_an_observer_is_told_of_refusals() -> None:
+    times = Times()
+    scheduler = Scheduler(FakeSession(), limits=Limits(requests=1, seconds=0.0))
+    scheduler.observe(times)
+    with pytest.raises(Overloaded):
+        scheduler.run_blocking(OneUnit(1.0))
+    assert scheduler.full  # asking is no request
+    scheduler.close()
+    assert times.refusals == ["seconds"]
+
+
+def test_a_permit_is_a_place_until_it_is_given_back() -> None:
+    scheduler = Scheduler(FakeSession(), limits=Limits(requests=1))
+    with scheduler.permit():
+        assert scheduler.full
+        with pytest.raises(Overloaded), scheduler.permit():
+            pass
+        with pytest.raises(Overloaded):
+            scheduler.check_room()
+    with pytest.raises(ZeroDivisionError), scheduler.permit():
+        raise ZeroDivisionError
+    assert not scheduler.full
+    scheduler.close()
+    assert scheduler.full
+    with pytest.raises(Unavailable), scheduler.permit():
+        pass
+
+
+@pytest.mark.parametrize("started", [True, False])
+def test_a_request_that_is_cancelled_has_worked_if_it_had_a_slot(started: bool) -> None:
+    times = Times()
+    inside, go_on = Gate(), Gate()
+
+    def hold() -> None:
+        inside.set()
+        assert go_on.wait(30)
+
+    async def cancel() -> None:
+        task = asyncio.create_task(scheduler.run(OneUnit(1.0)))
+        if started:
+            await asyncio.to_thread(inside.wait, 30)
+        else:
+            await asyncio.sleep(0.05)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    scheduler = Scheduler(FakeSession(before_step=hold))
+    scheduler.observe(times)
+    if started:
+        scheduler.start()
+    asyncio.run(cancel())
+    go_on.set()
+    scheduler.close(drain=False)
+    assert len(times.waits) == len(times.works) == int(started)

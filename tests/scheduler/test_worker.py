@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from threading import Condition
 
 import numpy as np
 import pytest
 
-from antiphon.errors import EngineFailed
+from antiphon.errors import DeadlineMissed, EngineFailed
 from antiphon.models.fake import FakeSession
 from antiphon.scheduler.job import Job
+from antiphon.scheduler.observer import Nobody
 from antiphon.scheduler.queue import Queue
+from antiphon.scheduler.terms import Deadline, Terms
 from antiphon.scheduler.worker import Worker
 from antiphon.types import Event, Failed, Finished, LanguageDetected, TranscribeOptions, Window
 
@@ -36,9 +39,28 @@ class Listener:
         return next(self._following, ())
 
 
-def run_dry(session: FakeSession, queue: Queue, *, joins_per_step: int = 1) -> None:
+class Diary(Nobody):
+    """An observer that writes down what it is told of units; that times are told too is enough."""
+
+    def __init__(self) -> None:
+        self.told: list[str | tuple[str, object]] = []
+
+    def joined(self, seconds: float) -> None:
+        assert seconds >= 0
+        self.told.append("joined")
+
+    def stepped(self, units: int, seconds: float) -> None:
+        assert seconds >= 0
+        self.told.append(("stepped", units))
+
+    def ended(self, *, failed: bool) -> None:
+        self.told.append(("ended", "failed" if failed else "done"))
+
+
+def run_dry(session: FakeSession, queue: Queue, *, joins_per_step: int = 1, observer: Diary | None = None) -> None:
     """Run the loop until the queue is idle."""
     worker = Worker(session, queue, Condition(), joins_per_step=joins_per_step)
+    worker.observer = observer or worker.observer
     worker.stopping = "drained"
     worker.run()
     assert queue.idle
@@ -49,7 +71,7 @@ def test_units_are_decoded_together_and_each_told_once() -> None:
     listeners = [Listener() for _ in range(3)]
     units = [make_unit(seconds) for seconds in (1.0, 2.0, 3.0)]
     for listener, unit in zip(listeners, units, strict=True):
-        queue.admit(listener.job, [unit])
+        queue.admit(listener.job, [unit], now=0.0)
     session = FakeSession(slots=4)
 
     run_dry(session, queue, joins_per_step=3)
@@ -65,7 +87,7 @@ def test_units_are_decoded_together_and_each_told_once() -> None:
 def test_joins_are_rationed_even_when_nobody_decodes() -> None:
     """A newcomer must not wait for the encodes of a whole long file."""
     queue = Queue()
-    queue.admit(Listener().job, [make_unit(30.0) for _ in range(3)])
+    queue.admit(Listener().job, [make_unit(30.0) for _ in range(3)], now=0.0)
     session = FakeSession(slots=4)
     run_dry(session, queue)
     assert session.batches == [1, 2, 3, 2, 1]  # three steps each, one joining a step
@@ -82,7 +104,7 @@ def test_a_job_with_its_answer_gives_up_the_rest() -> None:
 
     job = Job(receive, lambda _reason: None, finished=lambda: bool(finished))
     units = [make_unit(), make_unit(30.0)]
-    queue.admit(job, units)
+    queue.admit(job, units, now=0.0)
     session = FakeSession(slots=4)
     leave = session.leave
     session.leave = lambda unit: (left.append(unit), leave(unit))[1]  # type: ignore[method-assign]
@@ -94,13 +116,13 @@ def test_a_job_with_its_answer_gives_up_the_rest() -> None:
 def test_joins_are_rationed_while_others_decode() -> None:
     queue = Queue()
     listener = Listener()
-    queue.admit(listener.job, [make_unit(30.0)])
+    queue.admit(listener.job, [make_unit(30.0)], now=0.0)
     late = [Listener() for _ in range(3)]
 
     def arrive() -> None:
         for listener in late:
             if not arrived:
-                queue.admit(listener.job, [make_unit(30.0)])
+                queue.admit(listener.job, [make_unit(30.0)], now=0.0)
         arrived.append(True)
 
     arrived: list[bool] = []
@@ -113,7 +135,7 @@ def test_joins_are_rationed_while_others_decode() -> None:
 def test_language_is_told_before_the_result() -> None:
     queue = Queue()
     listener = Listener()
-    queue.admit(listener.job, [make_unit(language=None)])
+    queue.admit(listener.job, [make_unit(language=None)], now=0.0)
     run_dry(FakeSession(), queue)
     assert [type(event) for event in listener.events] == [LanguageDetected, Finished]
 
@@ -122,7 +144,7 @@ def test_units_asked_for_by_an_event_are_decoded() -> None:
     queue = Queue()
     more = [make_unit(2.0), make_unit(3.0)]
     listener = Listener(more)
-    queue.admit(listener.job, [make_unit(1.0)])
+    queue.admit(listener.job, [make_unit(1.0)], now=0.0)
     run_dry(FakeSession(), queue)
     assert [event.unit for event in listener.events][1:] == more
 
@@ -132,14 +154,14 @@ def test_a_failure_ends_only_its_members(where: str, caplog: pytest.LogCaptureFi
     queue = Queue()
     doomed, spared = Listener(), Listener()
     bad, good = make_unit(), make_unit()
-    queue.admit(doomed.job, [bad])
+    queue.admit(doomed.job, [bad], now=0.0)
 
     session = FakeSession(
         slots=1,
         join_fails=lambda unit: where == "join" and unit is bad,
         step_fails=lambda unit: where == "step" and unit is bad,
     )
-    queue.admit(spared.job, [good])
+    queue.admit(spared.job, [good], now=0.0)
 
     with caplog.at_level(logging.ERROR):
         run_dry(session, queue)
@@ -157,11 +179,11 @@ def test_a_failed_step_gives_every_slot_back() -> None:
     victims = [Listener() for _ in range(3)]
     units = [make_unit() for _ in victims]
     for victim, unit in zip(victims, units, strict=True):
-        queue.admit(victim.job, [unit])
+        queue.admit(victim.job, [unit], now=0.0)
     after = Listener()
     failures = iter([True])
     session = FakeSession(slots=3, step_fails=lambda _unit: next(failures, False))
-    queue.admit(after.job, [make_unit()])
+    queue.admit(after.job, [make_unit()], now=0.0)
 
     run_dry(session, queue, joins_per_step=3)
 
@@ -178,9 +200,9 @@ def test_a_listener_that_fails_takes_only_its_own_job() -> None:
     def broken(_event: Event) -> Sequence[Window]:
         raise KeyError("broken")
 
-    queue.admit(Job(on_event=broken, on_end=reasons.append), [make_unit(), make_unit()])
+    queue.admit(Job(on_event=broken, on_end=reasons.append), [make_unit(), make_unit()], now=0.0)
     other = Listener()
-    queue.admit(other.job, [make_unit()])
+    queue.admit(other.job, [make_unit()], now=0.0)
     run_dry(FakeSession(), queue)
     assert [type(reason) for reason in reasons] == [KeyError]
     assert isinstance(other.events[0], Finished)
@@ -189,7 +211,7 @@ def test_a_listener_that_fails_takes_only_its_own_job() -> None:
 def test_a_job_that_runs_out_of_work_is_told() -> None:
     queue = Queue()
     listener = Listener()
-    queue.admit(listener.job, [make_unit()])
+    queue.admit(listener.job, [make_unit()], now=0.0)
     run_dry(FakeSession(), queue)
     assert [type(reason) for reason in listener.reasons] == [EngineFailed]
 
@@ -197,8 +219,8 @@ def test_a_job_that_runs_out_of_work_is_told() -> None:
 def test_a_cancelled_unit_leaves_and_hears_nothing() -> None:
     queue = Queue()
     listener, other = Listener(), Listener()
-    queue.admit(listener.job, [make_unit(30.0), make_unit(30.0)])
-    queue.admit(other.job, [make_unit(30.0)])
+    queue.admit(listener.job, [make_unit(30.0), make_unit(30.0)], now=0.0)
+    queue.admit(other.job, [make_unit(30.0)], now=0.0)
 
     def cancel() -> None:
         queue.cancel(listener.job)
@@ -210,6 +232,69 @@ def test_a_cancelled_unit_leaves_and_hears_nothing() -> None:
     assert session.batches == [3, 1, 1]
 
 
+@pytest.mark.parametrize("steps", [0, 1, 2])
+def test_a_late_unit_leaves_at_the_next_turn(steps: int) -> None:
+    queue = Queue()
+    late, other = Listener(), Listener()
+    late.job = replace(late.job, terms=Terms(deadline=Deadline(10.0, 10.0, "x-request-timeout")))
+    queue.admit(late.job, [make_unit(100.0), make_unit(100.0)], now=0.0)
+    queue.admit(other.job, [make_unit(50.0)], now=0.0)
+    session = FakeSession(slots=2)
+    now = [0.0]
+    worker = Worker(session, queue, Condition(), clock=lambda: now[0])
+    for _ in range(steps):
+        worker.turn()
+    now[0] = 10.0
+    worker.turn()
+    assert [type(reason) for reason in late.reasons] == [DeadlineMissed]
+    assert queue.jobs == (other.job,)
+    assert session.batches[-1] == 1
+    worker.stopping = "drained"
+    worker.run()
+    assert isinstance(other.events[0], Finished)
+    assert late.events == []
+
+
 def test_a_worker_must_be_allowed_to_join() -> None:
     with pytest.raises(ValueError, match="joins_per_step"):
         Worker(FakeSession(), Queue(), Condition(), joins_per_step=0)
+
+
+def test_an_observer_is_told_of_joins_steps_and_ends() -> None:
+    queue = Queue()
+    listener = Listener()
+    queue.admit(listener.job, [make_unit(language=None), make_unit(20.0)], now=0.0)
+    diary = Diary()
+    run_dry(FakeSession(slots=4), queue, joins_per_step=2, observer=diary)
+    assert diary.told == ["joined", ("stepped", 2), ("ended", "done"), ("stepped", 1), ("ended", "done")]
+
+
+def test_an_observer_is_told_of_failures_and_not_of_what_nobody_wants() -> None:
+    queue = Queue()
+    bad, cancelled = Listener(), Listener()
+    first, second = make_unit(), make_unit()
+    queue.admit(bad.job, [first], now=0.0)
+    queue.admit(cancelled.job, [second], now=0.0)
+
+    def cancel() -> None:
+        queue.cancel(cancelled.job)
+
+    diary = Diary()
+    session = FakeSession(slots=4, before_step=cancel, step_fails=lambda unit: unit is first)
+    run_dry(session, queue, joins_per_step=2, observer=diary)
+    assert diary.told == ["joined", ("ended", "failed")]
+    diary = Diary()
+    queue.admit(Listener().job, [first], now=0.0)
+    run_dry(FakeSession(join_fails=lambda unit: unit is first), queue, observer=diary)
+    assert diary.told == [("ended", "failed")]
+
+
+def test_a_job_is_told_when_its_units_get_slots() -> None:
+    queue = Queue()
+    taken: list[int] = []
+    units = [make_unit(30.0), make_unit(30.0)]
+    queue.admit(
+        Job(lambda _event: (), lambda _reason: None, on_take=lambda: taken.append(queue.in_flight)), units, now=0.0
+    )
+    run_dry(FakeSession(slots=4), queue)
+    assert taken == [1, 2]

@@ -64,3 +64,13 @@ def test_numbers_too_small(field: str) -> None:
     with pytest.raises(InvalidParameter) as refused:
         check_options(FAKE_INFO, options)
     assert refused.value.param == field
+
+
+def test_words_that_cannot_be_had_are_refused_with_the_reason() -> None:
+    words = TranscribeOptions(words=True)
+    assert check_options(FAKE_INFO, words).words
+    info = replace(FAKE_INFO, no_words="start the server with --enable_word_timestamps")
+    with pytest.raises(InvalidParameter, match="--enable_word_timestamps") as caught:
+        check_options(info, words)
+    assert caught.value.param == "timestamp_granularities"
+    assert not check_options(info, TranscribeOptions()).words

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import av
 import pytest
 
-from antiphon.service.render import to_srt, to_vtt
-from antiphon.types import Segment, Transcript
+from antiphon.service.render import to_srt, to_vtt, to_word_list
+from antiphon.types import Segment, Transcript, Word
 
 LINES = (
     (0.0, 1.5, " Good morning."),
@@ -61,3 +62,11 @@ def test_webvtt_is_what_ffmpeg_reads() -> None:
 def test_nothing_said_is_no_cue() -> None:
     assert to_srt(transcript()) == ""
     assert to_vtt(transcript()) == "WEBVTT\n"
+
+
+def test_a_list_has_a_word_a_line() -> None:
+    worded = transcript((0.0, 2.0, " Good morning."))
+    words = (Word(" Good", 0.12, 0.5, 0.9), Word(" morning.", 0.5, 1.999, 0.8))
+    worded = replace(worded, segments=(replace(worded.segments[0], words=words),))
+    assert to_word_list(worded) == "0.12\t0.50\tGood\n0.50\t2.00\tmorning."
+    assert to_word_list(transcript()) == ""

@@ -32,6 +32,7 @@ def test_whatever_order_the_engine_works_in(chunks: list[int], order: object) ->
     assert [unit.text for unit in units] == [f"Sentence {index}." for index in range(len(chunks))]
     assert {(unit.request, unit.voice) for unit in units} == {(7, "plain")}
     assert plan.expected == len(units)
+    assert plan.seconds == pytest.approx(len(units) * len("Sentence 0.") / 15)
     left = {unit.index: count for unit, count in zip(units, chunks, strict=True)}
     while left:
         assert not plan.done

@@ -14,9 +14,18 @@ from threading import Event as Gate
 import numpy as np
 import pytest
 
-from antiphon.errors import EngineFailed, InvalidAudio, InvalidParameter, ModelNotFound, Unavailable
+from antiphon.errors import (
+    DeadlineMissed,
+    EngineFailed,
+    InvalidAudio,
+    InvalidParameter,
+    ModelNotFound,
+    Overloaded,
+    Unavailable,
+)
 from antiphon.models.base import AnySession
 from antiphon.models.fake import FakeSession, FakeVoice
+from antiphon.scheduler.terms import Deadline, Terms
 from antiphon.service.speech import HEARING_NAMES, SPEAKING_NAMES, SpeechService
 from antiphon.types import Samples, SpeakOptions, TranscribeOptions
 
@@ -231,6 +240,55 @@ def test_bad_requests_never_reach_the_model() -> None:
         with pytest.raises(ModelNotFound):
             asyncio.run(service.transcribe(speech(1.0), "nobody", PLAIN))
     assert session.batches == []
+
+
+def test_each_model_has_places_of_its_own() -> None:
+    service = SpeechService(max_requests=1)
+    for session in (FakeSession("first"), FakeSession("second"), FakeVoice("voice")):
+        service.load(session)
+    with service.permit("first", "transcribe"):
+        service.check_room("transcribe")  # there is the second, and nobody has said yet which one is meant
+        with pytest.raises(Overloaded, match="1 requests"), service.permit("whisper-1", "transcribe"):
+            pass
+        with service.permit("second", "transcribe"):
+            with pytest.raises(Overloaded):
+                service.check_room("transcribe")
+            service.check_room("speak")
+        with service.permit("nobody", "transcribe"):
+            pass  # the name is wrong, which is told in its turn
+    with service.permit("first", "translate"):
+        pass
+    service.close()
+
+
+def test_a_voice_counts_those_who_listen() -> None:
+    service = SpeechService(max_requests=1)
+    service.load(FakeVoice(chunks=50, before_step=lambda: time.sleep(0.001)))
+
+    async def main() -> None:
+        speaking = service.speak("It goes on and on.", None, SpeakOptions())
+        await anext(speaking)
+        with pytest.raises(Overloaded):
+            await anext(service.speak("One.", None, SpeakOptions()))
+        await speaking.aclose()
+        assert [len(each) async for each in service.speak("One.", None, SpeakOptions())]
+
+    asyncio.run(main())
+    service.close()
+
+
+def test_the_terms_reach_the_queue() -> None:
+    """For files and for texts: both are too late here before they begin."""
+    late = Terms(deadline=Deadline(time.monotonic(), 0.5, "x-request-timeout"))
+
+    async def main(service: SpeechService) -> None:
+        with pytest.raises(DeadlineMissed):
+            await service.transcribe(speech(1.0), None, PLAIN, terms=late)
+        with pytest.raises(DeadlineMissed):
+            await anext(service.speak("One.", None, SpeakOptions(), late))
+
+    with serving(FakeSession(), FakeVoice()) as service:
+        asyncio.run(main(service))
 
 
 def test_after_closing_nothing_is_taken() -> None:

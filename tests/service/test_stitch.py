@@ -29,6 +29,7 @@ from antiphon.types import (
     Window,
     WindowResult,
 )
+from antiphon.types import Word as TimedWord
 
 ENGLISH = TranscribeOptions(language="en")
 TIMED = TranscribeOptions(language="en", timestamps=True)
@@ -101,6 +102,38 @@ def test_a_known_language_starts_all_runs_side_by_side() -> None:
     starts = [segment.start for segment in plan.result().segments]
     assert starts == sorted(starts)
     assert [segment.seek for segment in plan.result().segments] == [round(unit.start / 160) for unit in units]
+
+
+def test_a_long_file_has_only_so_many_units_out_and_reads_no_more_of_itself() -> None:
+    class Tape:
+        """Samples that count what of them was read at once since the plan was made."""
+
+        def __init__(self, samples: Samples) -> None:
+            self.samples, self.read = samples, 0
+
+        def __len__(self) -> int:
+            return len(self.samples)
+
+        def __getitem__(self, stretch: slice) -> Samples:
+            taken = self.samples[stretch]
+            self.read += len(taken)
+            return taken
+
+    tape = Tape(paused(*[25.0] * 12))
+    plan = TranscriptionPlan(7, tape, ENGLISH, FAKE_INFO, ahead=3)
+    assert plan.expected == 12
+    tape.read = 0
+    out = plan.start()
+    assert tape.read == sum(len(unit.samples) for unit in out)
+    ended: list[Window] = []
+    while out:
+        assert len(out) <= 3
+        assert len(ended) + len(out) <= plan.expected
+        ended.append(out.pop(0))
+        out += plan.receive(Finished(ended[-1], describe(ended[-1])))
+    assert plan.done
+    assert spans(ended) == spans(sorted(ended, key=lambda unit: unit.start))
+    assert len(ended) == 12
 
 
 def test_silence_needs_no_unit() -> None:
@@ -425,3 +458,67 @@ def test_compression_ratio_is_whispers() -> None:
     assert compression_ratio("") == 0.0
     text = "¡hola! " * 20
     assert compression_ratio(text) == len(text.encode()) / len(zlib.compress(text.encode()))
+
+
+# --- words -------------------------------------------------------------------------------------------------------
+
+
+WORDED = replace(TIMED, words=True)
+
+
+def with_words(result: WindowResult, *times: tuple[float, float]) -> WindowResult:
+    """The result, each of its pieces with one word that is all of its text, at these times."""
+    pieces = [
+        replace(piece, words=(TimedWord(piece.text, *span, probability=0.5),))
+        for piece, span in zip(result.pieces, times, strict=True)
+    ]
+    return replace(result, pieces=tuple(pieces))
+
+
+def test_words_come_in_the_files_time_and_say_when_their_segment_is() -> None:
+    plan = make_plan(paused(25.0, 10.0), WORDED)
+    play(plan, lambda unit: with_words(make_result((0.0, 4.0, " a"), resume=seconds(unit)), (0.5, 3.0)))
+    first, second = plan.result().segments
+    assert (first.start, first.end) == (first.words[0].start, first.words[0].end) == (0.5, 3.0)
+    offset = second.seek / 100
+    assert offset > 20
+    assert (second.start, second.end) == pytest.approx((offset + 0.5, offset + 3.0), abs=0.01)
+    assert plan.result().words == first.words + second.words
+
+
+def test_words_stay_in_order_and_inside_the_file() -> None:
+    plan = make_plan(speech(6.0), WORDED)
+    result = make_result((0.0, 2.0, " a"), (2.0, 4.0, " b"), (4.0, 6.0, " c"), resume=6.0)
+    play(plan, lambda unit: with_words(result, (0.0, 2.5), (1.9, 2.2), (4.0, 7.0)))
+    assert [(word.start, word.end) for word in plan.result().words] == [(0.0, 2.5), (2.5, 2.5), (4.0, 6.0)]
+
+
+def test_a_word_ends_before_what_is_decoded_again() -> None:
+    def model(unit: Window) -> WindowResult:
+        if unit.start == 0:
+            result = make_result((0.0, 3.0, " a"), (3.0, 9.0, " b"), resume=3.0)
+            return with_words(result, (0.1, 4.4), (4.4, 8.0))
+        return with_words(make_result((0.0, 2.0, " b"), resume=seconds(unit)), (0.2, 1.0))
+
+    plan = make_plan(speech(9.0), WORDED)
+    play(plan, model)
+    assert [(word.text, word.start, word.end) for word in plan.result().words] == [(" a", 0.1, 3.0), (" b", 3.2, 4.0)]
+
+
+def test_words_change_neither_the_text_nor_what_is_asked_next() -> None:
+    """Whatever times they have: the same pieces, the same windows, the same order."""
+
+    def answer(unit: Window, *, words: bool) -> WindowResult:
+        length = seconds(unit)
+        pieces = [(0.0, length / 4, " a"), (length / 4, length / 2, f" b{unit.start}"), (length / 2, length, " c")]
+        result = make_result(*pieces, resume=length / 2)
+        return with_words(result, (0.0, length), (length, length), (length, length)) if words else result
+
+    asked, texts = [], []
+    for words in (False, True):
+        plan = make_plan(np.concatenate([speech(80.0), silence(1.0), speech(5.0)]), WORDED if words else TIMED)
+        asked.append(spans(play(plan, lambda unit, words=words: answer(unit, words=words))))
+        texts.append([(segment.text, segment.tokens, segment.seek) for segment in plan.result().segments])
+        assert bool(plan.result().words) == words
+    assert asked[0] == asked[1]
+    assert texts[0] == texts[1]

@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 
 from antiphon.errors import ConfigError
-from antiphon.store.repository import add_entry, find_config, list_models, read_repository, remove_entry
+from antiphon.store.repository import (
+    Monitoring,
+    add_entry,
+    find_config,
+    list_models,
+    read_monitoring,
+    read_repository,
+    remove_entry,
+)
 
 
 def write(folder: Path, content: Any) -> Path:
@@ -67,6 +75,14 @@ def test_entries_in_their_order(tmp_path: Path) -> None:
         (listing({"name": "x", "base_path": 1}), "base_path is 1, not a text"),
         (listing({"name": "x", "base_path": "x", "plugin_config": "y"}), "plugin_config is not an object"),
         (listing({"name": "x", "base_path": "x"}, {"name": "x", "base_path": "y"}), "entry 2 .* repeats the name 'x'"),
+        ({"monitoring": True}, "monitoring is not an object with metrics"),
+        ({"monitoring": {"metric": {}}}, "monitoring has the unknown key 'metric'; known: metrics"),
+        ({"monitoring": {}}, "monitoring.metrics is not an object with enable and metrics_list"),
+        ({"monitoring": {"metrics": {"enable": True, "list": []}}}, "monitoring.metrics has the unknown key 'list'"),
+        ({"monitoring": {"metrics": {}}}, "monitoring.metrics.enable is None; write true or false"),
+        ({"monitoring": {"metrics": {"enable": 1}}}, "monitoring.metrics.enable is 1"),
+        ({"monitoring": {"metrics": {"enable": True, "metrics_list": "x"}}}, "metrics_list is not a list of names"),
+        ({"monitoring": {"metrics": {"enable": True, "metrics_list": []}}}, "metrics_list is not a list of names"),
         ({"mediapipe_config_list": [{"name": "x", "nireq": 1}]}, "entry 1 of mediapipe.* unknown key 'nireq'"),
         (listing({"name": "x", "base_path": "x"}) | {"mediapipe_config_list": [{"name": "x"}]}, "repeats the name 'x'"),
     ],
@@ -76,6 +92,13 @@ def test_what_is_wrong_is_told_by_file_entry_and_key(tmp_path: Path, content: An
     with pytest.raises(ConfigError, match=said) as caught:
         read_repository(config)
     assert str(config) in str(caught.value)
+
+
+def test_monitoring(tmp_path: Path) -> None:
+    metrics = {"enable": True, "metrics_list": ["a", "b"]}
+    assert read_monitoring(write(tmp_path, {"monitoring": {"metrics": metrics}})) == Monitoring(True, ("a", "b"))
+    assert read_monitoring(write(tmp_path, {"monitoring": {"metrics": {"enable": False}}})) == Monitoring(False)
+    assert read_monitoring(write(tmp_path, {"model_config_list": []})) is None
 
 
 def test_the_line_of_an_unknown_key(tmp_path: Path) -> None:

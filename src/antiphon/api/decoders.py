@@ -13,7 +13,7 @@ from threading import Event
 from typing import BinaryIO
 
 from antiphon.audio.decode import decode
-from antiphon.types import Samples
+from antiphon.types import Waveform
 
 # Bytes. At 16 kbit/s, the least that speech is sent with, half an hour and a few seconds' work; what has more waits in
 # a line of its own, so that a few long files cannot hold up the short ones.
@@ -28,7 +28,7 @@ class Decoders:
         self._short = ThreadPoolExecutor(each, thread_name_prefix="antiphon-decode")
         self._long = ThreadPoolExecutor(each, thread_name_prefix="antiphon-decode-long")
 
-    async def decode(self, file: BinaryIO, *, max_seconds: float) -> Samples:
+    async def decode(self, file: BinaryIO, *, max_seconds: float) -> Waveform:
         """What `audio.decode` makes of `file`. Once this has ended, cancelled or not, nobody reads `file` any more."""
         stop = Event()
         pool = self._long if file.seek(0, os.SEEK_END) > LONG else self._short

@@ -12,7 +12,8 @@ from starlette.requests import Request
 
 from antiphon.engine.pool import ModelState, Outcome, Pool
 from antiphon.errors import Unavailable
-from antiphon.service.speech import SpeechService
+from antiphon.service.speech import ModelLoad, SpeechService
+from antiphon.telemetry import Telemetry
 from antiphon.types import ModelInfo
 
 _RETRY_AFTER = 5.0  # seconds; about what a starter model takes to load
@@ -21,15 +22,18 @@ _RETRY_AFTER = 5.0  # seconds; about what a starter model takes to load
 class Door:
     """Opened once when the model is loaded, closed once when the server stops. Safe to call from any thread."""
 
-    def __init__(self, configured: tuple[str, ...]) -> None:
+    def __init__(self, configured: tuple[str, ...], telemetry: Telemetry | None = None) -> None:
         self.state: Literal["loading", "ready", "draining"] = "loading"
         self.opened = int(time.time())
         self.pool: Pool | None = None  # whoever loads more than one model, and while serving, puts it here
+        self.telemetry = telemetry  # None where nobody asked for metrics
         self._configured = configured
         self._service: SpeechService | None = None
 
     def open(self, service: SpeechService) -> None:
         """From now on requests are served."""
+        if self.telemetry is not None:
+            service.observe(self.telemetry.model)
         self._service = service
         self.opened = int(time.time())
         if self.state == "loading":
@@ -57,6 +61,10 @@ class Door:
     def models(self) -> tuple[ModelInfo, ...]:
         """The models served; none while they are loading."""
         return () if self._service is None else self._service.info()
+
+    def loads(self) -> tuple[ModelLoad, ...]:
+        """How busy the models served are."""
+        return () if self._service is None else self._service.loads()
 
     def names(self) -> tuple[str, ...]:
         """The models served; while one is loading, the name it will have."""

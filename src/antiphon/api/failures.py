@@ -19,6 +19,7 @@ from antiphon.api.schemas import ErrorDetail, ErrorReply
 from antiphon.errors import (
     AntiphonError,
     Cancelled,
+    DeadlineMissed,
     EngineFailed,
     InvalidAudio,
     InvalidParameter,
@@ -53,6 +54,8 @@ TABLE: tuple[tuple[type[Exception], Row], ...] = (  # the first match counts
     (RequestError, Row(400, "invalid_request_error")),
     (Overloaded, Row(429, "rate_limit_error", "overloaded")),
     (Unavailable, Row(503, "server_error", "unavailable")),
+    # Not 408: browsers and proxies may send such a request again unasked. The OpenAI SDKs try either once more.
+    (DeadlineMissed, Row(504, "server_error", "deadline_exceeded")),
     (Cancelled, Row(CLIENT_GONE, "server_error", "cancelled")),
     (ClientDisconnect, Row(CLIENT_GONE, "server_error", "cancelled")),
     (EngineFailed, Row(500, "server_error", "engine_failed")),
@@ -76,9 +79,10 @@ def body_of(error: Exception) -> ErrorReply:
     """What is told of `error`. Errors nobody meant are logged, and their text stays inside."""
     row = _row_of(error)
     meant = isinstance(error, (AntiphonError, ClientDisconnect))
-    if row.status >= 500 and not isinstance(error, Unavailable):
+    if row.status >= 500 and not isinstance(error, (Unavailable, DeadlineMissed)):
         logger.error("a request failed: %s", error, exc_info=error)
-    param, code = (error.param, error.code) if isinstance(error, RequestError) else (None, None)
+    param = error.param if isinstance(error, (RequestError, Overloaded, DeadlineMissed)) else None
+    code = error.code if isinstance(error, RequestError) else None
     message = str(error) if meant else "The server met an error of its own; its log says more."
     return ErrorReply(error=ErrorDetail(message=message, type=row.type, param=param, code=code or row.code))
 

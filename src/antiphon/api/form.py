@@ -32,6 +32,8 @@ class SpeechForm:
     response_format: ResponseFormat
     temperature: float
     timestamps: bool  # segments with times are asked for, by the format or by name
+    segments: bool  # an answer that has room for segments shall have them
+    words: bool
 
 
 def read_form(form: FormData) -> SpeechForm:
@@ -44,6 +46,12 @@ def read_form(form: FormData) -> SpeechForm:
             param="response_format",
         )
     _refuse_stream((_text(form, "stream") or "").lower())
+    granularities = _granularities(form)
+    if "word" in granularities and response_format != "verbose_json":
+        raise InvalidParameter(
+            f"timestamp_granularities 'word' needs response_format verbose_json, not {response_format}.",
+            param="timestamp_granularities",
+        )
     return SpeechForm(
         file=_file(form),
         model=_text(form, "model"),
@@ -51,8 +59,15 @@ def read_form(form: FormData) -> SpeechForm:
         prompt=_text(form, "prompt"),
         response_format=response_format,
         temperature=_number(form, "temperature"),
-        timestamps=_wants_segments(form) or response_format in _TIMED,
+        timestamps="segment" in granularities or response_format in _TIMED,
+        segments="segment" in granularities or not granularities,
+        words="word" in granularities,
     )
+
+
+def asked_of(form: FormData) -> tuple[str | None, bool]:
+    """The model a form names, and whether it wants a stream, whatever is wrong with the rest of it."""
+    return _text(form, "model"), (_text(form, "stream") or "").lower() in _TRUE
 
 
 def _text(form: FormData, name: str) -> str | None:
@@ -82,20 +97,17 @@ def _number(form: FormData, name: str) -> float:
     return number
 
 
-def _wants_segments(form: FormData) -> bool:
-    """Whether `timestamp_granularities` asks for segments. What it asks for and cannot have is refused, not left out."""
+def _granularities(form: FormData) -> set[str]:
+    """What `timestamp_granularities` asks for, "segment", "word" or both. Anything else is refused, not left out."""
     names = ("timestamp_granularities", "timestamp_granularities[]")
     given = [value for name in names for value in form.getlist(name) if isinstance(value, str)]
     granularities = {word for value in given for word in re.findall(r"[^\s,\[\]\"']+", value)}  # JSON's spelling too
-    if "word" in granularities:
+    for each in granularities - {"segment", "word"}:
         raise InvalidParameter(
-            "timestamp_granularities 'word' is not available yet; use segment.", param="timestamp_granularities"
+            f"timestamp_granularities {each!r} is not available; use segment, word or both.",
+            param="timestamp_granularities",
         )
-    for each in granularities - {"segment"}:
-        raise InvalidParameter(
-            f"timestamp_granularities {each!r} is not available; use segment.", param="timestamp_granularities"
-        )
-    return "segment" in granularities
+    return granularities
 
 
 def _refuse_stream(value: str) -> None:

@@ -60,12 +60,23 @@ class SegmentReply(BaseModel):
     no_speech_prob: float
 
 
+class WordReply(BaseModel):
+    """A word without the spaces around it; seconds."""
+
+    word: str
+    start: float
+    end: float
+
+
 class VerboseReply(BaseModel):
+    """`segments` and `words` are there if `timestamp_granularities` asks for them; it asks for segments unless it says."""
+
     task: Literal["transcribe", "translate"]
     language: str = Field(description="English name, in lower case.")
     duration: float
     text: str
-    segments: list[SegmentReply]
+    segments: list[SegmentReply] | None = None
+    words: list[WordReply] | None = None
     usage: DurationUsage
 
 
@@ -136,8 +147,10 @@ class TranscriptionForm(BaseModel):
     prompt: str = Field("", description="Text that came before, or words to expect.")
     response_format: Literal["json", "text", "srt", "verbose_json", "vtt"] = "json"
     temperature: float = Field(0, ge=0, le=1)
-    timestamp_granularities: list[Literal["segment"]] = Field(
-        [], description="`segment` adds their times to plain JSON too.", alias="timestamp_granularities[]"
+    timestamp_granularities: list[Literal["segment", "word"]] = Field(
+        [],
+        description="What verbose_json tells the times of; segments unless said. `segment` adds their times to plain JSON too.",
+        alias="timestamp_granularities[]",
     )
 
 

@@ -20,8 +20,10 @@ from starlette.types import Receive, Scope, Send
 from antiphon.api.connection import while_connected
 from antiphon.api.door import door_of
 from antiphon.api.failures import body_of
+from antiphon.api.metrics import asked, broke
 from antiphon.api.schemas import ErrorReply, SpeechDelta, SpeechDone, SpeechRequest, SpeechUsage
-from antiphon.api.spoken import read_body
+from antiphon.api.spoken import asked_of, read_fields, read_object
+from antiphon.api.terms import in_time, terms_of
 from antiphon.audio.encode import content_type
 from antiphon.errors import AntiphonError
 from antiphon.service.recording import Recording, check_speed
@@ -57,11 +59,17 @@ async def speech_v3(request: Request) -> Response:
 
 async def _speak(request: Request, default: str) -> Response:
     service = door_of(request).service
-    form = read_body(await request.body(), default)
+    terms = terms_of(request)
+    async with in_time(terms):
+        body = await request.body()
+    fields = read_object(body)
+    model, streamed = asked_of(fields)
+    asked(request, model, "speak", streamed=streamed)
+    form = read_fields(fields, default)
     info = service.resolve(form.model, "speak")
     check_speed(form.speed, *info.speeds)
     recording = Recording(form.response_format, info.sample_rate, form.speed)
-    speaking = Speaking(service.speak(form.input, form.model, form.options), info.sample_rate)
+    speaking = Speaking(service.speak(form.input, form.model, form.options, terms), info.sample_rate)
     try:
         # Whatever is wrong with the request is told now: once the first byte has left, the status cannot change.
         first = await while_connected(request, speaking.begin())
@@ -74,7 +82,7 @@ async def _speak(request: Request, default: str) -> Response:
         recording.close()
         raise
     if form.stream_format == "sse":
-        return Sound(_events(_encoded(speaking, recording), len(form.input), speaking), "text/event-stream")
+        return Sound(_events(request, _encoded(speaking, recording), len(form.input), speaking), "text/event-stream")
     return Sound(_encoded(speaking, recording), content_type(form.response_format))
 
 
@@ -142,7 +150,7 @@ async def _encoded(speaking: Speaking, recording: Recording) -> AsyncGenerator[b
 
 
 async def _events(
-    sound: AsyncGenerator[bytes, None], characters: int, speaking: Speaking
+    request: Request, sound: AsyncGenerator[bytes, None], characters: int, speaking: Speaking
 ) -> AsyncGenerator[bytes, None]:
     """The same as server-sent events, base64 inside."""
     async with aclosing(sound):
@@ -150,6 +158,7 @@ async def _events(
             async for data in sound:
                 yield _event(SpeechDelta(audio=base64.b64encode(data).decode()).model_dump_json())
         except AntiphonError as error:
+            broke(request)
             yield _event(body_of(error).model_dump_json())
             return
     said = round(speaking.seconds * TOKENS_A_SECOND)
@@ -167,7 +176,7 @@ def routes() -> APIRouter:
     sound: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
     responses: dict[int | str, dict[str, Any]] = {
         200: {"content": {"audio/*": sound, "text/event-stream": {"schema": {"type": "string"}}}},
-        **{status: {"model": ErrorReply} for status in (400, 401, 404, 413, 429, 500, 503)},
+        **{status: {"model": ErrorReply} for status in (400, 401, 404, 413, 429, 500, 503, 504)},
     }
     body = {"content": {"application/json": {"schema": SpeechRequest.model_json_schema()}}, "required": True}
     for prefix, answer in (("/v1", speech_v1), ("/v3", speech_v3)):

@@ -30,9 +30,15 @@ class SpokenForm:
     stream_format: Literal["audio", "sse"]
 
 
-def read_body(body: bytes, default: str) -> SpokenForm:
+def asked_of(fields: dict[str, Any]) -> tuple[str | None, bool]:
+    """The model that fields name, and whether they want a stream of events, whatever is wrong with the rest of them."""
+    model = fields.get("model")
+    return model if isinstance(model, str) else None, fields.get("stream_format") == "sse"
+
+
+def read_fields(fields: dict[str, Any], default: str) -> SpokenForm:
     """Check what needs no model. `default` is the format of one that names none. InvalidParameter names what is wrong."""
-    request = _validated(_object(body))
+    request = _validated(fields)
     voice = request.voice.get("id") if isinstance(request.voice, dict) else request.voice
     if voice is None:
         raise InvalidParameter("voice is an object without an 'id'.", param="voice")
@@ -58,7 +64,7 @@ def read_body(body: bytes, default: str) -> SpokenForm:
     )
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def read_object(body: bytes) -> dict[str, Any]:
     """The JSON object of a body; what its Content-Type says is left out of account, for curl sends a wrong one."""
     try:
         fields = json.loads(body)

@@ -6,15 +6,17 @@ It decodes off the event loop and asks the service; it must not know models or b
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack
 from dataclasses import asdict
 
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from antiphon.api.connection import while_connected
+from antiphon.api.connection import drain, while_connected
 from antiphon.api.decoders import Decoders
 from antiphon.api.door import door_of
-from antiphon.api.form import SpeechForm, read_form
+from antiphon.api.form import SpeechForm, asked_of, read_form
+from antiphon.api.metrics import asked
 from antiphon.api.schemas import (
     DurationUsage,
     ErrorReply,
@@ -24,9 +26,13 @@ from antiphon.api.schemas import (
     TranscriptionForm,
     TranscriptionReply,
     VerboseReply,
+    WordReply,
 )
+from antiphon.api.terms import in_time, terms_of
+from antiphon.errors import Overloaded
 from antiphon.languages import NAMES
 from antiphon.service.render import to_srt, to_vtt
+from antiphon.service.speech import SpeechService
 from antiphon.settings import Settings
 from antiphon.types import Task, TranscribeOptions, Transcript
 
@@ -47,14 +53,33 @@ async def _recognise(request: Request, task: Task) -> Response:
     service = door_of(request).service  # no upload is read for a server that cannot serve it
     settings: Settings = request.app.state.settings
     decoders: Decoders = request.app.state.decoders
-    async with request.form() as fields:
-        form = read_form(fields)
-        service.check_room(form.model)  # before the decoding, where the queue would say so after it
-        decoding = decoders.decode(form.file, max_seconds=settings.max_audio_seconds)
-        samples = await while_connected(request, decoding)
-    options = TranscribeOptions(task, form.language, form.prompt, form.temperature, timestamps=form.timestamps)
-    work = service.transcribe(samples, form.model, options)
-    return _render(await while_connected(request, work), form)
+    terms = terms_of(request)
+    async with in_time(terms):
+        await _turn_away(request, service, task)
+    with ExitStack() as inside:
+        async with in_time(terms), request.form() as fields:
+            model, streamed = asked_of(fields)
+            asked(request, model, task, streamed=streamed)
+            form = read_form(fields)
+            # A place before the decoding, which is most of what a request costs outside the model.
+            inside.enter_context(service.permit(form.model, task))
+            decoding = decoders.decode(form.file, max_seconds=settings.max_audio_seconds)
+            samples = await while_connected(request, decoding)
+        options = TranscribeOptions(
+            task, form.language, form.prompt, form.temperature, timestamps=form.timestamps, words=form.words
+        )
+        work = service.transcribe(samples, form.model, options, terms=terms)
+        return _render(await while_connected(request, work), form)
+
+
+async def _turn_away(request: Request, service: SpeechService, task: Task) -> None:
+    """Where there is no room at all, say so before the form is taken apart: that would be most of the work."""
+    try:
+        service.check_room(task)
+    except Overloaded:
+        asked(request, None, task, streamed=False)
+        await drain(request)
+        raise
 
 
 def _render(transcript: Transcript, form: SpeechForm) -> Response:
@@ -68,7 +93,7 @@ def _render(transcript: Transcript, form: SpeechForm) -> Response:
         case "vtt":
             return PlainTextResponse(to_vtt(transcript), media_type="text/vtt")
         case "verbose_json":
-            return JSONResponse(_verbose(transcript, text, usage).model_dump())
+            return JSONResponse(_verbose(transcript, text, usage, form).model_dump(exclude_none=True))
         case "json" if form.timestamps:
             segments = [SegmentTimes(text=each.text, start=each.start, end=each.end) for each in transcript.segments]
             return JSONResponse(TimedReply(text=text, usage=usage, segments=segments).model_dump())
@@ -76,7 +101,7 @@ def _render(transcript: Transcript, form: SpeechForm) -> Response:
             return JSONResponse(TranscriptionReply(text=text, usage=usage).model_dump())
 
 
-def _verbose(transcript: Transcript, text: str, usage: DurationUsage) -> VerboseReply:
+def _verbose(transcript: Transcript, text: str, usage: DurationUsage, form: SpeechForm) -> VerboseReply:
     # What is written is English, whatever was spoken: that is what OpenAI says of a translation.
     language = "en" if transcript.task == "translate" else transcript.language
     return VerboseReply(
@@ -84,9 +109,16 @@ def _verbose(transcript: Transcript, text: str, usage: DurationUsage) -> Verbose
         language=NAMES.get(language, language),
         duration=transcript.duration,
         text=text,
-        segments=[SegmentReply.model_validate(asdict(segment)) for segment in transcript.segments],
+        # With words alone no segments, as OpenAI answers: a client that finds some looks for the words in them.
+        segments=[SegmentReply.model_validate(asdict(each)) for each in transcript.segments] if form.segments else None,
+        words=_words(transcript) if form.words else None,
         usage=usage,
     )
+
+
+def _words(transcript: Transcript) -> list[WordReply]:
+    bare = [(each.text.strip(), each) for each in transcript.words]
+    return [WordReply(word=text, start=each.start, end=each.end) for text, each in bare if text]
 
 
 def routes() -> APIRouter:
@@ -102,7 +134,7 @@ def routes() -> APIRouter:
                 response_model=TranscriptionReply | TimedReply | VerboseReply,
                 responses={
                     200: {"content": {kind: {"schema": {"type": "string"}} for kind in _PLAIN}},
-                    **{status: {"model": ErrorReply} for status in (400, 401, 404, 413, 429, 500, 503)},
+                    **{status: {"model": ErrorReply} for status in (400, 401, 404, 413, 429, 500, 503, 504)},
                 },
                 openapi_extra={"requestBody": body},
                 include_in_schema=bool(prefix),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import sys
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -17,6 +17,7 @@ from antiphon import __version__
 from antiphon.errors import AntiphonError
 
 OF_THE_ROOT = ("-h", "--help", "--version")
+USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # typer names no other of those it raises
 FAILED = 2  # the exit code for a wrong flag, folder or file, the same as for wrong usage
 
 
@@ -38,6 +39,7 @@ COMMANDS = {
     "models": Entry("antiphon.cli.models", "models", "List what a server would load, and by which backend."),
     "pull": Entry("antiphon.cli.pull", "pull", "Bring a model from the Hugging Face hub."),
     "export": Entry("antiphon.cli.export", "export", "Write a model as OpenVINO's own files, without PyTorch."),
+    "bench": Entry("antiphon.cli.bench", "bench", "Measure a server's or a model's throughput and latency."),
 }
 
 
@@ -101,11 +103,21 @@ def application() -> typer.Typer:
 
 def run() -> None:
     """Run the command line. What a person can mend is one line on stderr, never a traceback."""
-    arguments = sys.argv[1:]
-    if arguments and arguments[0].startswith("-") and arguments[0] not in OF_THE_ROOT:
+    arguments = sys.argv[1:] or ["--help"]
+    if arguments[0].startswith("-") and arguments[0] not in OF_THE_ROOT:
         arguments = ["serve", *arguments]
     try:
-        application()(arguments)
+        sys.exit(application()(arguments, prog_name="antiphon", standalone_mode=False) or 0)
     except AntiphonError as error:
-        typer.echo(f"antiphon: {error}", err=True)
-        sys.exit(FAILED)
+        _give_up(str(error))
+    except USAGE_ERROR as error:
+        told: Any = error
+        command = told.ctx.command_path if told.ctx else "antiphon"
+        _give_up(f"{told.format_message().rstrip('.')}. See {command} --help.")
+    except typer.Abort:
+        _give_up("Stopped.")
+
+
+def _give_up(reason: str) -> NoReturn:
+    typer.echo(f"antiphon: {reason}", err=True)
+    sys.exit(FAILED)

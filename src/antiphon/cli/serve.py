@@ -36,8 +36,6 @@ def serve(**flags: object) -> None:
         return
     from antiphon.cli import server  # brings the whole of HTTP in
 
-    if settings.metrics_enable:
-        typer.echo("antiphon: --metrics_enable changes nothing: this version has no metrics yet.", err=True)
     if settings.source_model is not None:
         from antiphon.cli.config import pull_model
 

@@ -96,7 +96,10 @@ class Loading(threading.Thread):
         self._server = server
         self._url = url
         self._service = SpeechService(
-            max_waiting=settings.max_waiting_units, max_input_characters=settings.max_input_characters
+            max_waiting=settings.max_waiting_units,
+            max_requests=settings.max_queued_requests,
+            max_seconds=settings.max_queued_seconds,
+            max_input_characters=settings.max_input_characters,
         )
         self._pool = server.door.pool = Pool(
             self._service,
@@ -122,6 +125,8 @@ class Loading(threading.Thread):
         failed = self._pool.reload().failed
         if failed and not self._service.info():
             raise _none_of(failed)
+        if failed and not named:  # what comes with the package can be loaded, unless a flag is wrong
+            raise next(iter(failed.values()))
         self._server.door.open(self._service)
         if not self._server.should_exit:
             typer.echo(f"Ready at {self._url}")

@@ -17,10 +17,10 @@ import typer
 from antiphon.audio.decode import decode
 from antiphon.engine.registry import load_session
 from antiphon.errors import ConfigError, InvalidAudio
-from antiphon.service.render import to_srt, to_vtt
+from antiphon.service.render import to_srt, to_vtt, to_word_list
 from antiphon.service.speech import SpeechService
 from antiphon.service.stitch import Progress
-from antiphon.types import SAMPLE_RATE, Precision, Samples, Task, TranscribeOptions, Transcript, WeightFormat
+from antiphon.types import SAMPLE_RATE, Precision, Task, TranscribeOptions, Transcript, Waveform, WeightFormat
 
 _LONG = 120  # seconds of audio; anything shorter is done before a bar could be read
 
@@ -30,6 +30,7 @@ LanguageFlag = Annotated[str, typer.Option("--language", help="What is spoken; d
 PromptFlag = Annotated[str, typer.Option("--prompt", help="Text that came before, or words to expect.")]
 TemperatureFlag = Annotated[float, typer.Option("--temperature", help="0 is greedy; up to 1 samples.")]
 FormatFlag = Annotated[Literal["text", "srt", "vtt"], typer.Option("--format", help="Plain words, or subtitles.")]
+WordsFlag = Annotated[bool, typer.Option("--words", help="One word a line, with the seconds it begins and ends at.")]
 PrecisionFlag = Annotated[Precision, typer.Option("--precision", help="The arithmetic.")]
 WeightFlag = Annotated[WeightFormat, typer.Option("--weight-format", help="How weights are held in memory.")]
 DeviceFlag = Annotated[str, typer.Option("--device", "--target-device", help="The OpenVINO device.")]
@@ -43,6 +44,7 @@ def _command(task: Task) -> Callable[..., None]:
         prompt: PromptFlag = "",
         temperature: TemperatureFlag = 0.0,
         form: FormatFlag = "text",
+        words: WordsFlag = False,
         precision: PrecisionFlag = "auto",
         weight_format: WeightFlag = "auto",
         device: DeviceFlag = "CPU",
@@ -50,13 +52,18 @@ def _command(task: Task) -> Callable[..., None]:
         _check(files)
         if form != "text" and len(files) > 1:
             raise ConfigError(f"--format {form} is one file's subtitles: name one file at a time.")
+        if words and form != "text":
+            raise ConfigError(f"--words: {form} has no place for the times of words; leave out --format.")
         session = load_session(model, precision=precision, weight_format=weight_format, device=device, report=report)
         service = SpeechService(max_waiting=sys.maxsize)
         service.load(session)
-        options = TranscribeOptions(task, language or None, prompt or None, temperature, timestamps=form != "text")
+        options = TranscribeOptions(
+            task, language or None, prompt or None, temperature, timestamps=form != "text", words=words
+        )
+        render = to_word_list if words else RENDERED[form]
         try:
             for name in files:
-                text = RENDERED[form](_recognised(service, name, options))
+                text = render(_recognised(service, name, options))
                 typer.echo(f"# {name}\n{text}" if len(files) > 1 else text.removesuffix("\n"))
         finally:
             service.close(drain=False)
@@ -98,7 +105,7 @@ def _recognised(service: SpeechService, name: str, options: TranscribeOptions) -
 
 
 @contextmanager
-def _progress(name: str, samples: Samples) -> Iterator[Progress | None]:
+def _progress(name: str, samples: Waveform) -> Iterator[Progress | None]:
     """A bar on stderr for what takes long, if there is someone to watch it."""
     seconds = len(samples) // SAMPLE_RATE
     if seconds < _LONG or not sys.stderr.isatty():

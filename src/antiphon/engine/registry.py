@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -141,6 +142,8 @@ def load_session(
     """
     if slots < 1:
         raise ConfigError(f"--slots {slots}: at least 1 is needed.")
+    if cache_dir is not None:
+        _check_cache(cache_dir)
     choice = choose(name_or_folder, device=device, graph=graph)
     properties = {**(choice.graph.plugin_config if choice.graph else {}), **(plugin_config or {})}
     asked = Asked(
@@ -164,6 +167,17 @@ def load_session(
         least, most = choice.graph.speeds
         session.info = replace(session.info, speeds=(max(least, SLOWEST), min(most, FASTEST)))
     return session
+
+
+def _check_cache(folder: Path) -> None:
+    """Make the folder if there is none; OpenVINO's own word on one it cannot use is a stack of its source lines."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        usable = os.access(folder, os.W_OK)
+    except OSError:
+        usable = False
+    if not usable:
+        raise ConfigError(f"--cache_dir {folder}: nothing can be written there; name a folder that can be.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,12 +214,12 @@ def _load(choice: Choice, asked: Asked, word_timestamps: bool) -> AnySession:
     if choice.backend == "genai":
         return _load_genai(choice, asked, word_timestamps, choice.reason)
     try:
-        return _load_native(choice, asked)
+        return _load_native(choice, asked, word_timestamps)
     except NotNative as error:
         return _load_genai(choice, asked, word_timestamps, str(error).rstrip("."))
 
 
-def _load_native(choice: Choice, asked: Asked) -> AnySession:
+def _load_native(choice: Choice, asked: Asked, word_timestamps: bool) -> AnySession:
     from antiphon.engine.device import open_device  # brings OpenVINO in, which only loading needs
 
     module = _ESPEAK_MODULE if choice.family == ESPEAK else FAMILIES[choice.family][1]
@@ -219,6 +233,8 @@ def _load_native(choice: Choice, asked: Asked) -> AnySession:
             first = str(error).strip().splitlines()[-1]
             raise ConfigError(f"--plugin_config: OpenVINO does not take {key}={value} on CPU: {first}") from error
     extras: dict[str, Any] = {"vocoder": asked.vocoder, "speaker": asked.speaker, "voices": choice.voices or None}
+    if choice.family == "whisper":
+        extras["words"] = word_timestamps
     session: AnySession = importlib.import_module(module).load(
         choice.folder,
         name=asked.name,

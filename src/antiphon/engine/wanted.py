@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from antiphon.engine.registry import built_in_models, load_session, name_of
+from antiphon.errors import ConfigError
 from antiphon.models.base import AnySession, Report
 from antiphon.settings import Settings
 from antiphon.store.graph import GRAPH, GraphFile
-from antiphon.store.repository import Entry, find_config, read_repository
+from antiphon.store.repository import Entry, find_config, read_monitoring, read_repository
 from antiphon.types import GraphTask
 
 
@@ -59,6 +60,20 @@ def wanted_models(settings: Settings) -> tuple[Wanted, ...]:
         Wanted(name, name, device=settings.target_device, plugin_config=settings.properties)
         for name in built_in_models()
     )
+
+
+def wanted_metrics(settings: Settings) -> tuple[str, ...] | None:
+    """The metrics that flags or a config.json ask for, by name; () is the usual ones, None is none at all."""
+    config = config_of(settings)
+    monitoring = read_monitoring(config) if config is not None else None
+    if monitoring is None:
+        return settings.metrics
+    if settings.metrics_enable:
+        raise ConfigError(
+            f"Metrics configuration duplicated in configuration file and CLI parameters: take --metrics_enable away, "
+            f"or monitoring out of {config}."
+        )
+    return monitoring.names if monitoring.enable else None
 
 
 def load(wanted: Wanted, settings: Settings, report: Report) -> AnySession:

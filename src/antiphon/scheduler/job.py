@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from antiphon.scheduler.terms import ORDINARY, Terms
 from antiphon.types import Event, Unit
 
 Result = TypeVar("Result")
@@ -22,14 +23,18 @@ class Job:
     `on_event` is called on the worker thread and answers with the units to go on with, which go to the front of this
     job's own line. `finished` says whether it has its answer, so that what it still has in the queue is of no use.
     `on_end` is called once no more events will come, with the reason if that was not the job's own doing; a job that has
-    its answer ignores it. `expected` is how many units the job will need in all, as far as it can tell:
-    admission reserves room for those it has not handed in yet.
+    its answer ignores it. `expected` is how many units the job will need in all, as far as it can tell: admission
+    reserves room for those it has not handed in yet. `seconds` is how much audio they are. `on_take` is called whenever
+    one of its units gets a slot. `on_end` and `on_take` may be called under the scheduler's lock: they must be quick.
     """
 
     on_event: Callable[[Event], Sequence[Unit]]
     on_end: Callable[[Exception], None]
     finished: Callable[[], bool] = lambda: False
     expected: int = 0
+    seconds: float = 0.0
+    terms: Terms = ORDINARY
+    on_take: Callable[[], None] = lambda: None
 
 
 class Plan(Protocol[Result_co]):
@@ -38,6 +43,11 @@ class Plan(Protocol[Result_co]):
     @property
     def expected(self) -> int:
         """How many units the request will need, as far as can be told before it starts."""
+        ...
+
+    @property
+    def seconds(self) -> float:
+        """How much audio these units are, in all."""
         ...
 
     @property

@@ -1,52 +1,86 @@
-"""Whose turn it is: admission by a bound, then round-robin by job, with first units ahead of later ones.
+"""Whose turn it is, and who is let in: admission by bounds, then turns by job, with first units ahead of later ones.
 
-Pure bookkeeping of units by identity; it must not know threads, clocks, samples or the session.
+Pure bookkeeping of units by identity, with the time passed in; it must not know threads, clocks, samples or the session.
 """
 
 from __future__ import annotations
 
+import math
+import sys
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from antiphon.errors import Overloaded
+from antiphon.errors import Overloaded, Refusal
 from antiphon.scheduler.job import Job
+from antiphon.scheduler.pace import Pace
+from antiphon.scheduler.terms import PRIORITIES
+from antiphon.scheduler.turns import Turns
 from antiphon.types import Unit
+
+CLASSES = 2 * len(PRIORITIES)  # of each priority, the jobs none of whose units was taken yet, then the others
+SOONEST, LATEST = 0.5, 60.0  # seconds that somebody who is refused is told to stay away
+UNKNOWN = 1.0  # the same, while nothing is known of the model's pace
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much may be ahead of a newcomer: units that wait, requests inside, and seconds of audio that are not done."""
+
+    units: int = sys.maxsize
+    requests: int = sys.maxsize
+    seconds: float = math.inf
+
+
+UNLIMITED = Limits()
 
 
 @dataclass(slots=True)
 class _Line:
-    """What one job has in the queue; `reserved` units are expected but not handed in yet."""
+    """What one job has in the queue; `reserved` units are expected but not handed in yet.
+
+    `left` is how many seconds of its audio are still to be worked off. A unit is half done once it is taken: about half of
+    the work on a window is its encoding, and so neither a batch that fills nor one that empties misleads.
+    """
 
     reserved: int
+    left: float
     waiting: deque[Unit] = field(default_factory=deque)
     flying: set[Unit] = field(default_factory=set)
 
 
 class Queue:
-    """Every unit put in ends exactly once: by `finish`, or with its job by `cancel`.
+    """Every unit put in ends exactly once: by `finish`, or with its job by `cancel` or `expire`.
 
-    A job is refused while `max_waiting` units wait already. One job may go beyond it, so that a long file is never too
-    long to be admitted; the bound is on what waits ahead of a newcomer.
-    A job's first unit overtakes the later units of others, at most `max_overtakes` times in a row: a short request
-    starts at once, and a stream of short ones cannot starve a long one.
+    A job is refused while one of the `limits` is reached, and if it cannot meet its deadline. The limits are on what is
+    ahead of a newcomer, not on the newcomer: a file is never too long to be admitted. Requests are counted from `enter`
+    to `leave`: a file that is being decoded has no job yet, but is work that was accepted.
+
+    Turns go round by job. A job's first unit overtakes the later units of others, and one of a higher priority those of
+    a lower one, but nobody is passed over for ever: if p jobs of its priority were in line, itself included, when a job
+    got in line for its next unit, that unit is taken within p * (max_overtakes + CLASSES) units, whatever arrives.
     """
 
-    def __init__(self, *, max_waiting: int = 512, max_overtakes: int = 4, retry_after: float = 1.0) -> None:
-        self._max_waiting = max_waiting
-        self._max_overtakes = max_overtakes
-        self._retry_after = retry_after
-        self._overtakes = 0
+    def __init__(self, limits: Limits = UNLIMITED, *, max_overtakes: int = 4) -> None:
+        self._limits = limits
+        self._inside = 0
         self._lines: dict[Job, _Line] = {}
         self._owners: dict[Unit, Job] = {}  # of units in flight
-        self._fresh: deque[Job] = deque()  # jobs none of whose units was taken yet
-        self._started: deque[Job] = deque()  # the others, while they have waiting units
+        self._turns: Turns[Job] = Turns(CLASSES, max_overtakes)
         self._cancelled: list[Unit] = []  # in flight, of cancelled jobs: their slots are still to be given back
+        self._pace = Pace()
+        self._worked = 0.0  # seconds of audio worked off since `spent` was called
+        self._crowded = False  # somebody had to wait when units were last taken
 
     @property
     def waiting(self) -> int:
         """Units admitted but not taken, those reserved included."""
         return sum(len(line.waiting) + line.reserved for line in self._lines.values())
+
+    @property
+    def seconds(self) -> float:
+        """Audio that was admitted and is not done."""
+        return sum(line.left for line in self._lines.values())
 
     @property
     def in_flight(self) -> int:
@@ -56,7 +90,7 @@ class Queue:
     @property
     def idle(self) -> bool:
         """True if there is nothing to take, advance or leave."""
-        return not (self._fresh or self._started or self._owners or self._cancelled)
+        return not (self._turns or self._owners or self._cancelled)
 
     @property
     def jobs(self) -> tuple[Job, ...]:
@@ -71,43 +105,63 @@ class Queue:
         """The job of a unit in flight; None if it was cancelled or has ended."""
         return self._owners.get(unit)
 
-    def admit(self, job: Job, units: Sequence[Unit]) -> None:
-        """Let a job in with its first units, or raise `Overloaded`."""
+    @property
+    def full(self) -> bool:
+        """True if any request would be refused now."""
+        try:
+            self.check_room()
+        except Overloaded:
+            return True
+        return False
+
+    def enter(self) -> None:
+        """Count one more request, or raise `Overloaded`; whoever is counted must `leave`."""
+        self.check_room()
+        self._inside += 1
+
+    def leave(self) -> None:
+        self._inside -= 1
+
+    def admit(self, job: Job, units: Sequence[Unit], *, now: float) -> None:
+        """Let a job in with its first units, or raise `Overloaded`, or `DeadlineMissed`."""
         if job in self._lines:
             raise ValueError("the job was admitted before")
         if not units:
             raise ValueError("a job needs at least one unit to start with")
-        self.check_room()
-        self._lines[job] = _Line(reserved=max(0, job.expected - len(units)), waiting=deque(units))
-        self._fresh.append(job)
+        self._check_load()
+        self._check_deadline(job, now)
+        self._lines[job] = _Line(max(0, job.expected - len(units)), job.seconds, deque(units))
+        self._turns.join(job, _rank(job, started=False))
 
     def check_room(self) -> None:
-        """Raise `Overloaded` if a job would be refused now."""
-        waiting = self.waiting
-        if waiting >= self._max_waiting:
-            raise Overloaded(f"The queue is full: {waiting} units are waiting.", retry_after=self._retry_after)
+        """Raise `Overloaded` if any request would be refused now."""
+        if self._inside >= self._limits.requests:
+            raise self._refusal("requests", f"{self._inside} requests are not done")
+        self._check_load()
 
     def add(self, job: Job, units: Sequence[Unit]) -> None:
         """Put more units of an admitted job at the front of its line; one that was cancelled or has ended wants none."""
         line = self._lines.get(job)
         if line is None or not units:
             return
-        if not line.waiting:
-            self._started.append(job)  # it was admitted with a unit, so an empty line means that one was taken
+        if not line.waiting:  # it was admitted with a unit, so an empty line means that one was taken
+            self._turns.join(job, _rank(job, started=True))
         line.waiting.extendleft(reversed(units))
         line.reserved = max(0, line.reserved - len(units))
 
     def take(self, count: int) -> list[Unit]:
         """Up to `count` units whose turn it is, now in flight."""
         taken: list[Unit] = []
-        while len(taken) < count and (job := self._turn()) is not None:
+        while len(taken) < count and (job := self._turns.take()) is not None:
             line = self._lines[job]
             unit = line.waiting.popleft()
             line.flying.add(unit)
             self._owners[unit] = job
+            self._half_done(line, unit)
             if line.waiting:
-                self._started.append(job)
+                self._turns.join(job, _rank(job, started=True))
             taken.append(unit)
+        self._crowded = bool(self._turns)
         return taken
 
     def finish(self, unit: Unit) -> Job | None:
@@ -117,6 +171,7 @@ class Queue:
             return None
         line = self._lines[job]
         line.flying.discard(unit)
+        self._half_done(line, unit)
         if line.flying or line.waiting:
             return None
         del self._lines[job]
@@ -127,22 +182,71 @@ class Queue:
         line = self._lines.pop(job, None)
         if line is None:
             return False
-        for ring in (self._fresh, self._started):
-            if job in ring:
-                ring.remove(job)
+        self._turns.leave(job)
         for unit in line.flying:
             del self._owners[unit]
         self._cancelled.extend(line.flying)
         return True
+
+    def expire(self, now: float) -> list[Job]:
+        """Cancel the jobs whose deadline has passed; answers with them."""
+        late = [job for job in self._lines if job.terms.deadline is not None and job.terms.deadline.at <= now]
+        for job in late:
+            self.cancel(job)
+        return late
 
     def take_cancelled(self) -> list[Unit]:
         """The units in flight that nobody wants any more; the caller makes the session leave them."""
         cancelled, self._cancelled = self._cancelled, []
         return cancelled
 
-    def _turn(self) -> Job | None:
-        if self._fresh and not (self._started and self._overtakes >= self._max_overtakes):
-            self._overtakes = self._overtakes + 1 if self._started else 0
-            return self._fresh.popleft()
-        self._overtakes = 0
-        return self._started.popleft() if self._started else None
+    def spent(self, seconds: float) -> None:
+        """So long was worked on what was taken and finished since this was last told: the measure of the pace.
+
+        A turn in which nobody had to wait counts for nothing, for the model could have done more in it.
+        """
+        if self._crowded:
+            self._pace.add(self._worked, seconds)
+        self._worked = 0.0
+
+    def _half_done(self, line: _Line, unit: Unit) -> None:
+        line.left = max(0.0, line.left - unit.seconds / 2)
+        self._worked += unit.seconds / 2
+
+    def _check_load(self) -> None:
+        if (waiting := self.waiting) >= self._limits.units:
+            raise self._refusal("units", f"{waiting} units are waiting")
+        if (seconds := self.seconds) >= self._limits.seconds:
+            raise self._refusal("seconds", f"{seconds:.0f} s of audio are not done")
+
+    def _check_deadline(self, job: Job, now: float) -> None:
+        deadline = job.terms.deadline
+        if deadline is None:
+            return
+        if deadline.at <= now:
+            raise deadline.missed()
+        needed = self._pace.time_for(job.seconds + self._ahead(job))
+        if needed is not None and needed > deadline.at - now:
+            allowed = f"and {deadline.source} allows {deadline.seconds:g}"
+            raise self._refusal("deadline", f"the answer would take about {needed:.1f} s, {allowed}", deadline.param)
+
+    def _ahead(self, job: Job) -> float:
+        """Seconds of other jobs' audio that are worked off before this one is done, if no more jobs arrive.
+
+        Processor sharing: of an equal no more than of itself; of its betters all, of the lesser nothing.
+        """
+        mine = PRIORITIES.index(job.terms.priority)
+        ahead = 0.0
+        for other, line in self._lines.items():
+            theirs = PRIORITIES.index(other.terms.priority)
+            ahead += line.left if theirs < mine else min(line.left, job.seconds) if theirs == mine else 0.0
+        return ahead
+
+    def _refusal(self, reason: Refusal, why: str, param: str | None = None) -> Overloaded:
+        needed = self._pace.time_for(self.seconds)
+        wait = UNKNOWN if needed is None else min(max(needed, SOONEST), LATEST)
+        return Overloaded(f"The server is busy: {why}.", retry_after=wait, reason=reason, param=param)
+
+
+def _rank(job: Job, *, started: bool) -> int:
+    return 2 * PRIORITIES.index(job.terms.priority) + started

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from threading import Condition, Thread
 
-from antiphon.errors import AntiphonError, Cancelled, EngineFailed, Unavailable
+from antiphon.errors import AntiphonError, Cancelled, EngineFailed, Overloaded, Unavailable
 from antiphon.models.base import AnySession
 from antiphon.scheduler.job import Job, Plan, Result
-from antiphon.scheduler.queue import Queue
+from antiphon.scheduler.observer import Observer
+from antiphon.scheduler.queue import UNLIMITED, Limits, Queue
+from antiphon.scheduler.terms import ORDINARY, Terms
 from antiphon.scheduler.worker import Worker
 from antiphon.types import Unit
 
@@ -34,17 +38,18 @@ class Scheduler:
         self,
         session: AnySession,
         *,
-        max_waiting: int = 512,
+        limits: Limits = UNLIMITED,
         max_overtakes: int = 4,
         joins_per_step: int = 1,
-        retry_after: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.info = session.info
         self.slots = session.slots
         self._session = session
         self._changed = Condition()
-        self._queue = Queue(max_waiting=max_waiting, max_overtakes=max_overtakes, retry_after=retry_after)
-        self._worker = Worker(session, self._queue, self._changed, joins_per_step=joins_per_step)
+        self._clock = clock
+        self._queue = Queue(limits, max_overtakes=max_overtakes)
+        self._worker = Worker(session, self._queue, self._changed, joins_per_step=joins_per_step, clock=clock)
         self._thread = Thread(target=self._run_worker, name=f"antiphon-{session.info.name}", daemon=True)
         self._refusal: AntiphonError | None = None  # why new work is refused
 
@@ -57,6 +62,24 @@ class Scheduler:
     def in_flight(self) -> int:
         with self._changed:
             return self._queue.in_flight
+
+    @property
+    def seconds(self) -> float:
+        with self._changed:
+            return self._queue.seconds
+
+    @property
+    def requests(self) -> int:
+        with self._changed:
+            return len(self._queue.jobs)
+
+    @property
+    def observer(self) -> Observer:
+        return self._worker.observer
+
+    def observe(self, observer: Observer) -> None:
+        """Tell `observer` from now on how the work goes."""
+        self._worker.observer = observer
 
     def start(self) -> None:
         self._thread.start()
@@ -80,18 +103,31 @@ class Scheduler:
         self._stop(drain=False)
 
     def check_room(self) -> None:
-        """Raise what `submit` would raise now, before work is done for a request that will be refused."""
-        with self._changed:
-            if self._refusal is not None:
-                raise _again(self._refusal)
+        """Raise what `permit` would raise now, before anything is done for a request that will be refused."""
+        with self._admitting():
             self._queue.check_room()
 
-    def submit(self, job: Job, units: Sequence[Unit]) -> None:
-        """Admit a job with its first units, or raise `Overloaded`, `Unavailable` or `EngineFailed`."""
+    @property
+    def full(self) -> bool:
+        """True if `check_room` would refuse; asking counts for nothing."""
         with self._changed:
-            if self._refusal is not None:
-                raise _again(self._refusal)
-            self._queue.admit(job, units)
+            return self._refusal is not None or self._queue.full
+
+    @contextmanager
+    def permit(self) -> Iterator[None]:
+        """A place for a request, from before its file is decoded until it has its answer; raises as `submit` does."""
+        with self._admitting():
+            self._queue.enter()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._queue.leave()
+
+    def submit(self, job: Job, units: Sequence[Unit]) -> None:
+        """Admit a job with its first units, or raise `Overloaded`, `DeadlineMissed`, `Unavailable` or `EngineFailed`."""
+        with self._admitting():
+            self._queue.admit(job, units, now=self._clock())
             self._changed.notify()
 
     def cancel(self, job: Job) -> None:
@@ -101,9 +137,9 @@ class Scheduler:
                 job.on_end(Cancelled("The request was cancelled."))
                 self._changed.notify()
 
-    async def run(self, plan: Plan[Result]) -> Result:
+    async def run(self, plan: Plan[Result], terms: Terms = ORDINARY) -> Result:
         """Carry out a plan; cancelling the awaiting task cancels its work."""
-        begun = self._begin(plan)
+        begun = self._begin(plan, terms)
         if begun is not None:
             job, answered = begun
             try:
@@ -113,9 +149,9 @@ class Scheduler:
                 raise
         return plan.result()
 
-    def run_blocking(self, plan: Plan[Result]) -> Result:
+    def run_blocking(self, plan: Plan[Result], terms: Terms = ORDINARY) -> Result:
         """Carry out a plan in the calling thread; an interrupt there cancels its work."""
-        begun = self._begin(plan)
+        begun = self._begin(plan, terms)
         if begun is not None:
             job, answered = begun
             try:
@@ -125,7 +161,19 @@ class Scheduler:
                 raise
         return plan.result()
 
-    def _begin(self, plan: Plan[Result]) -> tuple[Job, Future[None]] | None:
+    @contextmanager
+    def _admitting(self) -> Iterator[None]:
+        """The lock, for somebody who wants in; whoever is refused is counted."""
+        with self._changed:
+            if self._refusal is not None:
+                raise _again(self._refusal)
+            try:
+                yield
+            except Overloaded as error:
+                self.observer.refused(error.reason)
+                raise
+
+    def _begin(self, plan: Plan[Result], terms: Terms) -> tuple[Job, Future[None]] | None:
         """Start a plan; None if it was done before it began."""
         units = plan.start()
         if plan.done:
@@ -133,10 +181,21 @@ class Scheduler:
         answered: Future[None] = Future()
         answered.set_running_or_notify_cancel()  # from here on only the worker and `cancel` settle it
 
+        watch = _Stopwatch(self._worker.observer)
+
         def end(reason: Exception) -> None:
+            watch.end()
             self._settle(answered, None if plan.done else reason)
 
-        job = Job(plan.receive, end, finished=lambda: plan.done, expected=plan.expected)
+        job = Job(
+            plan.receive,
+            end,
+            finished=lambda: plan.done,
+            expected=plan.expected,
+            seconds=plan.seconds,
+            terms=terms,
+            on_take=watch.take,
+        )
         self.submit(job, units)
         return job, answered
 
@@ -174,6 +233,25 @@ class Scheduler:
             for job in self._queue.jobs:
                 self._queue.cancel(job)
                 job.on_end(_again(reason))
+
+
+class _Stopwatch:
+    """Times one job: how long it waits for its first slot, and how long it then works."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._admitted = time.perf_counter()
+        self._taken: float | None = None
+
+    def take(self) -> None:
+        if self._taken is None:
+            self._taken = time.perf_counter()
+            self._observer.waited(self._taken - self._admitted)
+
+    def end(self) -> None:
+        taken, self._taken = self._taken, None  # a job that fails while it is being cancelled is ended by both
+        if taken is not None:
+            self._observer.worked(time.perf_counter() - taken)
 
 
 def _closing() -> Unavailable:

@@ -6,12 +6,14 @@ It knows the queue and the session; it must not know asyncio, HTTP, or what a re
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from threading import Condition
 from typing import Literal, NamedTuple
 
 from antiphon.errors import EngineFailed
 from antiphon.models.base import AnySession
+from antiphon.scheduler.observer import Nobody, Observer
 from antiphon.scheduler.queue import Queue
 from antiphon.types import AudioChunk, Event, Failed, LanguageDetected, Unit
 
@@ -29,55 +31,94 @@ class Worker:
     """Runs one session. `changed` guards `queue` and `stopping`, and is notified when either has something new.
 
     At most `joins_per_step` units join a turn, so that decoding, and a newcomer, never wait longer than that many
-    encodes. `stopping` "drained" ends the loop when the queue is idle, "now" at the next turn.
+    encodes. `stopping` "drained" ends the loop when the queue is idle, "now" at the next turn. What is cancelled, or late
+    by `clock`, is given up at the next turn: a join and a step later at most.
     """
 
-    def __init__(self, session: AnySession, queue: Queue, changed: Condition, *, joins_per_step: int = 1) -> None:
+    def __init__(
+        self,
+        session: AnySession,
+        queue: Queue,
+        changed: Condition,
+        *,
+        joins_per_step: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         if joins_per_step < 1:
             raise ValueError(f"joins_per_step must be at least 1, not {joins_per_step}")
         self.stopping: Literal["no", "drained", "now"] = "no"
+        self.observer: Observer = Nobody()
         self._session = session
         self._queue = queue
         self._changed = changed
         self._joins_per_step = joins_per_step
+        self._clock = clock
 
     def run(self) -> None:
-        while (work := self._take()) is not None:
-            for unit in work.leaving:
-                self._session.leave(unit)
-            if work.joining:
-                self._deliver(self._join(work.joining))
-            if flying := self._flying():
-                self._deliver(self._step(flying))
+        while self.turn():
+            pass
+
+    def turn(self) -> bool:
+        """Wait for work and do one turn of it; False once there will be no more."""
+        work = self._take()
+        if work is None:
+            return False
+        begun = self._clock()
+        for unit in work.leaving:
+            self._session.leave(unit)
+        if work.joining:
+            self._deliver(self._join(work.joining))
+        if flying := self._flying():
+            self._deliver(self._step(flying))
+        with self._changed:
+            self._queue.spent(self._clock() - begun)
+        return True
 
     def _take(self) -> Work | None:
         with self._changed:
             self._changed.wait_for(lambda: self.stopping != "no" or not self._queue.idle)
             if self.stopping == "now" or self._queue.idle:
                 return None
+            self._end_late()
             leaving = self._queue.take_cancelled()
             free = self._session.slots - self._queue.in_flight
-            return Work(leaving, self._queue.take(min(free, self._joins_per_step)))
+            joining = self._queue.take(min(free, self._joins_per_step))
+            for unit in joining:
+                if (job := self._queue.owner(unit)) is not None:
+                    job.on_take()
+            return Work(leaving, joining)
+
+    def _end_late(self) -> None:
+        """Under the lock, so that nobody can end between leaving the queue and being told."""
+        for job in self._queue.expire(self._clock()):
+            if job.terms.deadline is not None:
+                job.on_end(job.terms.deadline.missed())
 
     def _flying(self) -> tuple[Unit, ...]:
         with self._changed:
             return self._queue.flying
 
     def _join(self, units: Sequence[Unit]) -> list[Event]:
+        begun = time.perf_counter()
         try:
-            return self._session.join(units)
+            events = self._session.join(units)
         except Exception as error:
             logger.exception("%s: %d units failed to join", self._session.info.name, len(units))
             return [_failed(unit, error) for unit in units]
+        self.observer.joined(time.perf_counter() - begun)
+        return events
 
     def _step(self, flying: Sequence[Unit]) -> list[Event]:
+        begun = time.perf_counter()
         try:
-            return self._session.step()
+            events = self._session.step()
         except Exception as error:
             logger.exception("%s: a step of %d units failed", self._session.info.name, len(flying))
             for unit in flying:
                 self._session.leave(unit)
             return [_failed(unit, error) for unit in flying]
+        self.observer.stepped(len(flying), time.perf_counter() - begun)
+        return events
 
     def _deliver(self, events: Sequence[Event]) -> None:
         for event in events:
@@ -85,6 +126,9 @@ class Worker:
                 job = self._queue.owner(event.unit)
             if job is None:  # cancelled while it was being advanced
                 continue
+            over = not isinstance(event, LanguageDetected | AudioChunk)
+            if over:
+                self.observer.ended(failed=isinstance(event, Failed))
             try:
                 units = job.on_event(event)
             except Exception as error:
@@ -96,9 +140,7 @@ class Worker:
             with self._changed:
                 self._queue.add(job, units)
                 # First the unit that ended gives its place up, then whatever else a job with an answer has here.
-                ended = (
-                    not isinstance(event, LanguageDetected | AudioChunk) and self._queue.finish(event.unit) is not None
-                )
+                ended = over and self._queue.finish(event.unit) is not None
                 if job.finished():
                     ended = self._queue.cancel(job) or ended
             if ended:

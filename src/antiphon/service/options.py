@@ -23,6 +23,10 @@ def check_options(info: ModelInfo, options: TranscribeOptions) -> TranscribeOpti
             f"max_new_tokens must be at least 1, not {options.max_new_tokens}.", param="max_new_tokens"
         )
     check_seed(options.seed)
+    if options.words and info.no_words:
+        raise InvalidParameter(
+            f"The model {info.name!r} gives no times of words: {info.no_words}.", param="timestamp_granularities"
+        )
     return replace(options, language=_language(info, options.language))
 
 

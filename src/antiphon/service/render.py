@@ -1,4 +1,4 @@
-"""A finished transcript as a subtitle file: SubRip or WebVTT.
+"""A finished transcript as a subtitle file, SubRip or WebVTT, or as a list of its words.
 
 It must not know requests, JSON or HTTP; the words and times are taken as they are.
 """
@@ -24,6 +24,11 @@ def to_vtt(transcript: Transcript) -> str:
     """WebVTT (W3C): `&`, `<` and `>` stand for markup there, so in text they are escaped."""
     cues = [f"{_span(segment, '.')}\n{_escaped(_one_line(segment.text))}\n" for segment in transcript.segments]
     return "\n".join(["WEBVTT\n", *cues])
+
+
+def to_word_list(transcript: Transcript) -> str:
+    """A line for each word: when it begins and ends, in seconds, and the word, with tabs between."""
+    return "\n".join(f"{word.start:.2f}\t{word.end:.2f}\t{_one_line(word.text)}" for word in transcript.words)
 
 
 def _span(segment: Segment, point: str) -> str:

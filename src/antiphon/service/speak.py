@@ -39,6 +39,10 @@ class SpeakPlan:
         return len(self._units)
 
     @property
+    def seconds(self) -> float:
+        return sum(unit.seconds for unit in self._units)
+
+    @property
     def done(self) -> bool:
         return self._error is not None or self._speaking == len(self._units)
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import math
+import sys
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from threading import Condition
 
@@ -18,15 +20,27 @@ import numpy as np
 
 from antiphon.errors import InvalidAudio, InvalidParameter, ModelNotFound, Unavailable
 from antiphon.models.base import AnySession
+from antiphon.scheduler.observer import Observer, nobody
+from antiphon.scheduler.queue import Limits
 from antiphon.scheduler.scheduler import Scheduler
+from antiphon.scheduler.terms import ORDINARY, Terms
 from antiphon.service.channel import Channel
 from antiphon.service.numbers import spell_numbers
 from antiphon.service.options import check_options, check_seed, check_task, check_text
 from antiphon.service.sentences import LONGEST, split_sentences
 from antiphon.service.speak import Listener, SpeakPlan
-from antiphon.service.stitch import Progress, TranscriptionPlan
+from antiphon.service.stitch import AHEAD, Progress, TranscriptionPlan
 from antiphon.service.voices import choose_voice, language_of
-from antiphon.types import SAMPLE_RATE, ModelInfo, ModelTask, Samples, SpeakOptions, TranscribeOptions, Transcript
+from antiphon.types import (
+    SAMPLE_RATE,
+    ModelInfo,
+    ModelTask,
+    Samples,
+    SpeakOptions,
+    TranscribeOptions,
+    Transcript,
+    Waveform,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -47,9 +61,11 @@ RETRY_AFTER_LOADING = 5.0  # seconds
 
 @dataclass(frozen=True, slots=True)
 class ModelLoad:
-    """How busy a model is, in units: waiting, in flight, and how many can be in flight."""
+    """How busy a model is: requests and seconds of audio not done; in units: waiting, in flight, and how many can be."""
 
     name: str
+    requests: int
+    seconds: float
     waiting: int
     in_flight: int
     slots: int
@@ -58,11 +74,21 @@ class ModelLoad:
 class SpeechService:
     """The loaded models by name; the first one loaded that can do a job is the default for it.
 
+    `max_waiting` units, `max_requests` and `max_seconds` of audio are what may be ahead of a newcomer, for each model;
+    requests count as long as they hold a `permit`, which `speak` takes for itself.
     Every method may be called from any thread.
     """
 
-    def __init__(self, *, max_waiting: int = 512, joins_per_step: int = 1, max_input_characters: int = 20_000) -> None:
-        self._max_waiting = max_waiting
+    def __init__(
+        self,
+        *,
+        max_waiting: int = 512,
+        max_requests: int = sys.maxsize,
+        max_seconds: float = math.inf,
+        joins_per_step: int = 1,
+        max_input_characters: int = 20_000,
+    ) -> None:
+        self._limits = Limits(max_waiting, max_requests, max_seconds)
         self._max_input_characters = max_input_characters
         self._joins_per_step = joins_per_step
         self._schedulers: dict[str, Scheduler] = {}
@@ -70,7 +96,15 @@ class SpeechService:
         self._inside: Counter[Scheduler] = Counter()  # how many requests have chosen it and have no answer yet
         self._changed = Condition()  # guards the three above
         self._closed = False
+        self._observers: Callable[[str], Observer] = nobody
         self._requests = itertools.count(1)
+
+    def observe(self, observers: Callable[[str], Observer]) -> None:
+        """Tell from now on how each model's work goes; `observers` gives, for its name, whom to tell."""
+        with self._changed:
+            self._observers = observers
+            for name, scheduler in self._schedulers.items():
+                scheduler.observe(observers(name))
 
     def load(self, session: AnySession) -> ModelInfo:
         """Serve a session under its own name, on a worker thread of its own."""
@@ -124,7 +158,9 @@ class SpeechService:
     def loads(self) -> tuple[ModelLoad, ...]:
         """How busy each model is, for metrics."""
         return tuple(
-            ModelLoad(name, scheduler.waiting, scheduler.in_flight, scheduler.slots)
+            ModelLoad(
+                name, scheduler.requests, scheduler.seconds, scheduler.waiting, scheduler.in_flight, scheduler.slots
+            )
             for name, scheduler in tuple(self._schedulers.items())
         )
 
@@ -132,16 +168,29 @@ class SpeechService:
         """The model a request means: by its name, or a default if it names none (the one for `task`) or one of OpenAI's."""
         return self._scheduler(name, task).info
 
-    def check_room(self, name: str | None) -> None:
-        """Raise `Overloaded` or `Unavailable` if the model could not take a file now; an unknown name is told later."""
+    def check_room(self, task: ModelTask) -> None:
+        """Raise `Overloaded` or `Unavailable` if a request could not be taken now, whichever model it names."""
+        able = [scheduler for scheduler in tuple(self._schedulers.values()) if task in scheduler.info.tasks]
+        if able and all(scheduler.full for scheduler in able):
+            able[0].check_room()
+
+    @contextmanager
+    def permit(self, name: str | None, task: ModelTask) -> Iterator[None]:
+        """A place for a request from before its file is decoded, or `Overloaded` or `Unavailable`."""
         try:
-            scheduler = self._scheduler(name, "transcribe")
+            permit: AbstractContextManager[None] = self._scheduler(name, task).permit()
         except ModelNotFound:
-            return  # the file is looked at first: what is wrong with it is told before what is wrong with the name
-        scheduler.check_room()
+            permit = nullcontext()  # what is wrong with the file is told before what is wrong with the name
+        with permit:
+            yield
 
     async def transcribe(
-        self, samples: Samples, model: str | None, options: TranscribeOptions, progress: Progress | None = None
+        self,
+        samples: Waveform,
+        model: str | None,
+        options: TranscribeOptions,
+        progress: Progress | None = None,
+        terms: Terms = ORDINARY,
     ) -> Transcript:
         """Hear `samples` (mono, 16 kHz) out; cancelling the task frees what the request holds.
 
@@ -150,26 +199,34 @@ class SpeechService:
         with self._chosen(model, options.task) as scheduler:
             checked = _checked(scheduler.info, samples, options)
             # Finding the pauses of a long file takes a while; the event loop has other callers.
-            plan = await asyncio.to_thread(self._plan, samples, checked, scheduler.info, progress)
-            return await scheduler.run(plan)
+            plan = await asyncio.to_thread(self._plan, samples, checked, scheduler, progress)
+            transcript = await scheduler.run(plan, terms)
+            _tell_heard(scheduler, plan)
+            return transcript
 
     def transcribe_blocking(
-        self, samples: Samples, model: str | None, options: TranscribeOptions, progress: Progress | None = None
+        self, samples: Waveform, model: str | None, options: TranscribeOptions, progress: Progress | None = None
     ) -> Transcript:
         """The same from a thread of one's own."""
         with self._chosen(model, options.task) as scheduler:
             checked = _checked(scheduler.info, samples, options)
-            return scheduler.run_blocking(self._plan(samples, checked, scheduler.info, progress))
+            plan = self._plan(samples, checked, scheduler, progress)
+            transcript = scheduler.run_blocking(plan)
+            _tell_heard(scheduler, plan)
+            return transcript
 
-    async def speak(self, text: str, model: str | None, options: SpeakOptions) -> AsyncGenerator[Samples, None]:
+    async def speak(
+        self, text: str, model: str | None, options: SpeakOptions, terms: Terms = ORDINARY
+    ) -> AsyncGenerator[Samples, None]:
         """Say `text`: its audio as it is made, mono at the model's `sample_rate`; closing the iterator frees what it holds."""
         channel = Channel()
-        with self._chosen(model, "speak") as scheduler:
+        with self._chosen(model, "speak") as scheduler, scheduler.permit():
             plan = self._speak_plan(text, scheduler.info, options, channel.put)
-            speaking = asyncio.create_task(scheduler.run(plan))
+            speaking = asyncio.create_task(scheduler.run(plan, terms))
             speaking.add_done_callback(lambda _: channel.end())
             try:
                 async for samples in channel:
+                    scheduler.observer.spoken(len(samples) / scheduler.info.sample_rate)
                     yield samples
                 await speaking  # an error that ended it is raised here
             finally:
@@ -181,12 +238,14 @@ class SpeechService:
         pieces: list[Samples] = [np.zeros(0, np.float32)]
         with self._chosen(model, "speak") as scheduler:
             scheduler.run_blocking(self._speak_plan(text, scheduler.info, options, pieces.append))
+            scheduler.observer.spoken(sum(map(len, pieces)) / scheduler.info.sample_rate)
         return np.concatenate(pieces)
 
     def _begin(self, session: AnySession) -> None:
         if self._closed:
             raise Unavailable("The server is shutting down.", retry_after=RETRY_AFTER_LOADING)
-        scheduler = Scheduler(session, max_waiting=self._max_waiting, joins_per_step=self._joins_per_step)
+        scheduler = Scheduler(session, limits=self._limits, joins_per_step=self._joins_per_step)
+        scheduler.observe(self._observers(session.info.name))
         scheduler.start()
         self._schedulers[session.info.name] = scheduler
 
@@ -232,10 +291,11 @@ class SpeechService:
         )
 
     def _plan(
-        self, samples: Samples, options: TranscribeOptions, info: ModelInfo, progress: Progress | None
+        self, samples: Waveform, options: TranscribeOptions, scheduler: Scheduler, progress: Progress | None
     ) -> TranscriptionPlan:
-        plan = TranscriptionPlan(next(self._requests), samples, options, info, progress=progress)
-        logger.debug("%s: %.2f s of audio in %d runs", info.name, len(samples) / SAMPLE_RATE, len(plan.runs))
+        ahead = max(AHEAD, 2 * scheduler.slots)
+        plan = TranscriptionPlan(next(self._requests), samples, options, scheduler.info, progress=progress, ahead=ahead)
+        logger.debug("%s: %.2f s of audio in %d runs", scheduler.info.name, len(samples) / SAMPLE_RATE, len(plan.runs))
         return plan
 
     def _speak_plan(self, text: str, info: ModelInfo, options: SpeakOptions, listener: Listener) -> SpeakPlan:
@@ -253,7 +313,12 @@ class SpeechService:
         return SpeakPlan(next(self._requests), sentences, voice, options, info.sample_rate, listener)
 
 
-def _checked(info: ModelInfo, samples: Samples, options: TranscribeOptions) -> TranscribeOptions:
+def _checked(info: ModelInfo, samples: Waveform, options: TranscribeOptions) -> TranscribeOptions:
     if not len(samples):
         raise InvalidAudio("The audio holds no samples.")
     return check_options(info, options)
+
+
+def _tell_heard(scheduler: Scheduler, plan: TranscriptionPlan) -> None:
+    _, total = plan.progress
+    scheduler.observer.heard(total, max(0.0, total - plan.seconds))

@@ -21,12 +21,13 @@ from antiphon.types import (
     LanguageDetected,
     ModelInfo,
     Piece,
-    Samples,
     Segment,
     TranscribeOptions,
     Transcript,
+    Waveform,
     Window,
     WindowResult,
+    Word,
 )
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ CONTINUATION_SPEECH = 0.5  # seconds of speech after the last closed segment tha
 CONTINUATION_DEPTH = 4
 LANGUAGE_SPEECH = 1.0  # seconds of speech a window should have for its language to be trusted
 FRAME = SAMPLE_RATE // 100  # samples in one `seek` step, 10 ms
+AHEAD = 32  # windows out at a time, 60 MB of samples; a model should decode at most half as many side by side
 
 Progress = Callable[[float, float], None]
 
@@ -50,34 +52,38 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class _Heard:
-    """A window's result, and those of its pieces that no follow-up decodes again."""
+    """A window's result, and those of its pieces that no follow-up decodes again: all before `limit`, in its seconds."""
 
     unit: Window
     result: WindowResult
     pieces: tuple[Piece, ...]
+    limit: float
 
 
 class TranscriptionPlan:
     """The state of one request. `start` once, then `receive` every event of its units, until `done`; then `result`.
 
-    A known language lets all runs start side by side; else one window with speech is heard first, and its language is
-    forced on the rest. `progress` is told (done, total) seconds after each window, on whichever thread calls `receive`.
+    A known language lets runs start side by side, `ahead` of them at a time, so that what is held of a long file does not
+    grow with it; else one window with speech is heard first, and its language is forced on the rest. `progress` is told
+    (done, total) seconds after each window, on whichever thread calls `receive`.
     """
 
     def __init__(
         self,
         request: int,
-        samples: Samples,
+        samples: Waveform,
         options: TranscribeOptions,
         info: ModelInfo,
         *,
         progress: Progress | None = None,
+        ahead: int = AHEAD,
     ) -> None:
         self._request = request
         self._samples = samples
         self._options = options
         self._info = info
         self._progress = progress
+        self._ahead = ahead
         self._loudness: Loudness = measure(samples)
         self._runs = plan_runs(self._loudness)
         self._unstarted: list[Run] = list(self._runs)
@@ -95,6 +101,11 @@ class TranscriptionPlan:
         return sum(-(-(run.end - run.start) // WINDOW_SAMPLES) for run in self._runs)
 
     @property
+    def seconds(self) -> float:
+        """What of the audio is not skipped as silence."""
+        return sum(run.end - run.start for run in self._runs) / SAMPLE_RATE
+
+    @property
     def done(self) -> bool:
         return self._error is not None or not (self._unstarted or self._places)
 
@@ -110,7 +121,7 @@ class TranscriptionPlan:
 
     def start(self) -> list[Window]:
         if self._language is not None or not self._info.languages:
-            return self._start_all()
+            return self._start_more()
         if not self._unstarted:
             return []
         first = next(filter(self._tells_language, self._unstarted), self._unstarted[0])
@@ -126,7 +137,8 @@ class TranscriptionPlan:
         if isinstance(event, LanguageDetected):
             return self._settle_language(event.language)
         place = self._places.pop(event.unit)
-        following = [*self._settle_language(event.result.language), *self._go_on(event.unit, place, event.result)]
+        others = self._settle_language(event.result.language)
+        following = [*self._go_on(event.unit, place, event.result), *others]
         if self._progress is not None:
             self._progress(*self.progress)
         return following
@@ -152,10 +164,11 @@ class TranscriptionPlan:
         """The first word on the language stands, and lets the other runs start."""
         if self._language is None and self._info.languages:
             self._language = language
-        return self._start_all()
+        return self._start_more()
 
-    def _start_all(self) -> list[Window]:
-        runs, self._unstarted = self._unstarted, []
+    def _start_more(self) -> list[Window]:
+        room = max(0, self._ahead - len(self._places))
+        runs, self._unstarted = self._unstarted[:room], self._unstarted[room:]
         return [self._window(run, run.start) for run in runs]
 
     def _window(self, run: Run, start: int, depth: int = 0) -> Window:
@@ -209,7 +222,7 @@ class TranscriptionPlan:
                 self._warn_of_loss(place, resume, end)
         limit = (decoded - unit.start) / SAMPLE_RATE
         kept = result.pieces if not following else tuple(piece for piece in result.pieces if piece.start < limit)
-        self._heard.append(_Heard(unit, result, kept))
+        self._heard.append(_Heard(unit, result, kept, limit))
         return following
 
 
@@ -232,8 +245,10 @@ def _segments(heard: Sequence[_Heard], duration: float) -> tuple[Segment, ...]:
             # A piece that starts in the padding behind the audio was made up.
             if not piece.text.strip() or offset + piece.start >= window_end:
                 continue
-            start = min(max(round(offset + piece.start, 3), reached), duration)
-            reached = min(max(round(min(offset + piece.end, window_end), 3), start), duration)
+            words = _words(piece, offset, reached, min(round(offset + window.limit, 3), duration))
+            begin, end = (words[0].start, words[-1].end) if words else (offset + piece.start, offset + piece.end)
+            start = min(max(round(begin, 3), reached), duration)
+            reached = min(max(round(min(end, window_end), 3), start), duration)
             segments.append(
                 Segment(
                     id=len(segments),
@@ -246,6 +261,17 @@ def _segments(heard: Sequence[_Heard], duration: float) -> tuple[Segment, ...]:
                     avg_logprob=result.avg_logprob,
                     compression_ratio=ratio,
                     no_speech_prob=result.no_speech_prob,
+                    words=words,
                 )
             )
     return tuple(segments)
+
+
+def _words(piece: Piece, offset: float, low: float, high: float) -> tuple[Word, ...]:
+    """A piece's words in the file's time: in order, none before `low`, none behind `high` (unless `low` is)."""
+    words: list[Word] = []
+    for word in piece.words:
+        start = max(low, min(round(offset + word.start, 3), high))
+        low = max(start, min(round(offset + word.end, 3), high))
+        words.append(replace(word, start=start, end=low))
+    return tuple(words)

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,12 +46,21 @@ class Entry:
     plugin_config: Mapping[str, object] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Monitoring:
+    """What config.json says of metrics: whether there are any, and which; none named means the usual ones."""
+
+    enable: bool
+    names: tuple[str, ...] = ()
+
+
 def read_repository(config: Path) -> tuple[Entry, ...]:
     """The entries of a config.json, in its order. ConfigError names the file, the entry and the key at fault.
 
     A folder that is not there is an entry like any other: it is missed when it is loaded, and by then others are served.
     """
     content = _read(config)
+    _monitoring(config, content)  # what is wrong with it is told, although it is for the start alone
     entries: dict[str, Entry] = {}
     for where, item, allowed in _items(config, content):
         entry = _entry(config, where, item, allowed)
@@ -59,6 +68,11 @@ def read_repository(config: Path) -> tuple[Entry, ...]:
             raise ConfigError(f"{config}: {where} repeats the name {entry.name!r}; each model needs one of its own.")
         entries[entry.name] = entry
     return tuple(entries.values())
+
+
+def read_monitoring(config: Path) -> Monitoring | None:
+    """The `monitoring` of a config.json, if it has one. ConfigError names the file and the key at fault."""
+    return _monitoring(config, _read(config))
 
 
 def add_entry(
@@ -166,6 +180,30 @@ def _entry(config: Path, where: str, item: Mapping[str, Any], allowed: frozenset
     if not isinstance(plugin_config, dict):
         raise ConfigError(f'{config}: {where} ({name}): plugin_config is not an object such as {{"NUM_STREAMS": 1}}.')
     return Entry(name, folder, graph if given or graph.is_file() else None, device, plugin_config)
+
+
+def _monitoring(config: Path, content: Mapping[str, Any]) -> Monitoring | None:
+    if "monitoring" not in content:
+        return None
+    metrics = _object(config, "monitoring", content["monitoring"], ("metrics",)).get("metrics")
+    settings = _object(config, "monitoring.metrics", metrics, ("enable", "metrics_list"))
+    enable, names = settings.get("enable"), settings.get("metrics_list")
+    if not isinstance(enable, bool):
+        raise ConfigError(f"{config}: monitoring.metrics.enable is {enable!r}; write true or false.")
+    if names is not None and not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
+        raise ConfigError(
+            f"{config}: monitoring.metrics.metrics_list is not a list of names; without it the usual are meant."
+        )
+    return Monitoring(enable, tuple(names or ()))
+
+
+def _object(config: Path, where: str, value: object, keys: Sequence[str]) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{config}: {where} is not an object with {' and '.join(keys)}.")
+    for key in value:
+        if key not in keys:
+            raise ConfigError(f"{_place(config, key)}: {where} has the unknown key {key!r}; known: {', '.join(keys)}.")
+    return value
 
 
 def _items(config: Path, content: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any], frozenset[str]]]:
