@@ -179,7 +179,14 @@ def test_an_answer_has_the_times_that_were_asked_for(
         assert set(word) == {"word", "start", "end"}
 
 
-@pytest.mark.parametrize("wanted", ["", "json", "text", "srt", "vtt"])
+@pytest.mark.parametrize(("granularities", "there"), [("word", {"words"}), ("word,segment", {"words", "segments"})])
+def test_plain_json_has_words_too_as_ovms_has(server: Any, granularities: str, there: set[str]) -> None:
+    answer = post(server, {"timestamp_granularities[]": granularities}).json()
+    assert set(answer) == {"text", "usage"} | there
+    assert answer["words"][0] == {"word": "audio", "start": 0.0, "end": 0.625}
+
+
+@pytest.mark.parametrize("wanted", ["text", "srt", "vtt"])
 def test_words_need_the_format_that_has_room_for_them(server: Any, wanted: str) -> None:
     fields = {"response_format": wanted, "timestamp_granularities[]": "word"}
     assert "verbose_json" in error_of(post(server, fields), 400, param="timestamp_granularities")["message"]
@@ -234,7 +241,7 @@ def test_fields_that_clients_send(server: Any, fields: dict[str, str]) -> None:
         ({"temperature": "nan"}, "temperature"),
         ({"temperature": "inf"}, "temperature"),
         ({"response_format": "docx"}, "response_format"),
-        ({"timestamp_granularities[]": "word"}, "timestamp_granularities"),  # without verbose_json
+        ({"timestamp_granularities[]": "word", "response_format": "text"}, "timestamp_granularities"),
         ({"timestamp_granularities": "syllable"}, "timestamp_granularities"),
         ({"stream": "true"}, "stream"),
         ({"stream": "maybe"}, "stream"),

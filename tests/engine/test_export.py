@@ -23,7 +23,8 @@ from antiphon.models.whisper.config import read_config
 from antiphon.models.whisper.graph import hear_graph
 from antiphon.store.graph import GraphFile, read_graph
 from antiphon.weights.checkpoint import open_checkpoint
-from antiphon.weights.write import IrFormat, quantize_asymmetric
+from antiphon.weights.source import quantize
+from antiphon.weights.write import IrFormat
 
 HEARING = GraphFile("speech2text")
 SPEAKING = GraphFile("text2speech")
@@ -148,7 +149,7 @@ def test_int8_is_within_half_a_step_of_every_value() -> None:
     matrix[0] = 0
     matrix[1] = np.abs(matrix[1])
     matrix[2, 5] = 1000
-    values, scale, zero = quantize_asymmetric(matrix)
+    values, scale, zero = quantize(matrix)
     assert (values.dtype, scale.shape, zero.dtype) == (np.uint8, (700, 1), np.uint8)
     back = (values.astype(np.float32) - zero) * scale
     # Where the range is cut at both ends, rounding the zero point costs up to another half step.

@@ -17,6 +17,10 @@ from antiphon.errors import InvalidParameter
 ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
 _FORMATS: tuple[ResponseFormat, ...] = ("json", "text", "srt", "verbose_json", "vtt")
 _TIMED = ("srt", "verbose_json", "vtt")
+_WITH_WORDS = (
+    "verbose_json",
+    "json",
+)  # OpenAI has them in the first alone, OVMS in its one format, which is the second
 _TRUE = ("true", "1")
 _FALSE = ("false", "0", "")
 
@@ -47,9 +51,9 @@ def read_form(form: FormData) -> SpeechForm:
         )
     _refuse_stream((_text(form, "stream") or "").lower())
     granularities = _granularities(form)
-    if "word" in granularities and response_format != "verbose_json":
+    if "word" in granularities and response_format not in _WITH_WORDS:
         raise InvalidParameter(
-            f"timestamp_granularities 'word' needs response_format verbose_json, not {response_format}.",
+            f"timestamp_granularities 'word' needs response_format verbose_json or json, not {response_format}.",
             param="timestamp_granularities",
         )
     return SpeechForm(

@@ -39,10 +39,19 @@ class SegmentTimes(BaseModel):
     end: float
 
 
+class WordReply(BaseModel):
+    """A word without the spaces around it; seconds."""
+
+    word: str
+    start: float
+    end: float
+
+
 class TimedReply(TranscriptionReply):
     """What `timestamp_granularities[]` adds to plain JSON: an extension that OVMS has."""
 
-    segments: list[SegmentTimes]
+    segments: list[SegmentTimes] | None = None
+    words: list[WordReply] | None = None
 
 
 class SegmentReply(BaseModel):
@@ -58,14 +67,6 @@ class SegmentReply(BaseModel):
     avg_logprob: float
     compression_ratio: float
     no_speech_prob: float
-
-
-class WordReply(BaseModel):
-    """A word without the spaces around it; seconds."""
-
-    word: str
-    start: float
-    end: float
 
 
 class VerboseReply(BaseModel):

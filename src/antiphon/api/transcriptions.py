@@ -94,11 +94,20 @@ def _render(transcript: Transcript, form: SpeechForm) -> Response:
             return PlainTextResponse(to_vtt(transcript), media_type="text/vtt")
         case "verbose_json":
             return JSONResponse(_verbose(transcript, text, usage, form).model_dump(exclude_none=True))
-        case "json" if form.timestamps:
-            segments = [SegmentTimes(text=each.text, start=each.start, end=each.end) for each in transcript.segments]
-            return JSONResponse(TimedReply(text=text, usage=usage, segments=segments).model_dump())
+        case "json" if form.timestamps or form.words:
+            return JSONResponse(_timed(transcript, text, usage, form).model_dump(exclude_none=True))
         case "json":
             return JSONResponse(TranscriptionReply(text=text, usage=usage).model_dump())
+
+
+def _timed(transcript: Transcript, text: str, usage: DurationUsage, form: SpeechForm) -> TimedReply:
+    segments = [SegmentTimes(text=each.text, start=each.start, end=each.end) for each in transcript.segments]
+    return TimedReply(
+        text=text,
+        usage=usage,
+        segments=segments if form.timestamps else None,
+        words=_words(transcript) if form.words else None,
+    )
 
 
 def _verbose(transcript: Transcript, text: str, usage: DurationUsage, form: SpeechForm) -> VerboseReply:
