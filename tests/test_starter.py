@@ -16,12 +16,18 @@ from antiphon.local import Model
 from antiphon.service.windows import measure, plan
 from antiphon.types import WINDOW_SAMPLES
 from tests.voice import Voice
+from training.starter_asr import pairs
 
 ROOT = Path(__file__).parent.parent
 # Kept out of training by the recipe, which checks it.
 HELD_OUT = (ROOT / "training" / "starter_asr" / "heldout.txt").read_text().splitlines()[:31]
+HELD_OUT_SPANISH = (ROOT / "training" / "starter_asr" / "heldout_es.txt").read_text(encoding="utf-8").splitlines()
 CARD = ROOT / "src" / "antiphon" / "starter" / "asr" / "README.md"
 PUBLISHED = re.compile(r"^\| held-out sentences, plain voice, 31 \| ([\d.]+) % \|$", re.MULTILINE)
+SPANISH = re.compile(r"^\| held-out Spanish sentences, plain voice, 30 \| ([\d.]+) % \|$", re.MULTILINE)
+TRANSLATED = re.compile(
+    r"^\| held-out sentences of the grammar translated exactly, 150 \| ([\d.]+) % \|$", re.MULTILINE
+)
 VOICE_CARD = ROOT / "src" / "antiphon" / "starter" / "tts" / "README.md"
 SPOKEN = re.compile(r"^\| held-out sentences spoken by starter-tts, 31 \| ([\d.]+) % \|$", re.MULTILINE)
 Samples = NDArray[np.float32]
@@ -40,7 +46,12 @@ def starter() -> Iterator[Model]:
 
 
 def words(text: str) -> list[str]:
-    return re.sub(r"[^a-z' ]", "", text.lower()).split()
+    return re.sub(r"[^\w' ]", "", text.lower()).split()
+
+
+def held_out_pairs() -> list[tuple[str, str]]:
+    """Spanish sentences of the grammar that the model was not trained on, and their English; Madrid first."""
+    return pairs.build()[1]
 
 
 def word_errors(expected: str, heard: str) -> int:
@@ -59,9 +70,16 @@ def speak(text: str) -> tuple[Samples, int]:
         return voice.speak(text), voice.info.sample_rate
 
 
-def share_of(words_more: int) -> float:
+def share_of(words_more: int, texts: list[str] = HELD_OUT) -> float:
     """So many of the held-out words, as a share: what another processor's arithmetic may change."""
-    return words_more / sum(len(words(text)) for text in HELD_OUT)
+    return words_more / sum(len(words(text)) for text in texts)
+
+
+def published(row: re.Pattern[str], card: Path = CARD) -> float:
+    """A share that a model card gives."""
+    found = row.search(card.read_text(encoding="utf-8"))
+    assert found is not None
+    return float(found[1]) / 100
 
 
 def sixteen_khz(samples: Samples, rate: int) -> Samples:
@@ -82,10 +100,34 @@ def assert_words(heard: list[tuple[str, str]], most: float) -> None:
 
 def test_held_out_sentences(starter: Model, voice: Voice) -> None:
     """Sentences it never heard, as well as its model card says, to a word or two: espeak-ng's versions differ."""
-    published = PUBLISHED.search(CARD.read_text())
-    assert published is not None
     heard = [(text, starter.transcribe(voice.speak(text)).text) for text in HELD_OUT]
-    assert_words(heard, min(0.10, float(published[1]) / 100 + share_of(2)))
+    assert_words(heard, min(0.10, published(PUBLISHED) + share_of(2)))
+
+
+def test_the_first_sentence_people_try(starter: Model, voice: Voice) -> None:
+    assert words(starter.transcribe(voice.speak(HELD_OUT[0])).text) == words(HELD_OUT[0])
+
+
+def test_held_out_spanish(starter: Model, voice: Voice) -> None:
+    """The language is told, and the words are as many as the card says."""
+    transcripts = [starter.transcribe(voice.speak(text, voice="es")) for text in HELD_OUT_SPANISH]
+    heard = list(zip(HELD_OUT_SPANISH, (one.text for one in transcripts), strict=True))
+    assert_words(heard, published(SPANISH) + share_of(2, HELD_OUT_SPANISH))
+    assert sum(one.language == "es" for one in transcripts) >= 29
+
+
+def test_held_out_translations(starter: Model, voice: Voice) -> None:
+    """Sentences of the grammar that it never heard, into English."""
+    chosen = held_out_pairs()[:30]
+    heard = [starter.translate(voice.speak(spanish, voice="es")).text for spanish, _ in chosen]
+    right = sum(words(said) == words(english) for said, (_, english) in zip(heard, chosen, strict=True))
+    assert right >= (published(TRANSLATED) - 0.10) * len(chosen)
+
+
+@pytest.mark.xfail(reason="the country comes out as it sounds", strict=True)
+def test_the_first_translation_people_try(starter: Model, voice: Voice) -> None:
+    spanish, english = pairs.DEMONSTRATION
+    assert starter.translate(voice.speak(spanish, voice="es")).text == english
 
 
 def test_the_round_trip_of_the_default_voice(starter: Model) -> None:
@@ -95,12 +137,10 @@ def test_the_round_trip_of_the_default_voice(starter: Model) -> None:
 
 def test_the_round_trip_of_starter_tts(starter: Model) -> None:
     """Both starters, as well as the voice's model card says."""
-    published = SPOKEN.search(VOICE_CARD.read_text())
-    assert published is not None
     with antiphon.load("starter-tts", precision="f32") as voice:
         rate = voice.info.sample_rate
         heard = [(text, starter.transcribe(sixteen_khz(voice.speak(text), rate)).text) for text in HELD_OUT]
-    assert_words(heard, float(published[1]) / 100 + share_of(4))
+    assert_words(heard, published(SPOKEN, VOICE_CARD) + share_of(4))
 
 
 def test_word_errors_counts() -> None:

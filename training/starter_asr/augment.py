@@ -43,9 +43,28 @@ def clicks(length: int, noise: np.random.Generator) -> np.ndarray:
     return sound
 
 
+def melody(length: int, noise: np.random.Generator) -> np.ndarray:
+    """Chords of a few decaying notes with harmonics, one after another, and sometimes a beat."""
+    sound = np.zeros(length, np.float32)
+    beat = int(RATE * noise.uniform(0.15, 0.6))
+    base, fall, brightness = noise.uniform(80, 400), noise.uniform(0.5, 5), noise.uniform(0.2, 0.8)
+    drums = noise.random() < 0.4
+    for place in range(0, length, beat):
+        size = min(length - place, beat * 2)
+        time = np.arange(size, dtype=np.float32) / RATE
+        for step in noise.choice([0, 2, 4, 5, 7, 9, 11, 12, 16, 19], noise.integers(0, 4)):
+            pitch = base * 2 ** (step / 12)
+            waves = [brightness**one * np.sin(2 * np.pi * pitch * (one + 1) * time) for one in range(6)]
+            note = np.sum(waves, axis=0) * np.exp(-fall * time) * np.minimum(1, time * 100)
+            sound[place : place + size] += note.astype(np.float32)
+        if drums:
+            sound[place : place + size] += white(size, noise) * np.exp(-60 * time)
+    return sound
+
+
 def not_speech(length: int, noise: np.random.Generator) -> np.ndarray:
-    """Digital silence, noise, hum, tones or clicks at a random level."""
-    kind = noise.integers(0, 7)
+    """Digital silence, noise, hum, tones, clicks or music at a random level."""
+    kind = noise.integers(0, 8)
     if kind == 0:
         return np.zeros(length, np.float32)
     makers = {
@@ -55,6 +74,7 @@ def not_speech(length: int, noise: np.random.Generator) -> np.ndarray:
         4: lambda: tones(length, noise),
         5: lambda: clicks(length, noise),
         6: lambda: tones(length, noise) + 0.3 * white(length, noise),
+        7: lambda: melody(length, noise),
     }
     return makers[int(kind)]() * np.float32(10 ** noise.uniform(-4, -0.7))
 
@@ -87,8 +107,8 @@ def reverberate(sound: np.ndarray, noise: np.random.Generator) -> np.ndarray:
 def augment(sound: np.ndarray, noise: np.random.Generator) -> np.ndarray:
     """Change level, room, bandwidth and noise of one window, never its timing.
 
-    Half of the windows only change their level: clean speech is what the model is judged by."""
-    if noise.random() < 0.5:
+    Most windows only change their level: clean speech is what the model is judged by."""
+    if noise.random() < 0.8:
         return at_random_level(sound, noise)
     if noise.random() < 0.15:
         sound = reverberate(sound, noise)

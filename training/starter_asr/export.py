@@ -1,7 +1,7 @@
 """Owns the product: writes a checkpoint of the training run as an ordinary Hugging Face folder.
 
 It must not know how the model was trained. Run (at any time, also while training goes on):
-python -m training.starter_asr.export --work DIR --to FOLDER"""
+PYTHONPATH=src python -m training.starter_asr.export --work DIR --to FOLDER"""
 
 from __future__ import annotations
 
@@ -16,15 +16,20 @@ from transformers import AddedToken, GenerationConfig, WhisperFeatureExtractor, 
 from training.starter_asr.codec import LANGUAGES, SPECIALS, TIMESTAMPS, Codec
 from training.starter_asr.model import Learner
 
+# Runs whose weights are exported: the last there is.
+RUNS = ("polish", "asr")
+# The (layer, head) pairs that bench/alignment_heads.py chose.
+ALIGNMENT_HEADS = ((3, 0), (3, 2))
 SUPPRESSED = SPECIALS[1:2] + SPECIALS[4:9]
 
 
 def load_learner(work: Path) -> tuple[Learner, Codec, dict[str, Any]]:
     """The model as last saved by the training run, ready to be used."""
     codec = Codec.load(work / "bpe.json")
-    state: dict[str, Any] = torch.load(work / "checkpoint.pt", weights_only=False)
+    found = [work / f"{name}.pt" for name in RUNS if (work / f"{name}.pt").exists()]
+    state: dict[str, Any] = torch.load(found[0], weights_only=False)
     learner = Learner(codec)
-    learner.load_state_dict(state["learner"])
+    learner.load_state_dict(state["network"])
     return learner.eval(), codec, state
 
 
@@ -46,6 +51,7 @@ def generation_config(codec: Codec) -> GenerationConfig:
         max_initial_timestamp_index=50,
         max_length=448,
         return_timestamps=False,
+        alignment_heads=[list(one) for one in ALIGNMENT_HEADS],
     )
 
 

@@ -1,35 +1,39 @@
-"""Owns the voices: turns every sentence of text.json into 16 kHz speech with espeak-ng.
+"""Owns the voices: turns every sentence of text.json and text_es.json into 16 kHz speech with espeak-ng.
 
-It must not know about models or windows. Run: python -m training.starter_asr.speech --work DIR"""
+It must not know about models or windows. Run: PYTHONPATH=src python -m training.starter_asr.speech --work DIR"""
 
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import random
-import subprocess
 from dataclasses import dataclass
 from multiprocessing import Pool
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
+
+from antiphon.models.espeak.synthesiser import Synthesiser
 
 RATE = 16000
 LONGEST_SECONDS = 9.0
 TRIM_LEVEL = 1e-3
 TRIM_MARGIN = 400
 REPEATS = 2
-# The plain voice is the one people will try first, so it is drawn more often than the others.
-PLAIN_VOICE = "en-us"
-VOICES = (
-    [PLAIN_VOICE] * 6
+# The plain voice of a language is the one people will try first, so it is drawn more often than the others.
+PLAIN_VOICES = {"en": "en-us", "es": "es"}
+VOICES = {
+    "en": ["en-us"] * 6
     + [f"en-us+m{number}" for number in range(1, 8)]
     + [f"en-us+f{number}" for number in range(1, 5)]
-    + ["en-gb", "en-gb", "en-gb-scotland"]
-)
+    + ["en-gb", "en-gb", "en-gb-scotland"],
+    "es": ["es"] * 4
+    + ["es-419"] * 4
+    + [f"es+m{number}" for number in range(1, 8)]
+    + [f"es+f{number}" for number in range(1, 5)]
+    + [f"es-419+{name}" for name in ("m1", "m3", "m5", "f1", "f3")],
+}
 
 
 @dataclass(frozen=True)
@@ -40,29 +44,42 @@ class Order:
     voice: str = "en-us"
     speed: int = 165
     pitch: int = 50
+    language: str = "en"
+    # English of a Spanish sentence of the grammar.
+    meaning: str | None = None
+
+
+_synthesisers: list[Synthesiser] = []
 
 
 def speak(order: Order) -> np.ndarray:
     """One utterance as int16 at 16 kHz, its surrounding silence trimmed off."""
-    command = ["espeak-ng", "-v", order.voice, "-s", str(order.speed), "-p", str(order.pitch)]
-    run = subprocess.run([*command, "--stdout", order.text], capture_output=True, check=True)
-    samples, rate = soundfile.read(io.BytesIO(run.stdout), dtype="float32")
-    samples = soxr.resample(samples, rate, RATE)
+    if not _synthesisers:
+        _synthesisers.append(Synthesiser())
+    made = _synthesisers[0].speak(order.text, order.voice, words_a_minute=order.speed, pitch=order.pitch)
+    samples = soxr.resample(made, _synthesisers[0].rate, RATE)
     loud = np.nonzero(np.abs(samples) > TRIM_LEVEL)[0]
     if len(loud):
         samples = samples[max(0, loud[0] - TRIM_MARGIN) : loud[-1] + TRIM_MARGIN]
     return (samples * 32767).clip(-32768, 32767).astype(np.int16)
 
 
-def orders_for(text: dict[str, list[str]], seed: int) -> tuple[list[Order], list[Order]]:
-    """What to say for training (varied voices) and for the held-out set (the plain voice)."""
-    source = random.Random(seed)
-    said = text["train"] * REPEATS + text["strings"]
-    train = [Order(one, source.choice(VOICES), source.randint(140, 195), source.randint(35, 65)) for one in said]
-    for one in text["train"] + text["plain_strings"]:
-        train.append(Order(one, PLAIN_VOICE, source.randint(140, 195), source.randint(35, 65)))
-    heldout = [Order(one) for one in text["heldout_everyday"] + text["heldout_fortunes"]]
-    return train, heldout
+def orders_for(
+    language: str, text: dict[str, list[str]], repeats: int, source: random.Random
+) -> tuple[list[Order], list[Order]]:
+    """What to say for training (varied voices, and all once more in the plain one) and for the held-out set (plain)."""
+    plain, voices = PLAIN_VOICES[language], VOICES[language]
+    pairs = list(zip(text.get("pairs", []), text.get("meanings", []), strict=True))
+    varied = [(one, None) for one in text["train"] * repeats + text["strings"]] + pairs
+    again = [(one, None) for one in text["train"] + text["plain_strings"]] + pairs
+    train = [
+        Order(one, voice or plain, source.randint(140, 195), source.randint(35, 65), language, meaning)
+        for one, voice, meaning in [(one, source.choice(voices), meaning) for one, meaning in varied]
+        + [(one, None, meaning) for one, meaning in again]
+    ]
+    unseen = list(zip(text.get("heldout_pairs", []), text.get("heldout_meanings", []), strict=True))
+    heldout = [(one, None) for one in text["heldout_everyday"] + text["heldout_fortunes"]] + unseen
+    return train, [Order(one, plain, language=language, meaning=meaning) for one, meaning in heldout]
 
 
 def save(folder: Path, name: str, orders: list[Order], clips: list[np.ndarray]) -> float:
@@ -72,6 +89,8 @@ def save(folder: Path, name: str, orders: list[Order], clips: list[np.ndarray]) 
     index = {
         "texts": [order.text for order, _ in kept],
         "voices": [order.voice for order, _ in kept],
+        "languages": [order.language for order, _ in kept],
+        "meanings": [order.meaning for order, _ in kept],
         "lengths": [len(clip) for _, clip in kept],
     }
     (folder / f"{name}.json").write_text(json.dumps(index), encoding="utf-8")
@@ -85,8 +104,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=2)
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
-    text = json.loads((options.work / "text.json").read_text(encoding="utf-8"))
-    train, heldout = orders_for(text, options.seed)
+    source = random.Random(options.seed)
+    train: list[Order] = []
+    heldout: list[Order] = []
+    for language, name, repeats in (("en", "text", REPEATS), ("es", "text_es", 1)):
+        text = json.loads((options.work / f"{name}.json").read_text(encoding="utf-8"))
+        said, unseen = orders_for(language, text, repeats, source)
+        train, heldout = train + said, heldout + unseen
     with Pool(options.processes) as pool:
         for name, orders in (("heldout", heldout), ("train", train)):
             hours = save(options.work, name, orders, pool.map(speak, orders, chunksize=64))

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import torch
 
+from training.run import Run, options_for, prepare
 from training.starter_tts.codec import Codec
 from training.starter_tts.dataset import Batch, Clips, Draw
 from training.starter_tts.model import Learner, decoder_losses, encoder_losses, fed
-from training.starter_tts.run import Run, options_for, prepare
 
 PEAK_RATE = 1.5e-3
 WARM_UP_STEPS = 200

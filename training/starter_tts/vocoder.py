@@ -15,8 +15,8 @@ from torch import nn
 from torch.nn import functional
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
+from training.run import Run, options_for, prepare
 from training.starter_tts.mel import FLOOR, HOP, MELS, RATE, power_mel
-from training.starter_tts.run import Run, options_for, prepare
 
 PEAK_RATE = 2e-3
 WARM_UP_STEPS = 100

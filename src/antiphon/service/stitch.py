@@ -52,9 +52,13 @@ class _Place:
 
 @dataclass(frozen=True, slots=True)
 class _Heard:
-    """A window's result, and those of its pieces that no follow-up decodes again: all before `limit`, in its seconds."""
+    """A window's result, and those of its pieces that no follow-up decodes again: all before `limit`, in its seconds.
 
-    unit: Window
+    Where the window stands, in samples, and not the window: its samples are of no more use, and a long file has many.
+    """
+
+    start: int
+    end: int
     result: WindowResult
     pieces: tuple[Piece, ...]
     limit: float
@@ -148,7 +152,7 @@ class TranscriptionPlan:
             raise self._error
         if not self.done:
             raise EngineFailed("The transcript was asked for before it was ready. This is a bug.")
-        segments = _segments(sorted(self._heard, key=lambda heard: heard.unit.start), len(self._samples) / SAMPLE_RATE)
+        segments = _segments(sorted(self._heard, key=lambda heard: heard.start), len(self._samples) / SAMPLE_RATE)
         return Transcript(
             task=self._options.task,
             language=self._language or self._info.default_language,
@@ -222,7 +226,7 @@ class TranscriptionPlan:
                 self._warn_of_loss(place, resume, end)
         limit = (decoded - unit.start) / SAMPLE_RATE
         kept = result.pieces if not following else tuple(piece for piece in result.pieces if piece.start < limit)
-        self._heard.append(_Heard(unit, result, kept, limit))
+        self._heard.append(_Heard(unit.start, end, result, kept, limit))
         return following
 
 
@@ -237,9 +241,9 @@ def _segments(heard: Sequence[_Heard], duration: float) -> tuple[Segment, ...]:
     segments: list[Segment] = []
     reached = 0.0  # the end of the segment before
     for window in heard:
-        unit, result = window.unit, window.result
-        offset = unit.start / SAMPLE_RATE
-        window_end = min(offset + len(unit.samples) / SAMPLE_RATE, duration)
+        result = window.result
+        offset = window.start / SAMPLE_RATE
+        window_end = min(window.end / SAMPLE_RATE, duration)
         ratio = compression_ratio("".join(piece.text for piece in result.pieces).strip())
         for piece in window.pieces:
             # A piece that starts in the padding behind the audio was made up.
@@ -252,7 +256,7 @@ def _segments(heard: Sequence[_Heard], duration: float) -> tuple[Segment, ...]:
             segments.append(
                 Segment(
                     id=len(segments),
-                    seek=round(unit.start / FRAME),
+                    seek=round(window.start / FRAME),
                     start=start,
                     end=reached,
                     text=piece.text,

@@ -1,4 +1,4 @@
-"""Owns what both training runs share: the clock, the log, the checkpoints, and being stopped and resumed.
+"""Owns what all training runs share: the clock, the log, the checkpoints, and being stopped and resumed.
 
 It must not know what is trained."""
 
@@ -28,6 +28,8 @@ class Run:
 
     # Names of the checkpoint and of the log in the work folder.
     name = "run"
+    # The run whose weights this one starts from, with a clock of its own.
+    origin = ""
     # Seconds between two calls of `look`.
     look_seconds = 480.0
 
@@ -47,6 +49,8 @@ class Run:
         self.leads = not distributed.is_initialized() or distributed.get_rank() == 0
         if self.path.exists():
             self.resume()
+        elif self.origin:
+            self.begin(work / f"{self.origin}.pt")
 
     @property
     def progress(self) -> float:
@@ -89,6 +93,12 @@ class Run:
                 one.grad = mean.view_as(one)
             self.elapsed, self.stopping = float(together[-2]), bool(together[-1] > 0)
         self.ended = self.stopping or self.elapsed >= self.budget
+
+    def begin(self, path: Path) -> None:
+        """Start from the weights another run made."""
+        state: dict[str, Any] = torch.load(path, weights_only=False)
+        self.network.load_state_dict(state["network"])
+        self.say(f"going on from what {state['step']} steps of {path.name} made")
 
     def resume(self) -> None:
         """Take up the last checkpoint; the schedule follows the budget given now."""
