@@ -33,7 +33,7 @@ def test_arguments(theirs: str, ours: str) -> None:
 def test_what_is_left_out_is_said() -> None:
     _, said = translate(["--port", "9000", "--batch-size=4", "--rest_port", "1"], BARE)
     assert said == [
-        "--port changes nothing: there is no gRPC here.",
+        "--port changes nothing: there is no gRPC here, and the HTTP port is --rest_port.",
         "--batch_size changes nothing: batches are as large as the requests of the moment, up to --slots.",
     ]
 

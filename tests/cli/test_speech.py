@@ -91,7 +91,8 @@ def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
 def test_the_flags_reach_the_model(files: list[str], loaded: list[dict[str, Any]]) -> None:
     speech.transcribe(files[:1], model="folder", precision="f32", weight_format="int8", device="AUTO")
-    assert loaded == [{"model": "folder", "precision": "f32", "weight_format": "int8", "device": "AUTO"}]
+    flags = {"model": "folder", "precision": "f32", "weight_format": "int8", "device": "AUTO"}
+    assert loaded == [{**flags, "word_timestamps": False}]
 
 
 @pytest.mark.parametrize("command", ["transcribe", "translate"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -370,3 +372,19 @@ def test_a_request_that_is_cancelled_has_worked_if_it_had_a_slot(started: bool) 
     go_on.set()
     scheduler.close(drain=False)
     assert len(times.waits) == len(times.works) == int(started)
+
+
+def test_the_process_ends_after_its_worker_threads() -> None:
+    """A thread inside OpenVINO when the interpreter goes away aborts the process; here it would be seen to be alive."""
+    script = (
+        "import atexit, threading\n"
+        "atexit.register(lambda: print([each.name for each in threading.enumerate()]))\n"  # the last to be called
+        "from antiphon.models.fake import FakeSession\n"
+        "from antiphon.scheduler.scheduler import Scheduler\n"
+        "for name in ('one', 'two'):\n"
+        "    Scheduler(FakeSession(name)).start()\n"
+        "print([each.name for each in threading.enumerate()])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["['MainThread', 'antiphon-one', 'antiphon-two']", "['MainThread']"]

@@ -13,7 +13,7 @@ _LANGUAGE = "it is for language models"
 
 # Each with why it means nothing here, and whether a value follows it.
 IGNORED: dict[str, tuple[str, bool]] = {
-    "port": (_GRPC, True),
+    "port": (f"{_GRPC}, and the HTTP port is --rest_port", True),
     "grpc_bind_address": (_GRPC, True),
     "grpc_workers": (_GRPC, True),
     "grpc_max_threads": (_GRPC, True),

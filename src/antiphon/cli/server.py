@@ -5,6 +5,7 @@ It must not know flags, routes, or how a model is loaded.
 
 from __future__ import annotations
 
+import errno
 import logging
 import signal
 import socket
@@ -177,7 +178,8 @@ def bind(addresses: str, port: int) -> list[socket.socket]:
         except OSError as error:
             for each in sockets:
                 each.close()
-            fix = "choose another --rest_port" if port else "choose another --rest_bind_address"
+            taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
+            fix = "choose another --rest_port" if taken else "choose another --rest_bind_address"
             raise ConfigError(f"Cannot listen on {address} port {port} ({error.strerror}): {fix}.") from error
     if not sockets:
         raise ConfigError("--rest_bind_address names no address; 0.0.0.0 is every one.")

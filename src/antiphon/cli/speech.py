@@ -54,7 +54,14 @@ def _command(task: Task) -> Callable[..., None]:
             raise ConfigError(f"--format {form} is one file's subtitles: name one file at a time.")
         if words and form != "text":
             raise ConfigError(f"--words: {form} has no place for the times of words; leave out --format.")
-        session = load_session(model, precision=precision, weight_format=weight_format, device=device, report=report)
+        session = load_session(
+            model,
+            precision=precision,
+            weight_format=weight_format,
+            device=device,
+            report=report,
+            word_timestamps=words,  # on the GenAI backend they must be asked for before a model is loaded
+        )
         service = SpeechService(max_waiting=sys.maxsize)
         service.load(session)
         options = TranscribeOptions(

@@ -6,8 +6,10 @@ It runs plans; it must not know what a plan is about, nor HTTP.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -24,6 +26,7 @@ from antiphon.types import Unit
 
 logger = logging.getLogger(__name__)
 
+LONGEST_STEP = 30.0  # seconds that the end of the process waits for a worker thread
 RETRY_AFTER_CLOSE = 5.0  # seconds; a server that drains is usually back after a restart
 
 
@@ -83,6 +86,7 @@ class Scheduler:
 
     def start(self) -> None:
         self._thread.start()
+        atexit.register(_end, weakref.ref(self), self._thread)
 
     def close(self, *, drain: bool = True, timeout: float | None = None) -> None:
         """Refuse new work and end the worker thread, after what was admitted is done if `drain`.
@@ -252,6 +256,13 @@ class _Stopwatch:
         taken, self._taken = self._taken, None  # a job that fails while it is being cancelled is ended by both
         if taken is not None:
             self._observer.worked(time.perf_counter() - taken)
+
+
+def _end(scheduler: weakref.ref[Scheduler], thread: Thread) -> None:
+    """At the interpreter's end: a thread that is inside OpenVINO, or lets go of a model, when Python ends aborts the process."""
+    if (left := scheduler()) is not None:
+        left.abandon()
+    thread.join(LONGEST_STEP)
 
 
 def _closing() -> Unavailable:
