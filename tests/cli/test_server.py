@@ -213,7 +213,7 @@ def test_bare_flags_serve_one_model(models: Path, tmp_path: Path) -> None:
         assert client.post("/v1/config/reload").status_code == 200
     said = log.read_text()
     assert "antiphon: --grpc_workers changes nothing: there is no gRPC here.\n" in said
-    assert "antiphon: --port changes nothing: there is no gRPC here.\n" in said
+    assert "antiphon: --port changes nothing: there is no gRPC here, and the HTTP port is --rest_port.\n" in said
     assert f"Serving mine from {models / HEARING[0]}: native backend on CPU" in said
 
 
