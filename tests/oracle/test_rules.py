@@ -26,6 +26,7 @@ from antiphon.engine.device import open_device
 from antiphon.models.graph_parts import NEVER
 from antiphon.models.whisper.config import Tokens, WhisperConfig
 from antiphon.models.whisper.graph import _apply_rules, _arg_max
+from antiphon.models.whisper.heads import Heads
 from antiphon.models.whisper.rules import TEXT, Rules
 
 Floats = NDArray[np.float32]
@@ -56,6 +57,7 @@ def config_of(limit: int | None) -> WhisperConfig:
         suppress=SUPPRESS,
         begin_suppress=BEGIN_SUPPRESS,
         max_initial_timestamp=limit,
+        alignment=Heads(((0, 0),), guessed=False),
     )
 
 
