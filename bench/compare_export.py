@@ -18,6 +18,8 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -113,39 +115,51 @@ def size(folder: Path) -> float:
     return round(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e9, 3)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shape", choices=("tiny", "base", "turbo"), default="turbo")
+@contextmanager
+def working(doc: str, *, shape: str, limit: float) -> Iterator[tuple[argparse.Namespace, Path]]:
+    """The options of a comparison of exports, and the folder it writes into: one that is named stays, else it is temporary."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument("--shape", choices=("tiny", "base", "turbo"), default=shape)
     parser.add_argument("--weight-format", choices=("fp32", "fp16", "int8"), default="int8")
-    parser.add_argument("--limit", type=float, default=1800, help="seconds after which a command is stopped")
-    parser.add_argument("--work", type=Path, help="where to write; else a temporary folder, removed at the end")
+    parser.add_argument("--limit", type=float, default=limit, help="seconds after which an export is stopped")
+    parser.add_argument("--work", type=Path, help="where to write, and what was written stays; else a temporary folder")
     options = parser.parse_args()
-    work = options.work or Path(tempfile.mkdtemp(prefix="antiphon-export-"))
-    figures: dict[str, object] = {"shape": options.shape, "weight_format": options.weight_format}
-    try:
-        checkpoint = work / "checkpoint"
-        if not (checkpoint / "tokenizer.json").is_file():
-            # In a process of its own, so that its memory is given back.
-            writer = multiprocessing.get_context("spawn").Process(target=write_shape, args=(checkpoint, options.shape))
-            writer.start()
-            writer.join()
-        costs = {}
-        for name, make in (("antiphon", ours), ("optimum", theirs)):
-            command, made = make(checkpoint, work, options.weight_format)
-            shutil.rmtree(made, ignore_errors=True)
-            cost = costs[name] = measure(command, work / f"{name}.log", options.limit)
-            figures[name] = asdict(cost) | {"written_gb": size(made)}
-            bound = "" if cost.ended else " (stopped at the limit)"
-            print(
-                f"{name}: {cost.seconds} s ({cost.cpu_seconds} s of processor), at most {cost.peak_gb} GB in memory, "
-                f"wrote {size(made)} GB{bound}",
-                flush=True,
-            )
-        for key in ("seconds", "cpu_seconds"):
-            figures[f"{key}_ratio"] = round(getattr(costs["antiphon"], key) / getattr(costs["optimum"], key), 3)
-    finally:
-        if options.work is None:
-            shutil.rmtree(work)
+    if options.work is not None:
+        yield options, options.work
+        return
+    with tempfile.TemporaryDirectory(prefix="antiphon-bench-") as work:
+        yield options, Path(work)
+
+
+def compare(shape: str, form: str, work: Path, limit: float) -> dict[str, object]:
+    """What each export of one checkpoint took and wrote, and the ratios of ours to optimum's."""
+    checkpoint = work / "checkpoint"
+    if not (checkpoint / "tokenizer.json").is_file():
+        # In a process of its own, so that its memory is given back.
+        writer = multiprocessing.get_context("spawn").Process(target=write_shape, args=(checkpoint, shape))
+        writer.start()
+        writer.join()
+    figures: dict[str, object] = {"shape": shape, "weight_format": form}
+    costs = {}
+    for name, make in (("antiphon", ours), ("optimum", theirs)):
+        command, made = make(checkpoint, work, form)
+        shutil.rmtree(made, ignore_errors=True)
+        cost = costs[name] = measure(command, work / f"{name}.log", limit)
+        figures[name] = asdict(cost) | {"written_gb": size(made)}
+        bound = "" if cost.ended else " (stopped at the limit)"
+        print(
+            f"{name}: {cost.seconds} s ({cost.cpu_seconds} s of processor), at most {cost.peak_gb} GB in memory, "
+            f"wrote {size(made)} GB{bound}",
+            flush=True,
+        )
+    for key in ("seconds", "cpu_seconds"):
+        figures[f"{key}_ratio"] = round(getattr(costs["antiphon"], key) / getattr(costs["optimum"], key), 3)
+    return figures
+
+
+def main() -> None:
+    with working(__doc__, shape="turbo", limit=1800) as (options, work):
+        figures = compare(options.shape, options.weight_format, work, options.limit)
     print(json.dumps(figures))
 
 

@@ -9,12 +9,10 @@ digits. Prints how many tokens agree, and what the two exports took. The last li
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -55,33 +53,11 @@ def hear_here(folder: Path, form: str) -> Answers:
 
 
 def hear_in_genai(folder: Path, form: str) -> Answers:
-    """What `openvino_genai` samples from an export, its arithmetic and its cache in f32 as ours are.
+    """What `openvino_genai` samples from an export, without times."""
+    from bench.genai_tokens import open_exact, sample
 
-    Without times: with them it decodes the abandoned tail of a clip again, in the same stream.
-    """
-    import openvino_genai
-
-    class Heard(openvino_genai.StreamerBase):
-        def __init__(self) -> None:
-            super().__init__()
-            self.ids: list[int] = []
-
-        def write(self, token: int | list[int]) -> openvino_genai.StreamingStatus:
-            self.ids += token if isinstance(token, list) else [token]
-            return openvino_genai.StreamingStatus.RUNNING
-
-        def end(self) -> None:
-            pass
-
-    exact = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
-    pipeline = openvino_genai.WhisperPipeline(str(folder), "CPU", **exact)
-    length = {"max_new_tokens": TOKENS, "min_new_tokens": TOKENS}
-    answers: Answers = {}
-    for name, clip in clips().items():
-        heard = Heard()
-        pipeline.generate(clip.tolist(), streamer=heard, language="<|en|>", task="transcribe", **length)
-        answers[name] = heard.ids
-    return answers
+    pipeline = open_exact(folder)
+    return {name: sample(pipeline, clip, TOKENS) for name, clip in clips().items()}
 
 
 def clips() -> dict[str, object]:
@@ -140,20 +116,8 @@ def compare(shape: str, form: str, work: Path, limit: float) -> dict[str, object
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shape", choices=("tiny", "base", "turbo"), default="tiny")
-    parser.add_argument("--weight-format", choices=("fp32", "fp16", "int8"), default="int8")
-    parser.add_argument("--limit", type=float, default=5400, help="seconds after which an export is stopped")
-    parser.add_argument(
-        "--work", type=Path, help="where to write, and to find what was written; else a temporary folder"
-    )
-    options = parser.parse_args()
-    work = options.work or Path(tempfile.mkdtemp(prefix="antiphon-tokens-"))
-    try:
+    with compare_export.working(__doc__, shape="tiny", limit=5400) as (options, work):
         figures = compare(options.shape, options.weight_format, work, options.limit)
-    finally:
-        if options.work is None:
-            shutil.rmtree(work)
     print(json.dumps(figures))
 
 

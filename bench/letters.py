@@ -1,4 +1,4 @@
-"""A tokenizer for random SpeechT5 models: SentencePiece over single characters, made without PyTorch."""
+"""The letters of random models, without PyTorch: Whisper's one for each byte, and SpeechT5's SentencePiece of characters."""
 
 from __future__ import annotations
 
@@ -24,3 +24,10 @@ def character_model(letters: str) -> bytes:
         minloglevel=2,
     )
     return content.getvalue()
+
+
+def byte_letters() -> dict[int, str]:
+    """GPT-2's printable stand-ins for the 256 bytes."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {byte: chr(byte) for byte in printable} | {byte: chr(256 + i) for i, byte in enumerate(others)}

@@ -1,11 +1,20 @@
-"""What every test starts from: an environment that says nothing, and the live oracles left alone unless asked for."""
+"""What every test starts from: an environment that says nothing, and the live oracles left alone unless asked for.
+
+What a fixture needs of the package is imported in it, after the environment is clean.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from antiphon.local import Model
+    from training.voice import Voice
 
 ORACLES = Path(__file__).parent / "oracle"
 LEAKS = ("ANTIPHON_", "API_KEY", "HF_", "HUGGING", "OPENAI_", "OVMS_", "TRANSFORMERS_")
@@ -36,3 +45,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if ORACLES in item.path.parents:
             item.add_marker(pytest.mark.oracle)
+
+
+@pytest.fixture(scope="module")
+def voice() -> Voice:
+    """eSpeak NG, which says what the starter is to hear."""
+    from training.voice import Voice
+
+    return Voice()
+
+
+@pytest.fixture(scope="module")
+def starter() -> Iterator[Model]:
+    """In f32, because only there is a batch bound to give exactly what single runs give."""
+    import antiphon
+
+    with antiphon.load("starter-asr", precision="f32") as model:
+        yield model

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 from numpy.typing import NDArray
 
-import antiphon
 from antiphon.api.app import create_app
 from antiphon.engine.registry import load_session
 from antiphon.local import Model
@@ -20,20 +17,8 @@ from antiphon.service.speech import SpeechService
 from antiphon.settings import Settings
 from antiphon.types import Transcript
 from tests.sounds import encode
-from tests.voice import Voice
-
-SENTENCES = (Path(__file__).parent.parent / "training" / "starter_asr" / "heldout.txt").read_text().splitlines()[:31]
-
-
-@pytest.fixture(scope="module")
-def voice() -> Voice:
-    return Voice()
-
-
-@pytest.fixture(scope="module")
-def starter() -> Iterator[Model]:
-    with antiphon.load("starter-asr", precision="f32") as model:
-        yield model
+from training.starter_asr.heldout import HELD_OUT
+from training.voice import Voice
 
 
 def bare(word: str) -> str:
@@ -73,7 +58,7 @@ def errors_of(text: str, transcript: Transcript, times: dict[int, float]) -> lis
 
 @pytest.mark.parametrize("timestamps", [False, True], ids=["plain", "timed"])
 def test_words_are_where_they_were_said(starter: Model, voice: Voice, timestamps: bool) -> None:
-    errors = errors_after(starter, voice, 0.0, SENTENCES[: 10 if timestamps else 31], timestamps=timestamps)
+    errors = errors_after(starter, voice, 0.0, HELD_OUT[: 10 if timestamps else 31], timestamps=timestamps)
     assert len(errors) > (80 if timestamps else 250)
     assert np.median(errors) < 0.08, np.median(errors)
     assert np.percentile(errors, 95) < 0.25, np.percentile(errors, 95)
@@ -81,7 +66,7 @@ def test_words_are_where_they_were_said(starter: Model, voice: Voice, timestamps
 
 def test_after_silence_the_first_word_may_be_early(starter: Model, voice: Voice) -> None:
     """By up to two usual words: attention begins at the window's first moment, and the reference's rules leave that much."""
-    errors = errors_after(starter, voice, 1.3, SENTENCES[:16], timestamps=False)
+    errors = errors_after(starter, voice, 1.3, HELD_OUT[:16], timestamps=False)
     assert len(errors) > 100
     assert np.median(errors) < 0.08, np.median(errors)
     assert np.percentile(errors, 90) < 0.25, np.percentile(errors, 90)
@@ -101,7 +86,7 @@ def errors_after(starter: Model, voice: Voice, lead: float, sentences: list[str]
 def several(voice: Voice) -> NDArray[np.float32]:
     """Half a minute and more of sentences, with pauses of half a second between them."""
     pause = np.zeros(8_000, np.float32)
-    return np.concatenate([part for text in SENTENCES[:12] for part in (voice.speak(text), pause)])
+    return np.concatenate([part for text in HELD_OUT[:12] for part in (voice.speak(text), pause)])
 
 
 def test_words_change_nothing_else(starter: Model, voice: Voice) -> None:
@@ -125,7 +110,7 @@ def test_silence_has_no_words(starter: Model, level: float) -> None:
 def test_over_http_no_format_changes_the_text(voice: Voice) -> None:
     service = SpeechService()
     service.load(load_session("starter-asr", precision="f32"))
-    recording = encode(np.concatenate([voice.speak(text) for text in SENTENCES[:2]])[None], 16_000)
+    recording = encode(np.concatenate([voice.speak(text) for text in HELD_OUT[:2]])[None], 16_000)
     answers = []
     with TestClient(create_app(service, Settings())) as client:
         for granularities in ([], ["segment"], ["word"], ["segment", "word"]):

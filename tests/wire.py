@@ -1,7 +1,12 @@
-"""What every test of an HTTP route asks of an answer."""
+"""What tests of HTTP routes share: an error as it must look, callers who hang up, and models that wait meanwhile."""
 
 from __future__ import annotations
 
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -16,3 +21,37 @@ def error_of(response: Any, status: int, *, param: str | None) -> dict[str, Any]
     assert body["error"]["param"] == param
     assert body["error"]["message"]
     return body["error"]
+
+
+def wait_until(true: Callable[[], Any]) -> None:
+    """Return as soon as it is; half a minute is too late."""
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.005)
+
+
+@contextmanager
+def calling(
+    server: Any, path: str, body: bytes, *, content_type: str = "application/json", sent: float = 1.0
+) -> Iterator[socket.socket]:
+    """A POST, of whose body so much was sent, and whose caller hangs up at the end of the block."""
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+        connection.sendall(head.encode() + body[: round(len(body) * sent)])
+        yield connection
+
+
+class Hold:
+    """A fake's `before_step`: the `at`-th step, and any behind it, lasts until `go_on`."""
+
+    def __init__(self, at: int = 1) -> None:
+        self.steps = 0
+        self.reached, self.go_on = threading.Event(), threading.Event()
+        self._at = at
+
+    def __call__(self) -> None:
+        self.steps += 1
+        if self.steps >= self._at:
+            self.reached.set()
+            assert self.go_on.wait(60)

@@ -11,6 +11,7 @@ from tiny import write_tiny
 
 from antiphon.__main__ import main
 from antiphon.store.graph import GraphFile, render_graph
+from tests.engine.genai_stand_in import write_folder
 
 
 @pytest.fixture
@@ -31,14 +32,31 @@ def rows(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  
 
 def test_the_built_in_models(rows) -> None:  # type: ignore[no-untyped-def]
     assert rows()[0][:3] == ["starter-asr", "whisper", "native on CPU"]
-    assert rows("--target_device", "GPU")[0][2] == "genai on GPU (the native engine runs on CPU, not on GPU)"
+
+
+@pytest.mark.parametrize(
+    ("device", "told"),
+    [
+        ("XPU", "device XPU: there is no XPU here; OpenVINO finds "),
+        ("AUTO", "no such file; the genai backend reads OpenVINO IR, which `antiphon export speech2text"),
+    ],
+)
+def test_what_serve_would_refuse_is_not_listed_as_served(rows, device: str, told: str) -> None:  # type: ignore[no-untyped-def]
+    first, second, _ = rows("--target_device", device)
+    assert first[:3] == ["starter-asr", "?", "none"]
+    assert told in first[3]
+    assert second[:3] == ["espeak", "espeak", "espeak-ng on CPU"]
+
+
+def test_a_folder_without_a_model(rows, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    [[_, family, backend, told]] = rows("--model_path", tmp_path)
+    assert (family, backend) == ("?", "none")
+    assert told.startswith(f"{tmp_path}: holds no model; looked for config.json")
 
 
 def test_a_repository_with_and_without_a_config(rows, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     hears = write_tiny(tmp_path / "openai" / "whisper-tiny")
-    kokoro = tmp_path / "kokoro"
-    kokoro.mkdir()
-    (kokoro / "config.json").write_text(json.dumps({"istftnet": {}, "n_mels": 80}))
+    kokoro = write_folder(tmp_path / "kokoro", "kokoro", istftnet={})
     (kokoro / "graph.pbtxt").write_text(render_graph(GraphFile("text2speech")))
     expected = [
         ["kokoro", "kokoro", "genai on CPU (kokoro has no native graph yet)", str(kokoro)],

@@ -54,5 +54,5 @@ def test_a_chart_that_cannot_be_is_told(tmp_path: Path, name: str, why: str) -> 
 
 def test_what_is_not_installed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ConfigError, match="matplotlib is not installed"):
+    with pytest.raises(ConfigError, match="--chart needs matplotlib, which is not installed"):
         check_chart(tmp_path / "chart.svg")

@@ -13,7 +13,7 @@ from antiphon.errors import ConfigError
 from antiphon.measure import clips
 from antiphon.measure.clips import FILES, GAP, NOISE, SPOKEN, make_clips, pack_sentences, parse_lengths, read_clips
 from antiphon.measure.sentences import SENTENCES
-from antiphon.service.windows import measure
+from antiphon.service.loudness import measure
 from antiphon.types import SAMPLE_RATE
 
 

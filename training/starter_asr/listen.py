@@ -14,9 +14,9 @@ import antiphon
 from antiphon.errors import ConfigError
 from antiphon.local import Model
 from antiphon.types import SAMPLE_RATE, Samples
-from tests.test_starter import HELD_OUT, HELD_OUT_SPANISH, held_out_pairs, word_errors, words
-from tests.voice import Voice
 from training.starter_asr.augment import not_speech
+from training.starter_asr.heldout import HELD_OUT, HELD_OUT_SPANISH, held_out_pairs, word_errors, words
+from training.voice import Voice
 
 PAUSE = np.zeros(round(0.6 * SAMPLE_RATE), np.float32)
 # Voices that are in no training clip.
@@ -31,7 +31,21 @@ Said = list[tuple[str, Samples]]
 Row = tuple[str, str]
 
 
-def together(voice: Voice, texts: list[str]) -> tuple[Samples, list[float]]:
+class Once:
+    """A voice that says each sentence once: eSpeak NG never says one twice alike, and rows shall differ by the model alone."""
+
+    def __init__(self) -> None:
+        self._voice = Voice()
+        self._said: dict[tuple[str, str], Samples] = {}
+
+    def speak(self, text: str, *, voice: str = "en-us") -> Samples:
+        """`text` as 16 kHz float32 samples, the same ones every time."""
+        if (text, voice) not in self._said:
+            self._said[text, voice] = self._voice.speak(text, voice=voice)
+        return self._said[text, voice]
+
+
+def together(voice: Once, texts: list[str]) -> tuple[Samples, list[float]]:
     """Sentences in one recording, a pause after each, and when (s) each begins and ends."""
     pieces: list[Samples] = []
     times: list[float] = []
@@ -56,7 +70,7 @@ def error_rate(model: Model, said: Said) -> str:
     return per_cent(errors, sum(len(words(text)) for text, _ in said))
 
 
-def spoken(voice: Voice, texts: list[str], *names: str) -> Said:
+def spoken(voice: Once, texts: list[str], *names: str) -> Said:
     """Every text, in the named voices by turns."""
     return [(text, voice.speak(text, voice=names[place % len(names)])) for place, text in enumerate(texts)]
 
@@ -68,7 +82,7 @@ def by_default(texts: list[str]) -> Said:
         return [(text, soxr.resample(speaker.speak(text), rate, SAMPLE_RATE)) for text in texts]
 
 
-def times_apart(model: Model, voice: Voice) -> str:
+def times_apart(model: Model, voice: Once) -> str:
     """How far the nearest segment boundary is from where one of two sentences begins or ends."""
     apart: list[float] = []
     for start in range(0, len(HELD_OUT) - 1, 2):
@@ -80,7 +94,7 @@ def times_apart(model: Model, voice: Voice) -> str:
     return f"median {middle:.0f} ms, nine in ten within {most:.0f} ms"
 
 
-def of_words(model: Model, voice: Voice) -> Iterator[Row]:
+def of_words(model: Model, voice: Once) -> Iterator[Row]:
     """Words wrong, of one sentence at a time and of several."""
     yield "held-out sentences, plain voice, 31", error_rate(model, spoken(voice, HELD_OUT, "en-us"))
     yield "the same as `antiphon speak` says them, at its own speed", error_rate(model, by_default(HELD_OUT))
@@ -100,7 +114,7 @@ def of_words(model: Model, voice: Voice) -> Iterator[Row]:
     yield f"held-out Spanish sentences of the grammar, {PAIRS}", error_rate(model, grammar)
 
 
-def of_languages(model: Model, voice: Voice) -> Iterator[Row]:
+def of_languages(model: Model, voice: Once) -> Iterator[Row]:
     """Languages told, and translations word for word."""
     pairs = held_out_pairs()[:PAIRS]
     spanish = spoken(voice, HELD_OUT_SPANISH + [one for one, _ in pairs], "es")
@@ -113,7 +127,7 @@ def of_languages(model: Model, voice: Voice) -> Iterator[Row]:
     yield f"held-out sentences of the grammar translated exactly, {PAIRS}", per_cent(exact, PAIRS)
 
 
-def of_times(model: Model, voice: Voice) -> Iterator[Row]:
+def of_times(model: Model, voice: Once) -> Iterator[Row]:
     """When it is said, and that nothing is said."""
     yield "where segments begin and end, two sentences in one recording", times_apart(model, voice)
     noise = np.random.default_rng(NOISE_SEED)
@@ -122,7 +136,7 @@ def of_times(model: Model, voice: Voice) -> Iterator[Row]:
     yield f"silence, noise, hum, tones, clicks and music without text, {NOISES}", per_cent(empty, NOISES)
 
 
-def of_precisions(name: str, voice: Voice) -> Iterator[Row]:
+def of_precisions(name: str, voice: Once) -> Iterator[Row]:
     """Words wrong in less than f32, where the processor has it."""
     for lesser, options in LESSER.items():
         try:
@@ -136,7 +150,7 @@ def of_precisions(name: str, voice: Voice) -> Iterator[Row]:
             yield f"Spanish held-out sentences in {lesser}", error_rate(model, spanish)
 
 
-def show(model: Model, voice: Voice) -> Iterator[str]:
+def show(model: Model, voice: Once) -> Iterator[str]:
     """What went wrong in the plain voices, and the first sentence of each kind as it is."""
     for name, texts in (("en-us", HELD_OUT), ("es", HELD_OUT_SPANISH)):
         for text in texts:
@@ -151,7 +165,7 @@ def show(model: Model, voice: Voice) -> Iterator[str]:
 
 def table(name: str) -> Iterator[Row]:
     """All rows of the card."""
-    voice = Voice()
+    voice = Once()
     with antiphon.load(name, precision="f32") as model:
         for rows in (of_words, of_languages, of_times):
             yield from rows(model, voice)
@@ -166,7 +180,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.show:
         with antiphon.load(options.model, precision="f32") as model:
-            for line in show(model, Voice()):
+            for line in show(model, Once()):
                 print(line, flush=True)
         return
     for what, figure in table(options.model):

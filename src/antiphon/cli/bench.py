@@ -138,6 +138,8 @@ def _check(
         raise ConfigError("--audio and --lengths are for transcribe: speak takes --texts.")
     if job == "transcribe" and texts is not None:
         raise ConfigError("--texts is for speak: transcribe takes --audio.")
+    if url:
+        bring("httpx", "--url")
     if chart is not None:
         check_chart(chart)
 
@@ -160,8 +162,7 @@ def _texts(path: Path | None) -> Sequence[str]:
 
 
 def _endpoint(url: str, model: str, **options: Any) -> Target:
-    bring("httpx")
-    from antiphon.measure.endpoint import Endpoint  # it needs that extra
+    from antiphon.measure.endpoint import Endpoint  # it needs the extra, which has been asked for
 
     return Endpoint(url, model, **options)
 

@@ -16,23 +16,24 @@ from antiphon.audio.encode import AUDIO_FORMATS, AudioFormat
 from antiphon.cli.speech import DeviceFlag, ModelFlag, PrecisionFlag, WeightFlag, report
 from antiphon.engine.registry import ESPEAK, load_session
 from antiphon.errors import ConfigError
+from antiphon.service.options import check_task
 from antiphon.service.recording import Recording, check_speed
 from antiphon.service.speech import SpeechService
 from antiphon.types import SpeakOptions
 
-Text = Annotated[str, typer.Argument(metavar="TEXT", help="What to say; - is standard input.")]
+Text = Annotated[str | None, typer.Argument(metavar="TEXT", help="What to say; - is standard input.")]
 OutputFlag = Annotated[str, typer.Option("-o", "--output", metavar="FILE", help="Where to; - is standard output.")]
 VoiceFlag = Annotated[str, typer.Option("--voice", help="A voice of the model, or one of OpenAI's names.")]
 SpeedFlag = Annotated[float, typer.Option("--speed", help="From 0.25 to 4; the pitch stays.")]
 SpokenFlag = Annotated[str, typer.Option("--language", help="What the text is written in; chooses the voice.")]
 SeedFlag = Annotated[int, typer.Option("--seed", help="Makes what is random about a voice repeatable.")]
 FormatFlag = Annotated[str, typer.Option("--format", help=f"{', '.join(AUDIO_FORMATS)}; else what FILE ends in.")]
-
+ListFlag = Annotated[bool, typer.Option("--list-voices", help="Say nothing, but list the voices of the model.")]
 VocoderFlag = Annotated[Path | None, typer.Option("--vocoder", help="The vocoder's folder of a SpeechT5 model.")]
 
 
 def speak(
-    text: Text,
+    text: Text = None,
     output: OutputFlag = "-",
     model: ModelFlag = ESPEAK,
     voice: VoiceFlag = "",
@@ -41,6 +42,7 @@ def speak(
     seed: SeedFlag = 0,
     form: FormatFlag = "",
     vocoder: VocoderFlag = None,
+    list_voices: ListFlag = False,
     precision: PrecisionFlag = "auto",
     weight_format: WeightFlag = "auto",
     device: DeviceFlag = "CPU",
@@ -48,13 +50,14 @@ def speak(
     """Say one text."""
     chosen = format_of(output, form)
     check_speed(speed)
-    if output == "-" and sys.stdout.isatty():
-        raise ConfigError("Sound is no use on a terminal: name a file with -o, or pipe the output on.")
-    # What is typed is UTF-8 or the terminal's own business; a pipe is taken as UTF-8 whatever the locale says.
-    said = sys.stdin.buffer.read().decode(errors="replace") if text == "-" else text
+    said = "" if list_voices else _text(text, output)
     session = load_session(
         model, precision=precision, weight_format=weight_format, device=device, report=report, vocoder=vocoder
     )
+    check_task(session.info, "speak")  # told of this model by name
+    if list_voices:
+        typer.echo("\n".join(session.info.voices))
+        return
     service = SpeechService(max_waiting=sys.maxsize, max_input_characters=sys.maxsize)
     service.load(session)
     try:
@@ -64,6 +67,16 @@ def speak(
     with closing(Recording(chosen, session.info.sample_rate, speed)) as recording:
         data = recording.whole(samples)
     _write(output, data)
+
+
+def _text(text: str | None, output: str) -> str:
+    """What is to be said, if there is somewhere for it to go."""
+    if text is None:
+        raise ConfigError("There is nothing to say: give a TEXT, or - for standard input.")
+    if output == "-" and sys.stdout.isatty():
+        raise ConfigError("Sound is no use on a terminal: name a file with -o, or pipe the output on.")
+    # What is typed is UTF-8 or the terminal's own business; a pipe is taken as UTF-8 whatever the locale says.
+    return sys.stdin.buffer.read().decode(errors="replace") if text == "-" else text
 
 
 def format_of(output: str, form: str) -> AudioFormat:

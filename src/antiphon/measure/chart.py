@@ -24,7 +24,7 @@ def check_chart(path: Path) -> None:
         raise ConfigError(f"--chart {path}: name a file that ends in {' or '.join(ENDINGS)}.")
     if not path.parent.is_dir():
         raise ConfigError(f"--chart {path}: there is no folder {path.parent}.")
-    bring("matplotlib.figure")
+    bring("matplotlib.figure", "--chart")
 
 
 def draw_chart(outcomes: Sequence[Outcome], title: str, path: Path) -> None:

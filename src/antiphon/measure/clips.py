@@ -111,10 +111,11 @@ def speak_sentences() -> Mapping[str, Samples]:
     """Every sentence of ours, spoken: mono at 16 kHz."""
     with load(ESPEAK) as voice:
         rate = voice.info.sample_rate
-        return {text: _resampled(voice.speak(text), rate) for text in SENTENCES}
+        return {text: resampled(voice.speak(text), rate) for text in SENTENCES}
 
 
-def _resampled(samples: Samples, rate: int) -> Samples:
+def resampled(samples: Samples, rate: int) -> Samples:
+    """The same at 16 kHz."""
     resampler = Resampler()
     return np.concatenate([resampler.feed(samples, rate), resampler.flush()])
 

@@ -11,11 +11,11 @@ from typing import Any
 from antiphon.errors import ConfigError
 
 
-def bring(module: str) -> Any:
-    """The module; ConfigError that says what to install."""
+def bring(module: str, wanted_for: str = "") -> Any:
+    """The module; ConfigError that says what to install, and what it is `wanted_for` if that is not plain."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"{module.partition('.')[0]} is not installed; pip install 'antiphon[bench]' brings it."
-        ) from error
+        name = module.partition(".")[0]
+        told = f"{wanted_for} needs {name}, which" if wanted_for else name
+        raise ConfigError(f"{told} is not installed; pip install 'antiphon[bench]' brings it.") from error

@@ -35,12 +35,13 @@ class InProcess:
     def __init__(self, session: AnySession, *, language: str = "", voice: str = "", max_waiting: int = 512) -> None:
         self._service = SpeechService(max_waiting=max_waiting)
         self._rate = self._service.load(session).sample_rate
+        self._name = session.info.name
         self._hearing = TranscribeOptions(language=language or None)
         self._speaking = SpeakOptions(voice or None, language or None)
 
     async def transcribe(self, clip: Clip) -> Answer:
         try:
-            transcript = await self._service.transcribe(clip.samples, None, self._hearing)
+            transcript = await self._service.transcribe(clip.samples, self._name, self._hearing)
         except (Overloaded, EngineFailed) as error:
             return _failure(error)
         return Answer(OK, transcript.text, clip.seconds)
@@ -48,7 +49,7 @@ class InProcess:
     async def speak(self, text: str) -> Answer:
         first, samples = None, 0
         try:
-            async with aclosing(self._service.speak(text, None, self._speaking)) as speaking:
+            async with aclosing(self._service.speak(text, self._name, self._speaking)) as speaking:
                 async for piece in speaking:
                     first = first or time.perf_counter()
                     samples += len(piece)

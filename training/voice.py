@@ -1,4 +1,6 @@
-"""Speech for tests: the espeak family's own synthesiser, at 16 kHz, with the speed and pitch the starter knows best."""
+"""Owns eSpeak NG as the starters' figures and tests have it speak: at 16 kHz, and when it says what.
+
+It must not know about models; nothing is installed on the machine and no file is written."""
 
 from __future__ import annotations
 
@@ -9,30 +11,13 @@ import soxr
 from numpy.typing import NDArray
 
 from antiphon.models.espeak.synthesiser import CHARACTER_POSITION, UTF8, Synthesiser
+from training.events import WORD_EVENT, Callback, Event, listed
 
-_LIST_END, _WORD = 0, 1
-
-
-class _Event(ctypes.Structure):
-    """espeak_EVENT of speak_lib.h."""
-
-    _fields_ = (
-        ("type", ctypes.c_int),
-        ("unique_identifier", ctypes.c_uint),
-        ("text_position", ctypes.c_int),
-        ("length", ctypes.c_int),
-        ("audio_position", ctypes.c_int),
-        ("sample", ctypes.c_int),
-        ("user_data", ctypes.c_void_p),
-        ("identity", ctypes.c_char * 8),
-    )
-
-
-_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+RATE = 16_000
 
 
 class Voice:
-    """eSpeak NG in this process; nothing is installed on the machine and no file is written."""
+    """The espeak family's own synthesiser, with the speed and the pitch that the starter knows best."""
 
     def __init__(self) -> None:
         self._synthesiser = Synthesiser()
@@ -42,24 +27,21 @@ class Voice:
     ) -> NDArray[np.float32]:
         """`text` as 16 kHz float32 samples."""
         samples = self._synthesiser.speak(text, voice, words_a_minute=words_a_minute, pitch=pitch)
-        return soxr.resample(samples, self._synthesiser.rate, 16_000).astype(np.float32)
+        return soxr.resample(samples, self._synthesiser.rate, RATE).astype(np.float32)
 
     def word_times(self, text: str, *, voice: str = "en-us") -> dict[int, float]:
         """When, in seconds, the word at each place of `text` begins in what `speak` says of it."""
         self.speak(text, voice=voice)  # which also sets the voice, the speed and the pitch
         times: dict[int, float] = {}
 
-        def take(_samples: object, _count: int, events: ctypes.Array[_Event]) -> int:
-            index = 0
-            while events and events[index].type != _LIST_END:
-                event = events[index]
-                if event.type == _WORD:
+        def take(_samples: object, _count: int, events: ctypes.Array[Event]) -> int:
+            for event in listed(events):
+                if event.type == WORD_EVENT:
                     times[event.text_position - 1] = event.sample / self._synthesiser.rate
-                index += 1
             return 0
 
         library = ctypes.CDLL(str(self._synthesiser.path))
-        callback = _Callback(take)
+        callback = Callback(take)
         library.espeak_SetSynthCallback(callback)
         encoded = text.encode() + b"\0"
         size = ctypes.c_size_t(len(encoded))
