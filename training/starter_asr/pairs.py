@@ -117,6 +117,8 @@ SPEAK = "hablo|habla|hablamos|hablan|speaks|speak"
 BUY = "compré|compró|compramos|compraron|bought|bought"
 EAT = "como|come|comemos|comen|eats|eat"
 NEED = "necesito|necesita|necesitamos|necesitan|needs|need"
+COME = "vengo|viene|venimos|vienen|comes|come"
+WENT = "fui|fue|fuimos|fueron|went|went"
 
 
 def rows(table: str) -> list[list[str]]:
@@ -281,11 +283,9 @@ def of_food() -> Iterator[Pair]:
     for (spanish, english), first, second in product(clause(EAT), rows(FOODS)[:2], rows(FOODS)):
         if first != second and second[1] not in ("leche", "café", "té", "vino", "agua", "cerveza"):
             yield f"{spanish} {first[1]} con {second[1]}.", f"{english} {first[2]} with {second[2]}."
-    likers = [("", "me gusta", "I like"), ("", "no me gusta", "I do not like"), ("", "nos gusta", "we like")]
-    likers += [(to(who), "le gusta", f"{english} likes") for who, english, person in rows(WHO) if person == "1"]
-    for (who, verb, english), (gender, food, meaning) in product(likers, rows(FOODS)):
+    for (who, verb, english), (gender, food, meaning) in product(likers(), rows(FOODS)):
         yield f"{who} {verb} {the(gender, food)}.".strip(), f"{english} {meaning}."
-    for (who, verb, english), (spanish, meaning) in product(likers, rows(ACTIVITIES)):
+    for (who, verb, english), (spanish, meaning) in product(likers(), rows(ACTIVITIES)):
         yield f"{who} {verb} {spanish}.".strip(), f"{english} {meaning}."
     for (spanish, english), (_, food, meaning) in product(clause(NEED), rows(FOODS)):
         yield f"{spanish} comprar {food}.", f"{english} to buy {meaning}."
@@ -348,10 +348,41 @@ def of_greetings() -> Iterator[Pair]:
         yield f"{name} es mi amig{'a' if name[-1] == 'a' or name == 'Carmen' else 'o'}.", f"{name} is my friend."
 
 
+def likers() -> list[tuple[str, str, str]]:
+    """Who likes something: the name before the verb, if it has one, the verb, and both in English."""
+    plain = [("", "me gusta", "I like"), ("", "no me gusta", "I do not like"), ("", "nos gusta", "we like")]
+    return plain + [(to(who), "le gusta", f"{english} likes") for who, english, person in rows(WHO) if person == "1"]
+
+
+def of_travels() -> Iterator[Pair]:
+    """Countries and capitals, so often that each is known by sound: once they were spelt as they are spoken."""
+    for place, name in places():
+        yield f"¿dónde está {place}?", f"where is {name}?"
+        for spanish, english in clause(COME):
+            yield f"{spanish} de {place}.", f"{english} from {name}."
+        for spanish, english in clause(WENT):
+            yield f"ayer {spanish} a {place}.", f"yesterday {english} to {name}."
+        for spanish, english in clause(WANT):
+            yield f"{spanish} viajar a {place}.", f"{english} to travel to {name}."
+        for who, verb, english in likers():
+            yield f"{who} {verb} {place}.".strip(), f"{english} {name}."
+        for way, means in rows(TRANSPORT):
+            yield (
+                f"el {way} va a {place}." if way != "bicicleta" else f"la {way} va a {place}.",
+                f"the {means} goes to {name}.",
+            )
+    for place, name in countries():
+        for quality in rows(QUALITIES):
+            yield f"{place} es un país muy {quality[0]}.", f"{name} is a very {quality[2]} country."
+        for weather, meaning in rows(WEATHER):
+            yield f"hoy {weather} en {place}.", f"today {meaning} in {name}."
+
+
 TEMPLATES = (
     of_places, of_homes, of_family, of_possessions, of_colours, of_animals, of_things, of_town, of_food, of_wishes,
-    of_weather, of_times, of_greetings,
+    of_weather, of_times, of_greetings, of_travels,
 )  # fmt: skip
+SHARES = {of_homes: 3, of_food: 3, of_town: 3, of_travels: 5}  # times MOST_EACH; twice for the others
 
 
 def sentence(text: str) -> str:
@@ -374,7 +405,7 @@ def build(seed: int = 1) -> tuple[list[Pair], list[Pair]]:
         made = sorted(
             {(sentence(spanish), sentence(english).replace("María", "Maria")) for spanish, english in template()}
         )
-        chosen = draw.sample(made, min(len(made), MOST_EACH * (3 if template in (of_homes, of_food, of_town) else 2)))
+        chosen = draw.sample(made, min(len(made), MOST_EACH * SHARES.get(template, 2)))
         train |= {pair for pair in chosen if not held_out(pair[0])}
         heldout |= {pair for pair in chosen if held_out(pair[0])}
     others = sorted(heldout - {DEMONSTRATION})

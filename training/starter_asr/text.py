@@ -9,6 +9,7 @@ import json
 import random
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from training.starter_asr import pairs
@@ -33,6 +34,7 @@ ANCHOR_COUPLES = 400
 SENTENCE = re.compile(r"[A-Z][A-Za-z ,']{8,75}[.?!]")
 SPANISH_SENTENCE = re.compile(r"[¿¡]?[A-ZÁÉÍÓÚÑ][A-Za-zÁÉÍÓÚÑáéíóúüñ ,;:]{8,80}[.?!]")
 PLAIN_WORD = re.compile(r"[¿¡]?[^\W\d_]+('[a-z]+)?[,.?!;:]?")
+MARK = re.compile(r"[,.?!;:()\"«»¿¡-]+")
 SOURCE_NOTE = re.compile(r"\n?\s+--.*", re.DOTALL)
 
 
@@ -46,19 +48,34 @@ def words_of(sentence: str) -> list[str]:
     return normalise(sentence).split()
 
 
+def read_fortunes(folder: Path) -> Iterator[str]:
+    """The sayings of every fortune file directly in `folder`."""
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and path.suffix not in (".dat", ".u8"):
+            yield from path.read_text(encoding="utf-8", errors="ignore").split("\n%\n")
+
+
+def plain(words: list[str]) -> bool:
+    """Whether a sentence can be made of them: 3 to 14 plain words, none of them shouted."""
+    shouted = any(word.isupper() and len(word) > 1 for word in words)
+    return 3 <= len(words) <= 14 and not shouted and all(map(PLAIN_WORD.fullmatch, words))
+
+
 def read_sentences(folder: Path, pattern: re.Pattern[str] = SENTENCE) -> list[str]:
     """Sentences of 3 to 14 plain words out of every fortune file directly in `folder`."""
     found: set[str] = set()
-    for path in sorted(folder.iterdir()):
-        if not path.is_file() or path.suffix in (".dat", ".u8"):
-            continue
-        for fortune in path.read_text(encoding="utf-8", errors="ignore").split("\n%\n"):
-            said = SOURCE_NOTE.sub("", fortune) if pattern is SPANISH_SENTENCE else fortune
-            for sentence in pattern.findall(re.sub(r"\s+", " ", said)):
-                words = sentence.split()
-                shouted = any(word.isupper() and len(word) > 1 for word in words)
-                if 3 <= len(words) <= 14 and not shouted and all(map(PLAIN_WORD.fullmatch, words)):
-                    found.add(sentence)
+    for fortune in read_fortunes(folder):
+        said = SOURCE_NOTE.sub("", fortune) if pattern is SPANISH_SENTENCE else fortune
+        found |= {one for one in pattern.findall(re.sub(r"\s+", " ", said)) if plain(one.split())}
+    return sorted(found)
+
+
+def read_clauses(folder: Path) -> list[str]:
+    """What stands between any two marks, as sentences: most of what long ones say."""
+    found: set[str] = set()
+    for fortune in read_fortunes(folder):
+        clauses = MARK.split(re.sub(r"\s+", " ", SOURCE_NOTE.sub("", fortune)))
+        found |= {string_of(one.split()) for one in clauses if plain(one.split())}
     return sorted(found)
 
 
@@ -149,8 +166,10 @@ def build_spanish(folder: Path, dictionary: Path, seed: int) -> dict[str, list[s
     learnt = [pair for pair in learnt if normalise(pair[0]) not in forbidden]
     rare = [word for word in read_lines(dictionary) if word.islower() and 3 <= len(word) <= 12]
     both = source.choices(vocabulary, k=20000) + source.choices(rare, k=20000)
+    kept_out = " | ".join(map(normalise, [*everyday, *fortunes]))
+    clauses = [one for one in read_clauses(folder) if normalise(one) not in kept_out]
     parts = {
-        "train": sentences[HELDOUT_FORTUNES:],
+        "train": sorted({*sentences[HELDOUT_FORTUNES:], *clauses}),
         "strings": random_strings(both, SPANISH_STRINGS, source, ()),
         "plain_strings": random_strings(both, SPANISH_STRINGS, source, ()),
         "pairs": [spanish for spanish, _ in learnt],

@@ -33,11 +33,11 @@ TIMESTAMP_WEIGHT = 0.3
 KINDS = ("single", "several", "single", "several", "single", "full")
 # A polish, until which share of it: the kinds of its windows in turn, and their languages, in turn too. A language it
 # adds is learnt on short windows first, and more often than the one that is known; then windows of several sentences
-# come more than any; and at last the known language, which gave way meanwhile, is told most.
+# come more than any, and the known language, which gave way meanwhile, gets its half back.
 POLISH_PHASES = (
     (0.5, ("single", "several", "single", "single", "several", "single"), (("en", "es", "es"),)),
     (0.75, ("several", "single", "several", "full", "single", "several"), (("en", "es"), ("en", "en", "es"))),
-    (1.0, ("single", "several", "single", "full", "several", "single"), (("en", "en", "es"),)),
+    (1.0, ("single", "several", "single", "full", "several", "single"), (("en", "es"),)),
 )
 # Seconds of sound in one batch of each phase, in each process.
 WORK_A = 40.0

@@ -1,4 +1,4 @@
-"""Owns the tokens: single characters in a sentencepiece model that folds case, accents and quotes by itself.
+"""Owns the tokens: single characters in a sentencepiece model that folds case, quotes and foreign accents by itself.
 
 It must not know about audio or models."""
 
@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import string
+import struct
 import tempfile
 import unicodedata
 from pathlib import Path
@@ -13,6 +14,10 @@ from pathlib import Path
 import sentencepiece
 
 LETTERS = string.ascii_lowercase + ".,?!';:-"
+# Spanish came second: its letters stand behind those that had their numbers before.
+SPANISH = "áéíóúüñ¿¡"
+# What each of them is nearest to.
+PLAIN = dict(zip(SPANISH, "aeiouun?!", strict=True))
 PIECES = "spm_char.model"
 # Below the letters sentencepiece has <s>, <pad>, </s> and <unk>, as SpeechT5 numbers them.
 END = 2
@@ -36,15 +41,31 @@ def rules() -> str:
     """What becomes of characters the model has no letter for, one rule a line, code points in hexadecimal."""
     table = {**OTHERS, **{letter: letter.lower() for letter in string.ascii_uppercase}}
     for point in range(0xC0, 0x180):
-        plain = [one for one in unicodedata.normalize("NFKD", chr(point)).lower() if one in string.ascii_lowercase]
-        if plain:
-            table[chr(point)] = "".join(plain)
-    lines = (f"{ord(one):X}\t{' '.join(f'{ord(other):X}' for other in new)}" for one, new in sorted(table.items()))
-    return "\n".join(lines) + "\n"
+        letter = chr(point)
+        apart = unicodedata.normalize("NFKD", letter)
+        plain = "".join(one for one in apart.lower() if one in string.ascii_lowercase)
+        if letter.lower() in SPANISH:
+            table |= {apart: letter.lower(), letter: letter.lower()}
+        elif plain:
+            table[letter] = plain
+    table = {one: new for one, new in table.items() if one != new}
+    return "".join(f"{points(one)}\t{points(new)}\n" for one, new in sorted(table.items()))
+
+
+def points(text: str) -> str:
+    """Code points as sentencepiece's tables have them."""
+    return " ".join(f"{ord(one):X}" for one in text)
+
+
+def piece(letter: str) -> bytes:
+    """One more piece for the end of a serialized model: in protobuf what is repeated may simply be appended."""
+    text = letter.encode()
+    inner = b"\x0a" + bytes([len(text)]) + text + b"\x15" + struct.pack("<f", -5.0)
+    return b"\x0a" + bytes([len(inner)]) + inner
 
 
 def make_pieces() -> bytes:
-    """A sentencepiece model of LETTERS, with the rules in it: no text needs preparing, neither here nor in use."""
+    """A sentencepiece model of LETTERS and SPANISH, the rules in it: no text needs preparing, neither here nor in use."""
     content = io.BytesIO()
     with tempfile.NamedTemporaryFile("w", suffix=".tsv", encoding="utf-8") as table:
         table.write(rules())
@@ -63,7 +84,7 @@ def make_pieces() -> bytes:
             unk_id=3,
             minloglevel=2,
         )
-    return content.getvalue()
+    return content.getvalue() + b"".join(map(piece, SPANISH))
 
 
 class Codec:

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import json
 import random
+from bisect import bisect_left
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,13 @@ import torch
 
 from training.starter_tts.codec import Codec
 from training.starter_tts.mel import MELS
-from training.starter_tts.speech import REDUCTION
+from training.starter_tts.speech import LANGUAGES, REDUCTION, SUFFIXES
 
 LONGEST_BATCH = 64
 SHORTEST_BATCH = 8
+# Steps of several clips in one, 12.8 s.
+LONGEST_CHAIN = 200
+MOST_JOINED = 4
 # Below one, longer clips are drawn more often.
 LENGTHWARDS = 0.7
 
@@ -26,6 +31,7 @@ LENGTHWARDS = 0.7
 class Utterance:
     """One clip, unpadded."""
 
+    language: int
     ids: list[int]
     frames: np.ndarray
     # The token spoken in each frame.
@@ -38,13 +44,14 @@ def join(first: Utterance, second: Utterance) -> Utterance:
     kept = len(first.ids) - 1
     spoken = np.concatenate([np.minimum(first.spoken, kept - 1), second.spoken + kept])
     frames = np.concatenate([first.frames, second.frames])
-    return Utterance(first.ids[:-1] + second.ids, frames, spoken, first.sounds + second.sounds)
+    return Utterance(first.language, first.ids[:-1] + second.ids, frames, spoken, first.sounds + second.sounds)
 
 
 @dataclass
 class Batch:
     """What one training step needs; b clips of at most n tokens and t steps of REDUCTION frames."""
 
+    languages: torch.Tensor  # [b], which of LANGUAGES
     ids: torch.Tensor  # [b, n]
     mask: torch.Tensor  # [b, n], 1 where there is a token
     frames: torch.Tensor  # [b, REDUCTION * t, mels]
@@ -56,17 +63,25 @@ class Batch:
     sounds: list[list[int]]
 
 
-class Clips:
-    """Spoken texts in memory, shortest first."""
+def all_sounds(folder: Path) -> list[str]:
+    """The names of the sounds of all languages."""
+    texts = [(folder / f"train{suffix}.json").read_text(encoding="utf-8") for suffix in SUFFIXES.values()]
+    return sorted({sound for text in texts for one in json.loads(text) for sound in one["sounds"]})
 
-    def __init__(self, folder: Path, name: str, codec: Codec, names: list[str] | None = None) -> None:
+
+class Clips:
+    """Spoken texts of one language in memory, shortest first."""
+
+    def __init__(self, folder: Path, name: str, language: str, codec: Codec, names: list[str]) -> None:
+        name += SUFFIXES[language]
+        self.language = LANGUAGES.index(language)
         self.index = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
         # Mapped, so that all processes share it.
         self.mels: np.ndarray = np.load(folder / f"{name}.mel.npy", mmap_mode="r")
         lengths = [one["frames"] for one in self.index]
         self.starts = np.concatenate([[0], np.cumsum(lengths)])
         self.order = sorted(range(len(lengths)), key=lambda one: lengths[one])
-        self.names = names or sorted({sound for one in self.index for sound in one["sounds"]})
+        self.names = {sound: one for one, sound in enumerate(names)}
         self.codec = codec
 
     def __len__(self) -> int:
@@ -75,6 +90,13 @@ class Clips:
     def steps(self, place: int) -> int:
         """Decoder steps of the clip at `place` among the shortest first."""
         return int(self.index[self.order[place]]["frames"]) // REDUCTION
+
+    def around(self, steps: int, count: int, draw: random.Random) -> list[Utterance]:
+        """Clips of about so many steps. Not the nearest ones: no clip is always in the same company."""
+        first, last = (bisect_left(range(len(self)), one, key=self.steps) for one in (steps, steps + 1))
+        middle = min(draw.randint(first, last), len(self) - 1)
+        near = range(max(0, middle - 2 * count), min(len(self), middle + 2 * count))
+        return [self.utterance(place) for place in draw.sample(near, min(count, len(near)))]
 
     def utterance(self, place: int) -> Utterance:
         """Everything about one clip."""
@@ -85,61 +107,62 @@ class Clips:
         # Before the first sound the leading space is spoken, after the last one the end.
         tokens = np.array([0, *(letter + 1 for letter in entry["letters"]), len(ids) - 1])
         spoken = tokens[np.searchsorted(entry["starts"], np.arange(len(frames)), side="right")]
-        known = {sound: one for one, sound in enumerate(self.names)}
-        sounds = [known[one] for one in entry["sounds"] if one in known]
-        return Utterance(ids, frames, spoken.clip(0, len(ids) - 1), sounds)
+        sounds = [self.names[one] for one in entry["sounds"] if one in self.names]
+        return Utterance(self.language, ids, frames, spoken.clip(0, len(ids) - 1), sounds)
 
-    def batch(self, places: list[int], joined: list[int] | None = None) -> Batch:
-        """Clips padded to a common length, each with one of `joined` behind it, if given."""
-        chosen = [self.utterance(place) for place in places]
-        if joined is not None:
-            chosen = [join(one, self.utterance(place)) for one, place in zip(chosen, joined, strict=True)]
-        tokens = max(len(one.ids) for one in chosen)
-        steps = max(len(one.frames) for one in chosen) // REDUCTION
-        size = len(chosen)
-        ids = np.ones((size, tokens), np.int64)
-        mask, present, last = np.zeros((size, tokens)), np.zeros((size, steps)), np.zeros((size, steps))
-        frames = np.zeros((size, steps * REDUCTION, MELS), np.float32)
-        aims = np.zeros((size, steps, tokens), np.float32)
-        times = np.zeros((size, tokens, 2), np.float32)
-        colours = np.zeros((size, tokens, MELS), np.float32)
-        for row, one in enumerate(chosen):
-            count, length = len(one.ids), len(one.frames)
-            ids[row, :count] = one.ids
-            mask[row, :count] = 1
-            frames[row, :length] = one.frames
-            present[row, : length // REDUCTION] = 1
-            last[row, length // REDUCTION - 1] = 1
-            np.add.at(aims[row], (np.arange(length) // REDUCTION, one.spoken), 1 / REDUCTION)
-            durations = np.bincount(one.spoken, minlength=tokens)
-            times[row, :, 0] = np.log1p(durations)
-            times[row, :, 1] = (np.cumsum(durations) - durations) / REDUCTION
-            np.add.at(colours[row], one.spoken, one.frames)
-            colours[row] /= np.maximum(durations, 1)[:, None]
-        arrays = (mask, frames, present, last, aims, times, colours)
-        tensors = [torch.from_numpy(one.astype(np.float32)) for one in arrays]
-        return Batch(torch.from_numpy(ids), *tensors, sounds=[one.sounds for one in chosen])
+
+def batch_of(chosen: list[Utterance]) -> Batch:
+    """Clips padded to a common length."""
+    tokens = max(len(one.ids) for one in chosen)
+    steps = max(len(one.frames) for one in chosen) // REDUCTION
+    size = len(chosen)
+    ids = np.ones((size, tokens), np.int64)
+    mask, present, last = np.zeros((size, tokens)), np.zeros((size, steps)), np.zeros((size, steps))
+    frames = np.zeros((size, steps * REDUCTION, MELS), np.float32)
+    aims = np.zeros((size, steps, tokens), np.float32)
+    times = np.zeros((size, tokens, 2), np.float32)
+    colours = np.zeros((size, tokens, MELS), np.float32)
+    for row, one in enumerate(chosen):
+        count, length = len(one.ids), len(one.frames)
+        ids[row, :count] = one.ids
+        mask[row, :count] = 1
+        frames[row, :length] = one.frames
+        present[row, : length // REDUCTION] = 1
+        last[row, length // REDUCTION - 1] = 1
+        np.add.at(aims[row], (np.arange(length) // REDUCTION, one.spoken), 1 / REDUCTION)
+        durations = np.bincount(one.spoken, minlength=tokens)
+        times[row, :, 0] = np.log1p(durations)
+        times[row, :, 1] = (np.cumsum(durations) - durations) / REDUCTION
+        np.add.at(colours[row], one.spoken, one.frames)
+        colours[row] /= np.maximum(durations, 1)[:, None]
+    arrays = (mask, frames, present, last, aims, times, colours)
+    tensors = [torch.from_numpy(one.astype(np.float32)) for one in arrays]
+    languages = torch.tensor([one.language for one in chosen])
+    return Batch(languages, torch.from_numpy(ids), *tensors, sounds=[one.sounds for one in chosen])
 
 
 class Draw:
-    """Draws batches of neighbours in length."""
+    """Draws batches of neighbours in length, out of all languages."""
 
-    def __init__(self, clips: Clips, seed: int) -> None:
+    def __init__(self, clips: list[Clips], seed: int) -> None:
         self.clips = clips
         self.random = random.Random(seed)
 
-    def pairs(self, work: float) -> Batch:
-        """Two clips of any length in one: places in time that no single clip reaches."""
-        longest = self.random.randrange(len(self.clips) // 2, len(self.clips))
-        count = max(SHORTEST_BATCH // 2, round(work / (2 * self.clips.steps(longest))))
-        first, second = ([self.random.randint(longest * 2 // 3, longest) for _ in range(count)] for _ in range(2))
-        return self.clips.batch(first, second)
+    def chains(self, work: float) -> Batch:
+        """Two to four clips of one language in one breath: places in time that no single clip reaches."""
+        clips, many = self.random.choice(self.clips), self.random.randint(2, MOST_JOINED)
+        end = bisect_left(range(len(clips)), LONGEST_CHAIN // many, key=clips.steps)
+        longest = self.random.randrange(end // 2, end)
+        count = max(SHORTEST_BATCH // 2, round(work / (many * clips.steps(longest))))
+        places = [[self.random.randint(longest * 2 // 3, longest) for _ in range(many)] for _ in range(count)]
+        return batch_of([reduce(join, map(clips.utterance, group)) for group in places])
 
-    def batch(self, work: float, reach: float) -> Batch:
-        """About `work` decoder steps in all, out of the shorter `reach` (0 to 1) of the clips."""
-        highest = max(SHORTEST_BATCH, int(len(self.clips) * reach)) - 1
-        middle = int(highest * self.random.random() ** LENGTHWARDS)
-        count = min(LONGEST_BATCH, max(SHORTEST_BATCH, round(work / self.clips.steps(middle))))
-        # Not the nearest ones: no clip is always in the same company.
-        around = range(max(0, middle - 2 * count), min(len(self.clips), middle + 2 * count))
-        return self.clips.batch(self.random.sample(around, min(count, len(around))))
+    def batch(self, work: float, reach: float, shares: list[float]) -> Batch:
+        """About `work` decoder steps in all, out of the shorter `reach` (0 to 1) of the clips; `shares` of each language."""
+        (leading,) = self.random.choices(self.clips, shares)
+        highest = max(SHORTEST_BATCH, int(len(leading) * reach)) - 1
+        steps = leading.steps(int(highest * self.random.random() ** LENGTHWARDS))
+        count = min(LONGEST_BATCH, max(SHORTEST_BATCH, round(work / steps)))
+        counts = [max(1, round(count * share)) for share in shares]
+        groups = [clips.around(steps, one, self.random) for clips, one in zip(self.clips, counts, strict=True)]
+        return batch_of([one for group in groups for one in group])

@@ -6,22 +6,21 @@ python -m training.starter_tts.export --work DIR --to FOLDER"""
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import SpeechT5FeatureExtractor, SpeechT5Processor, SpeechT5Tokenizer
 
+from training.starter_tts.begin import stop_shift
 from training.starter_tts.codec import PIECES, Codec
 from training.starter_tts.mel import MELS
 from training.starter_tts.model import Learner
-from training.starter_tts.speech import REDUCTION
+from training.starter_tts.speech import LANGUAGES, REDUCTION
 from training.starter_tts.vocoder import make_vocoder
 
-VOICE = "english"
-# In use speech ends once the probabilities of a step's frames add up to this; they are trained to mean a half each.
-THRESHOLD = 0.5
+NAMES = {"en": "english", "es": "spanish"}
+SAMPLES = "The quick brown fox, isn't it?", "¿Dónde está el pingüino, señor? ¡Aquí!"
 
 
 def load_learner(work: Path) -> tuple[Learner, Codec, dict[str, Any]]:
@@ -47,18 +46,18 @@ def export(work: Path, folder: Path) -> None:
     """Write the whole folder, weights in half precision."""
     learner, codec, state = load_learner(work)
     (folder / "voices").mkdir(parents=True, exist_ok=True)
-    even = THRESHOLD / REDUCTION
     with torch.no_grad():
-        learner.tts.speech_decoder_postnet.prob_out.bias += math.log(even / (1 - even))
+        learner.tts.speech_decoder_postnet.prob_out.bias += stop_shift(REDUCTION)
     learner.tts.half().save_pretrained(folder, safe_serialization=True)
     pieces = folder / PIECES
     pieces.write_bytes(codec.pieces)
     tokenizer = SpeechT5Tokenizer(str(pieces), model_max_length=learner.tts.config.max_text_positions)
     SpeechT5Processor(SpeechT5FeatureExtractor(), tokenizer).save_pretrained(folder)
-    sample = "The quick brown fox, isn't it?"
-    if len(tokenizer) != codec.size or tokenizer(sample).input_ids != codec.encode(sample):
+    alike = [tokenizer(sample).input_ids == codec.encode(sample) for sample in SAMPLES]
+    if len(tokenizer) != codec.size or not all(alike):
         raise RuntimeError("the exported tokenizer is not the one of the training")
-    learner.speaker[0].numpy().astype("<f4").tofile(folder / "voices" / f"{VOICE}.bin")
+    for language, embedding in zip(LANGUAGES, learner.speakers, strict=True):
+        embedding.numpy().astype("<f4").tofile(folder / "voices" / f"{NAMES[language]}.bin")
     minutes = export_vocoder(work, folder / "vocoder")
     for path in (folder / "model.safetensors", folder / "vocoder" / "model.safetensors"):
         path.chmod(0o644)

@@ -12,10 +12,12 @@ from transformers import SpeechT5Config, SpeechT5ForTextToSpeech
 from training.starter_tts.codec import END
 from training.starter_tts.dataset import Batch
 from training.starter_tts.mel import MELS
-from training.starter_tts.speech import REDUCTION
+from training.starter_tts.speech import LANGUAGES, REDUCTION
 
 WIDTH = 192
 SPEAKER = 16
+# The speaker embeddings tell the languages apart: directions at right angles to each other.
+SPEAKERS = {"en": [1.0] * SPEAKER, "es": [1.0, -1.0] * (SPEAKER // 2)}
 PRENET_DROPOUT = 0.5
 # Sounds a letter can make at most: "x" makes two.
 SLOTS = 2
@@ -68,7 +70,8 @@ class Learner(nn.Module):
         self.sounds = nn.Linear(WIDTH, SLOTS * (sounds + 1))
         self.times = nn.Linear(WIDTH, 2)
         self.colours = nn.Linear(WIDTH, MELS)
-        self.register_buffer("speaker", functional.normalize(torch.ones(1, SPEAKER)))
+        speakers = torch.tensor([SPEAKERS[language] for language in LANGUAGES])
+        self.register_buffer("speakers", functional.normalize(speakers))
         self.start(mean)
 
     def start(self, mean: torch.Tensor) -> None:
@@ -92,24 +95,24 @@ class Learner(nn.Module):
         hidden: torch.Tensor = self.tts.speecht5.encoder(input_values=batch.ids, attention_mask=batch.mask)[0]
         return hidden
 
-    def prenet(self, frames: torch.Tensor) -> torch.Tensor:
+    def prenet(self, frames: torch.Tensor, languages: torch.Tensor) -> torch.Tensor:
         """transformers' own, but with units dropped anew for every clip: there all clips share one draw."""
         prenet = self.tts.speecht5.decoder.prenet
         hidden = frames
         for layer in prenet.layers:
             hidden = functional.dropout(functional.relu(layer(hidden)), PRENET_DROPOUT, training=True)
         hidden = prenet.encode_positions(prenet.final_layer(hidden))
-        speaker = self.speaker[None].expand(*hidden.shape[:2], -1)
+        speaker = self.speakers[languages][:, None].expand(*hidden.shape[:2], -1)
         return functional.relu(prenet.speaker_embeds_layer(torch.cat([hidden, speaker], -1)))
 
     def decode(
-        self, frames: torch.Tensor, hidden: torch.Tensor, mask: torch.Tensor
+        self, frames: torch.Tensor, hidden: torch.Tensor, batch: Batch
     ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         """The decoder's states `[b, t, width]` after being fed `frames [b, t, mels]`, and where its layers looked."""
         out = self.tts.speecht5.decoder.wrapped_decoder(
-            hidden_states=self.prenet(frames),
+            hidden_states=self.prenet(frames, batch.languages),
             encoder_hidden_states=hidden,
-            encoder_attention_mask=mask,
+            encoder_attention_mask=batch.mask,
             use_cache=False,
             output_attentions=True,
         )

@@ -1,4 +1,4 @@
-"""Owns the voice: espeak-ng's library speaks every text, and tells when each of its sounds begins.
+"""Owns the voices: espeak-ng's library speaks every text, and tells when each of its sounds begins.
 
 It must not know about models or tokens. Run: python -m training.starter_tts.speech --work DIR"""
 
@@ -16,10 +16,14 @@ import numpy as np
 import soxr
 import torch
 
+from training.events import PHONEME_EVENT, WORD_EVENT, Callback, Event, listed
 from training.starter_tts.mel import HOP, RATE, log_mel
 from training.starter_tts.spelling import Spelling, Word
 
-VOICE = b"en-us"
+# In the order of the model's speaker embeddings; each language's files have a name of their own.
+VOICES = {"en": b"en-us", "es": b"es"}
+LANGUAGES = tuple(VOICES)
+SUFFIXES = {"en": "", "es": "_es"}
 WORDS_A_MINUTE = 160
 # Frames a decoder step makes. Speech begins with one step of silence and ends with about one.
 REDUCTION = 4
@@ -30,30 +34,7 @@ LONGEST_SECONDS = 9.0
 SOUNDING = 6000
 
 SYNCHRONOUS, PHONEME_EVENTS, UTF8, RATE_PARAMETER = 2, 1, 1, 1
-LIST_END, WORD_EVENT, PHONEME_EVENT = 0, 1, 7
 PAUSE = "_"
-
-
-class _Identity(ctypes.Union):
-    _fields_ = (("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8))
-
-
-class _Event(ctypes.Structure):
-    """espeak_EVENT of speak_lib.h."""
-
-    _fields_ = (
-        ("type", ctypes.c_int),
-        ("unique_identifier", ctypes.c_uint),
-        ("text_position", ctypes.c_int),
-        ("length", ctypes.c_int),
-        ("audio_position", ctypes.c_int),
-        ("sample", ctypes.c_int),
-        ("user_data", ctypes.c_void_p),
-        ("identity", _Identity),
-    )
-
-
-_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
 @dataclass
@@ -70,33 +51,38 @@ class Clip:
 
 
 class Espeak:
-    """The library with one voice; one for each process."""
+    """The library; one for each process."""
 
     def __init__(self) -> None:
         self.espeak = ctypes.CDLL("libespeak-ng.so.1")
         self.rate = self.espeak.espeak_Initialize(SYNCHRONOUS, 0, None, PHONEME_EVENTS)
-        if self.rate <= 0 or self.espeak.espeak_SetVoiceByName(VOICE) != 0:
-            raise RuntimeError("espeak-ng or its English voice is missing: apt-get install espeak-ng")
-        self.espeak.espeak_SetParameter(RATE_PARAMETER, WORDS_A_MINUTE, 0)
+        if self.rate <= 0:
+            raise RuntimeError("espeak-ng is missing: apt-get install espeak-ng")
+        self.language = ""
         self.pieces: list[np.ndarray] = []
         self.events: list[tuple[int, int, int, bytes]] = []
-        self.callback = _Callback(self.take)  # held: the library keeps no reference
+        self.callback = Callback(self.take)  # held: the library keeps no reference
         self.espeak.espeak_SetSynthCallback(self.callback)
 
-    def take(self, samples: ctypes.Array[ctypes.c_short], count: int, events: ctypes.Array[_Event]) -> int:
+    def take(self, samples: ctypes.Array[ctypes.c_short], count: int, events: ctypes.Array[Event]) -> int:
         """What the library calls with every stretch of sound."""
         if samples and count > 0:
             self.pieces.append(np.ctypeslib.as_array(samples, (count,)).copy())
-        place = 0
-        while events and events[place].type != LIST_END:
-            event = events[place]
+        for event in listed(events):
             name = event.identity.string if event.type == PHONEME_EVENT else b""
             self.events.append((event.type, event.text_position, event.sample, name))
-            place += 1
         return 0
 
-    def speak(self, text: str) -> Clip:
+    def choose(self, language: str) -> None:
+        """Take the voice of a language."""
+        if language != self.language and self.espeak.espeak_SetVoiceByName(VOICES[language]) != 0:
+            raise RuntimeError(f"espeak-ng has no voice {VOICES[language]!r}: apt-get install espeak-ng")
+        self.espeak.espeak_SetParameter(RATE_PARAMETER, WORDS_A_MINUTE, 0)
+        self.language = language
+
+    def speak(self, text: str, language: str) -> Clip:
         """`text` aloud: the silence around it is of one length for every clip."""
+        self.choose(language)
         self.pieces.clear()
         self.events.clear()
         encoded = text.encode() + b"\0"
@@ -134,12 +120,12 @@ class Espeak:
 _espeak: list[Espeak] = []
 
 
-def speak(text: str) -> tuple[Clip, np.ndarray]:
-    """One clip and its mel frames, for the workers of a pool."""
+def speak(order: tuple[str, str]) -> tuple[Clip, np.ndarray]:
+    """One clip of (text, language) and its mel frames, for the workers of a pool."""
     if not _espeak:
         torch.set_num_threads(1)
         _espeak.append(Espeak())
-    clip = _espeak[0].speak(text)
+    clip = _espeak[0].speak(*order)
     return clip, log_mel(clip.samples).numpy().astype(np.float16) if clip.sounds else np.zeros((0, 80), np.float16)
 
 
@@ -190,17 +176,21 @@ def save(folder: Path, name: str, made: list[tuple[Clip, np.ndarray]], spelling:
 
 
 def main() -> None:
-    """Speak everything and write train and heldout: frames, samples, indexes."""
+    """Speak everything and write train and heldout of each language: frames, samples, indexes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--languages", nargs="+", choices=LANGUAGES, default=LANGUAGES)
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()
-    text = json.loads((options.work / "text.json").read_text(encoding="utf-8"))
     with Pool(options.processes) as pool:
-        made = {name: pool.map(speak, text[name], chunksize=64) for name in ("heldout", "train")}
-    spelling = Spelling.learn([word for clip, _ in made["train"] for word in words_of(clip)])
-    for name, clips in made.items():
-        print(f"{name}: {len(clips)} clips, {save(options.work, name, clips, spelling):.1f} h", flush=True)
+        for language in options.languages:
+            suffix = SUFFIXES[language]
+            text = json.loads((options.work / f"text{suffix}.json").read_text(encoding="utf-8"))
+            orders = {name: [(one, language) for one in text[name]] for name in ("heldout", "train")}
+            made = {name + suffix: pool.map(speak, part, chunksize=64) for name, part in orders.items()}
+            spelling = Spelling.learn([word for clip, _ in made["train" + suffix] for word in words_of(clip)])
+            for name, clips in made.items():
+                print(f"{name}: {len(clips)} clips, {save(options.work, name, clips, spelling):.1f} h", flush=True)
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ class Spelling:
 
     def best_path(self, letters: str, sounds: tuple[str, ...]) -> list[int]:
         """The monotonic alignment with the highest score."""
-        count = len(letters.rstrip(" .,?!;:-'")) or len(letters)
+        count = len(letters.rstrip(" .,?!;:-'¿¡")) or len(letters)
         table: list[list[float]] = []
         origin: list[list[int]] = []
         for number, sound in enumerate(sounds):

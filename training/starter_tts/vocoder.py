@@ -16,9 +16,13 @@ from torch.nn import functional
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from training.run import Run, options_for, prepare
+from training.starter_tts.begin import VOCODER
 from training.starter_tts.mel import FLOOR, HOP, MELS, RATE, power_mel
+from training.starter_tts.speech import SUFFIXES
 
 PEAK_RATE = 2e-3
+# Of a run that goes on from a finished vocoder.
+LATER_RATE = 1e-3
 WARM_UP_STEPS = 100
 # Of each process.
 CLIPS = 8
@@ -28,7 +32,7 @@ RESOLUTIONS = ((256, 64), (512, 128), (1024, 256), (2048, 512))
 # Amplitudes below this are silence.
 QUIET = 1e-3
 # The frames of the acoustic model, once there are some, and their share of the batches.
-PREDICTED = "predicted.mel.npy"
+PREDICTED = "predicted"
 PREDICTED_SHARE = 0.6
 # What the acoustic model says is smoother than the truth and a little off: both must sound well.
 BLUR_SHARE = 0.5
@@ -59,30 +63,34 @@ def make_vocoder() -> SpeechT5HifiGan:
 
 
 class Samples:
-    """Stretches of speech and their frames."""
+    """Stretches of one language's speech and their frames."""
 
-    def __init__(self, folder: Path) -> None:
-        index = json.loads((folder / "train.json").read_text(encoding="utf-8"))
-        self.mels: np.ndarray = np.load(folder / "train.mel.npy", mmap_mode="r")
-        self.samples: np.ndarray = np.load(folder / "train.npy")
+    def __init__(self, folder: Path, suffix: str) -> None:
+        index = json.loads((folder / f"train{suffix}.json").read_text(encoding="utf-8"))
+        self.mels: np.ndarray = np.load(folder / f"train{suffix}.mel.npy", mmap_mode="r")
+        self.samples: np.ndarray = np.load(folder / f"train{suffix}.npy", mmap_mode="r")
         ends = np.cumsum([one["frames"] for one in index]).tolist()
         self.end = max(end for end in ends if end * HOP <= len(self.samples))
-        path = folder / PREDICTED
+        path = folder / f"{PREDICTED}{suffix}.mel.npy"
         self.predicted: np.ndarray | None = np.load(path) if path.exists() else None
 
-    def batch(self, draw: random.Random) -> tuple[torch.Tensor, torch.Tensor]:
-        """Frames `[CLIPS, FRAMES, mels]`, true or predicted ones, and the samples they stand for."""
-        source, end, blur = self.mels, self.end, True
-        if self.predicted is not None and draw.random() < PREDICTED_SHARE:
-            source, end, blur = self.predicted, len(self.predicted), False
-        frames, sounds = [], []
-        for _ in range(CLIPS):
-            # A stretch may run over the end of a clip: there is silence on both sides.
-            first = draw.randrange(0, end - FRAMES)
-            frames.append(source[first : first + FRAMES].astype(np.float32))
-            sounds.append(self.samples[first * HOP : (first + FRAMES) * HOP].astype(np.float32) / 32768)
-        given = torch.from_numpy(np.stack(frames))
-        return blurred(given, draw) if blur else given, torch.from_numpy(np.stack(sounds))
+    def stretch(self, draw: random.Random, *, predicted: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Frames `[FRAMES, mels]` and the samples they stand for."""
+        source, end = self.mels, self.end
+        if predicted and self.predicted is not None:
+            source, end = self.predicted, len(self.predicted)
+        # A stretch may run over the end of a clip: there is silence on both sides.
+        first = draw.randrange(0, end - FRAMES)
+        sound = self.samples[first * HOP : (first + FRAMES) * HOP]
+        return source[first : first + FRAMES].astype(np.float32), sound.astype(np.float32) / 32768
+
+
+def batch_of(languages: list[Samples], draw: random.Random) -> tuple[torch.Tensor, torch.Tensor]:
+    """Frames `[CLIPS, FRAMES, mels]`, true or predicted ones, and the samples they stand for; languages by turns."""
+    predicted = languages[0].predicted is not None and draw.random() < PREDICTED_SHARE
+    chosen = [languages[one % len(languages)].stretch(draw, predicted=predicted) for one in range(CLIPS)]
+    frames, sounds = (torch.from_numpy(np.stack(part)) for part in zip(*chosen, strict=True))
+    return frames if predicted else blurred(frames, draw), sounds
 
 
 def blurred(frames: torch.Tensor, draw: random.Random) -> torch.Tensor:
@@ -119,22 +127,25 @@ class VocoderTraining(Run):
     name = "vocoder"
 
     def __init__(self, work: Path, minutes: float, seed: int) -> None:
-        self.samples = Samples(work)
+        self.samples = [Samples(work, suffix) for suffix in SUFFIXES.values()]
         self.vocoder = make_vocoder()
-        super().__init__(work, minutes, self.vocoder, PEAK_RATE, random.Random(seed))
-        if not self.step:
+        if (work / f"{VOCODER}.pt").exists():
+            self.origin = VOCODER
+        rate = LATER_RATE if self.origin else PEAK_RATE
+        super().__init__(work, minutes, self.vocoder, rate, random.Random(seed))
+        if not self.step and not self.origin:
             self.measure()
 
     def measure(self) -> None:
         """Teach the vocoder's own normaliser the mean and spread of the frames."""
-        some = torch.from_numpy(self.samples.mels[:50000].astype(np.float32))
+        some = torch.from_numpy(self.samples[0].mels[:50000].astype(np.float32))
         self.vocoder.mean.copy_(some.mean(0))
         self.vocoder.scale.copy_(some.std(0))
         self.say(f"{sum(one.numel() for one in self.vocoder.parameters()) / 1e6:.2f} M parameters")
 
     def train_step(self) -> str:
         """One batch."""
-        frames, wanted = self.samples.batch(self.draw)
+        frames, wanted = batch_of(self.samples, self.draw)
         losses = losses_of(self.vocoder(frames), wanted)
         rate = self.update(losses["spectra"] + 2 * losses["mel"], WARM_UP_STEPS)
         return " ".join(f"{name} {value.item():.3f}" for name, value in losses.items()) + f" lr {rate:.5f}"
