@@ -13,7 +13,7 @@ import httpx
 import openai
 import pytest
 from sounds import make_audio
-from wire import error_of
+from wire import Hold, error_of, wait_until
 
 from antiphon.api import decoders
 from antiphon.api.failures import reply
@@ -68,6 +68,17 @@ def test_a_request_that_takes_too_long_is_given_up(start_server: Any) -> None:
     while server.service.loads()[0].in_flight:
         assert time.monotonic() < deadline, "its slot is still taken"
         time.sleep(0.01)
+
+
+def test_an_answer_that_would_come_too_late_is_not_waited_for(start_server: Any) -> None:
+    """One step is all it needs, and is under way at the deadline."""
+    hold = Hold()
+    server = start_server(FakeSession("fake", before_step=hold))
+    try:
+        error_of(post(server, x_request_timeout="0.3"), 504, param=TIMEOUT)
+    finally:
+        hold.go_on.set()
+    assert post(server).status_code == 200
 
 
 def test_the_server_can_set_a_limit_that_callers_may_shorten(start_server: Any) -> None:
@@ -139,12 +150,8 @@ def test_the_sdk_tries_again_and_is_answered(start_server: Any) -> None:
 
 
 def test_the_urgent_go_first(start_server: Any) -> None:
-    inside, go_on = threading.Event(), threading.Event()
+    hold = Hold()
     joined: list[float] = []
-
-    def hold() -> None:
-        inside.set()
-        assert go_on.wait(60)
 
     class Session(FakeSession):
         def join(self, units: Any) -> Any:
@@ -158,10 +165,9 @@ def test_the_urgent_go_first(start_server: Any) -> None:
         try:
             for number, (seconds, priority) in enumerate(asked):
                 answers.append(pool.submit(post, server, make_audio(seconds), x_antiphon_priority=priority))
-                while server.service.loads()[0].requests <= number:
-                    time.sleep(0.005)
+                wait_until(lambda number=number: server.service.loads()[0].requests > number)
         finally:
-            go_on.set()
+            hold.go_on.set()
         assert {answer.result().status_code for answer in answers} == {200}
     assert joined == [0.5, 2.0, 1.5, 1.0]
 
@@ -176,23 +182,18 @@ def test_a_deadline_that_cannot_be_met_is_an_overload() -> None:
 
 @pytest.mark.parametrize("limit", [{"max_queued_requests": 1}, {"max_queued_seconds": 0.1}])
 def test_a_limit_is_said_at_once(start_server: Any, limit: dict[str, Any]) -> None:
-    inside, go_on = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        inside.set()
-        assert go_on.wait(60)
-
+    hold = Hold()
     server = start_server(FakeSession("fake", before_step=hold), **limit)
     with ThreadPoolExecutor(1) as pool:
         try:
             first = pool.submit(post, server)
-            assert inside.wait(60)
+            assert hold.reached.wait(60)
             response = post(server, b"junk")  # it is not even looked at
             error_of(response, 429, param=None)
             assert int(response.headers["retry-after-ms"]) >= 500
             assert server.client.get("/v2/health/ready").status_code == 200
         finally:
-            go_on.set()
+            hold.go_on.set()
         assert first.result().status_code == 200
     assert post(server).status_code == 200
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Response
 from starlette.responses import JSONResponse
 
-from antiphon.api.door import Door, door_of
+from antiphon.api.door import Door, the_door
 from antiphon.api.schemas import (
     ErrorDetail,
     ErrorReply,
@@ -33,7 +33,7 @@ from antiphon.types import ModelInfo
 
 logger = logging.getLogger(__name__)
 
-TheDoor = Annotated[Door, Depends(door_of)]
+TheDoor = Annotated[Door, Depends(the_door)]
 RELOAD_FAILED = "Reloading config file failed. Check server logs for more info."
 
 

@@ -18,6 +18,7 @@ from antiphon.api.decoders import Decoders
 from antiphon.api.door import Door
 from antiphon.api.guard import REQUEST_ID, Gate, Identity, read_key
 from antiphon.api.metrics import Metering
+from antiphon.api.turnstile import Turnstile
 from antiphon.engine.wanted import wanted_metrics, wanted_models
 from antiphon.service.speech import SpeechService
 from antiphon.settings import Settings, listed
@@ -41,7 +42,8 @@ def create_app(service: SpeechService | None, settings: Settings) -> FastAPI:
     app.include_router(metrics.routes())
     failures.install(app)
     key = read_key(settings.api_key_file) if settings.api_key_file is not None else settings.api_key()
-    # The last one added is the first one met: identity, then CORS (which a refusal needs too), the metering, the gate.
+    # The last one added is the first one met: identity, CORS (which a refusal needs too), the metering, the gate, the turnstile.
+    app.add_middleware(Turnstile)
     app.add_middleware(Gate, key=key, max_bytes=settings.max_upload_bytes)
     if telemetry is not None:
         app.add_middleware(Metering, telemetry=telemetry)

@@ -31,13 +31,6 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -
         await asyncio.gather(task, gone, return_exceptions=True)
 
 
-async def drain(request: Request) -> None:
-    """Read what is still being sent and drop it: many clients read no answer before they have sent all, and lose one
-    that comes with the end of the connection."""
-    async for _ in request.stream():
-        pass
-
-
 async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -94,3 +94,8 @@ def door_of(request: Request) -> Door:
     """The door of the application this request came to."""
     door: Door = request.app.state.door
     return door
+
+
+async def the_door(request: Request) -> Door:
+    """The same for a route that depends on it: FastAPI calls what is no coroutine on another thread."""
+    return door_of(request)

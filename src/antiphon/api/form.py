@@ -12,7 +12,9 @@ from typing import BinaryIO, Literal
 
 from starlette.datastructures import FormData, UploadFile
 
+from antiphon.api.chunking import read_chunking
 from antiphon.errors import InvalidParameter
+from antiphon.types import VadOptions
 
 ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
 _FORMATS: tuple[ResponseFormat, ...] = ("json", "text", "srt", "verbose_json", "vtt")
@@ -38,6 +40,8 @@ class SpeechForm:
     timestamps: bool  # segments with times are asked for, by the format or by name
     segments: bool  # an answer that has room for segments shall have them
     words: bool
+    condition_on_previous_text: bool
+    vad: VadOptions | None  # None: as the server usually does
 
 
 def read_form(form: FormData) -> SpeechForm:
@@ -49,7 +53,8 @@ def read_form(form: FormData) -> SpeechForm:
             f"response_format {wanted!r} is not available; use one of: {', '.join(_FORMATS)}.",
             param="response_format",
         )
-    _refuse_stream((_text(form, "stream") or "").lower())
+    if _flag(form, "stream"):
+        raise InvalidParameter("stream=true is not available yet: leave it out.", param="stream")
     granularities = _granularities(form)
     if "word" in granularities and response_format not in _WITH_WORDS:
         raise InvalidParameter(
@@ -66,6 +71,8 @@ def read_form(form: FormData) -> SpeechForm:
         timestamps="segment" in granularities or response_format in _TIMED,
         segments="segment" in granularities or not granularities,
         words="word" in granularities,
+        condition_on_previous_text=_flag(form, "condition_on_previous_text"),
+        vad=read_chunking(form),
     )
 
 
@@ -114,8 +121,8 @@ def _granularities(form: FormData) -> set[str]:
     return granularities
 
 
-def _refuse_stream(value: str) -> None:
-    if value in _TRUE:
-        raise InvalidParameter("stream=true is not available yet: leave it out.", param="stream")
-    if value not in _FALSE:
-        raise InvalidParameter(f"stream {value!r} is neither true nor false.", param="stream")
+def _flag(form: FormData, name: str) -> bool:
+    value = (_text(form, name) or "").lower()
+    if value not in (*_TRUE, *_FALSE):
+        raise InvalidParameter(f"{name} {value!r} is neither true nor false.", param=name)
+    return value in _TRUE

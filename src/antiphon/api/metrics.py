@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from antiphon.api.door import Door, door_of
+from antiphon.api.door import Door, door_of, the_door
 from antiphon.api.schemas import ErrorDetail, ErrorReply
 from antiphon.errors import AntiphonError
 from antiphon.telemetry import CONTENT_TYPE, Calls, Telemetry
@@ -31,7 +31,7 @@ class Metering:
         self._telemetry = telemetry
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        task = _task_of(scope)
+        task = task_of(scope)
         if task is None:
             await self.app(scope, receive, send)
             return
@@ -140,7 +140,15 @@ def broke(request: Request) -> None:
         tally.broke()
 
 
-async def metrics(door: Annotated[Door, Depends(door_of)]) -> Response:
+def task_of(scope: Scope) -> str | None:
+    """Which of the tasks a request is for, by the end of its path, whatever slashes it has."""
+    if scope["type"] != "http" or scope["method"] != "POST":
+        return None
+    *_, group, last = ("", "", *(part for part in scope["path"].split("/") if part))
+    return last if group == "audio" and last in TASKS else None
+
+
+async def metrics(door: Annotated[Door, Depends(the_door)]) -> Response:
     """How the server does, for Prometheus. Open without a key, as the OpenVINO Model Server has it."""
     if door.telemetry is None:
         message = "There are no metrics here: start the server with --metrics_enable."
@@ -160,11 +168,3 @@ def routes() -> APIRouter:
         responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, 404: {"model": ErrorReply}},
     )
     return router
-
-
-def _task_of(scope: Scope) -> str | None:
-    """Which of the tasks a request is for, by the end of its path, whatever slashes it has."""
-    if scope["type"] != "http" or scope["method"] != "POST":
-        return None
-    *_, group, last = ("", "", *(part for part in scope["path"].split("/") if part))
-    return last if group == "audio" and last in TASKS else None

@@ -153,6 +153,15 @@ class TranscriptionForm(BaseModel):
         description="What verbose_json tells the times of; segments unless said. `segment` adds their times to plain JSON too.",
         alias="timestamp_granularities[]",
     )
+    chunking_strategy: str = Field(
+        "",
+        description='auto, or JSON such as {"type": "server_vad", "threshold": 0.5}: voice activity says where speech is, in '
+        "short files too. A part without speech is not heard. When empty, what the server does with files of more than 30 s.",
+    )
+    condition_on_previous_text: bool = Field(
+        False,
+        description="Whether each window of a long file is told the text before it; they are then decoded one by one. Ours.",
+    )
 
 
 class SpeechRequest(BaseModel):

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from antiphon.api.connection import drain, while_connected
+from antiphon.api.connection import while_connected
 from antiphon.api.decoders import Decoders
 from antiphon.api.door import door_of
 from antiphon.api.form import SpeechForm, asked_of, read_form
@@ -29,12 +29,12 @@ from antiphon.api.schemas import (
     WordReply,
 )
 from antiphon.api.terms import in_time, terms_of
-from antiphon.errors import Overloaded
 from antiphon.languages import NAMES
+from antiphon.scheduler.terms import Terms
 from antiphon.service.render import to_srt, to_vtt
 from antiphon.service.speech import SpeechService
 from antiphon.settings import Settings
-from antiphon.types import Task, TranscribeOptions, Transcript
+from antiphon.types import Task, TranscribeOptions, Transcript, VadOptions
 
 _PLAIN = ("text/plain", "application/x-subrip", "text/vtt")
 
@@ -51,35 +51,42 @@ async def translations(request: Request) -> Response:
 
 async def _recognise(request: Request, task: Task) -> Response:
     service = door_of(request).service  # no upload is read for a server that cannot serve it
-    settings: Settings = request.app.state.settings
-    decoders: Decoders = request.app.state.decoders
     terms = terms_of(request)
     async with in_time(terms):
-        await _turn_away(request, service, task)
+        return await _answer(request, service, task, terms)
+
+
+async def _answer(request: Request, service: SpeechService, task: Task, terms: Terms) -> Response:
+    settings: Settings = request.app.state.settings
+    decoders: Decoders = request.app.state.decoders
     with ExitStack() as inside:
-        async with in_time(terms), request.form() as fields:
+        async with request.form() as fields:
             model, streamed = asked_of(fields)
             asked(request, model, task, streamed=streamed)
             form = read_form(fields)
             # A place before the decoding, which is most of what a request costs outside the model.
             inside.enter_context(service.permit(form.model, task))
-            decoding = decoders.decode(form.file, max_seconds=settings.max_audio_seconds)
-            samples = await while_connected(request, decoding)
-        options = TranscribeOptions(
-            task, form.language, form.prompt, form.temperature, timestamps=form.timestamps, words=form.words
-        )
-        work = service.transcribe(samples, form.model, options, terms=terms)
-        return _render(await while_connected(request, work), form)
+            options = _options(form, task, settings)
+
+            async def work() -> Transcript:
+                samples = await decoders.decode(form.file, max_seconds=settings.max_audio_seconds)
+                await fields.close()  # while it waits for its turn, the samples are all that is needed
+                return await service.transcribe(samples, form.model, options, terms=terms)
+
+            return _render(await while_connected(request, work()), form)
 
 
-async def _turn_away(request: Request, service: SpeechService, task: Task) -> None:
-    """Where there is no room at all, say so before the form is taken apart: that would be most of the work."""
-    try:
-        service.check_room(task)
-    except Overloaded:
-        asked(request, None, task, streamed=False)
-        await drain(request)
-        raise
+def _options(form: SpeechForm, task: Task, settings: Settings) -> TranscribeOptions:
+    return TranscribeOptions(
+        task,
+        form.language,
+        form.prompt,
+        form.temperature,
+        timestamps=form.timestamps,
+        words=form.words,
+        condition_on_previous_text=form.condition_on_previous_text,
+        vad=form.vad or VadOptions(settings.vad),
+    )
 
 
 def _render(transcript: Transcript, form: SpeechForm) -> Response:
