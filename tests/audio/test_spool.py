@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from antiphon.audio.spool import Spool
+from antiphon.audio.spool import Spool, Stretch
 from antiphon.errors import Unavailable
+from antiphon.types import Waveform
 
 
 def blocks(count: int, size: int = 1000) -> list[np.ndarray]:
@@ -71,3 +72,28 @@ def test_a_disk_without_room_is_told_with_its_folder(tmp_path: Path, monkeypatch
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
     with pytest.raises(Unavailable, match=r"no room for the decoded audio in .*missing .*TMPDIR"):
         filled(100)
+
+
+def test_the_file_lives_as_long_as_a_stretch_of_it_and_no_longer() -> None:
+    before = open_files()
+    stretch = filled(100).finished()[2_500:7_500]
+    gc.collect()
+    np.testing.assert_array_equal(stretch, np.concatenate(blocks(10))[2_500:7_500])
+    del stretch
+    gc.collect()
+    assert open_files() == before
+
+
+@pytest.mark.parametrize("whole", [filled(10_000).finished(), filled(100).finished()], ids=["in memory", "in a file"])
+@pytest.mark.parametrize(
+    "part", [slice(None), slice(5), slice(100, 300), slice(-3, None), slice(900, 5_000), slice(7, 2)]
+)
+def test_a_part_is_read_like_the_whole(whole: Waveform, part: slice) -> None:
+    stretch = Stretch(whole, 1_234, 2_234)
+    assert len(stretch) == 1_000
+    np.testing.assert_array_equal(stretch[part], np.arange(1_234, 2_234)[part])
+
+
+def test_a_part_has_no_step() -> None:
+    with pytest.raises(ValueError, match="no step"):
+        _ = Stretch(filled(10).finished(), 0, 5)[::2]

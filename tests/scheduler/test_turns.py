@@ -38,6 +38,23 @@ def test_who_leaves_takes_the_count_of_an_empty_line_along() -> None:
     assert [turns.take() for _ in range(3)] == ["a2", "a3", "b"]
 
 
+def test_a_class_that_may_not_is_passed_over_until_it_is_due() -> None:
+    turns: Turns[str] = Turns(3, max_overtakes=2)
+    turns.join("a", 0)
+    turns.join("b", 1)
+    for number in range(3):
+        turns.join(f"c{number}", 2)
+    assert [turns.take(lambda rank: rank == 2) for _ in range(2)] == ["c0", "c1"]
+    assert [turns.take(lambda rank: rank == 2) for _ in range(2)] == ["a", "b"]
+
+
+def test_who_may_not_stays_in_line() -> None:
+    turns: Turns[str] = Turns(2, max_overtakes=2)
+    turns.join("b", 1)
+    assert [turns.take(lambda rank: rank == 0) for _ in range(5)] == [None] * 5
+    assert turns.take() == "b"
+
+
 def test_somebody_must_be_allowed_to_overtake() -> None:
     with pytest.raises(ValueError, match="max_overtakes"):
         Turns(2, max_overtakes=0)

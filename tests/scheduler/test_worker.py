@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from threading import Condition
+from threading import Condition, Thread
 
 import numpy as np
 import pytest
@@ -130,6 +131,77 @@ def test_joins_are_rationed_while_others_decode() -> None:
     run_dry(session, queue)
 
     assert session.batches == [1, 2, 3, 3, 2, 1]  # three steps each, one joining a step
+
+
+def test_a_session_rests_once_after_a_while_without_work_and_not_before() -> None:
+    queue, changed, session = Queue(), Condition(), FakeSession()
+    worker = Worker(session, queue, changed, rest_after=0.01)
+    thread = Thread(target=worker.run)
+    thread.start()
+    for work in range(1, 3):
+        wait_until(lambda work=work: session.rests == work)  # type: ignore[misc]
+        time.sleep(0.05)
+        assert session.rests == work  # who rests needs no telling
+        with changed:
+            queue.admit(Listener().job, [make_unit()], now=0.0)
+            changed.notify()
+    wait_until(lambda: session.rests == 3)
+    with changed:
+        worker.stopping = "now"
+        changed.notify()
+    thread.join()
+
+
+def test_where_joining_takes_long_a_short_request_is_decoded_before_more_join() -> None:
+    """A clip of three steps beside a file: while it is in flight, nothing of the file joins."""
+    joined: list[str] = []
+
+    def count(unit: Window) -> bool:
+        joined.append("clip" if unit is clip else "file")
+        time.sleep(0.03)
+        return False
+
+    def arrive() -> None:
+        steps.append(len(joined))
+        if len(steps) == 1:
+            queue.admit(replace(Listener().job, seconds=3.0), [clip], now=0.0)
+
+    steps: list[int] = []
+    queue, clip = Queue(), make_unit(30.0)
+    queue.admit(replace(Listener().job, seconds=300.0), [make_unit(30.0) for _ in range(6)], now=0.0)
+    run_dry(FakeSession(slots=8, join_fails=count, before_step=arrive), queue)
+    assert joined == ["file", "clip", *["file"] * 5]
+    assert steps[:5] == [1, 2, 2, 2, 3]  # how many had joined before each step
+
+
+def test_a_file_leaves_slots_to_newcomers() -> None:
+    """Windows of 30 steps, all of them far from their end when somebody comes."""
+    queue, joined, clip = Queue(), [], make_unit()
+    queue.admit(Listener().job, [make_unit(30.0) for _ in range(20)], now=0.0)
+
+    def arrive() -> None:
+        if len(session.batches) == 12:
+            queue.admit(Listener().job, [clip], now=0.0)
+        joined.append(clip in queue.flying)
+
+    session = FakeSession(slots=8, seconds_per_step=1.0, before_step=arrive)
+    run_dry(session, queue)
+    assert max(session.batches[:12]) == 7
+    assert joined[12:14] == [False, True]
+
+
+def test_nobody_rests_between_two_windows() -> None:
+    queue, session = Queue(), FakeSession()
+    queue.admit(Listener().job, [make_unit() for _ in range(5)], now=0.0)
+    run_dry(session, queue)
+    assert session.rests == 0
+
+
+def wait_until(told: Callable[[], bool], seconds: float = 10.0) -> None:
+    limit = time.monotonic() + seconds
+    while not told():
+        assert time.monotonic() < limit
+        time.sleep(0.005)
 
 
 def test_language_is_told_before_the_result() -> None:

@@ -1,11 +1,11 @@
-"""Decoded samples as they come in: in memory while they are few, in a temporary file once they are many.
+"""Decoded samples as they come in: in memory while they are few, in a temporary file once they are many; and parts of them.
 
 It must not know containers, models or requests.
 """
 
 from __future__ import annotations
 
-import os
+import mmap
 import tempfile
 import weakref
 from typing import IO
@@ -52,16 +52,21 @@ class Spool:
         return self._count
 
     def __getitem__(self, stretch: slice) -> Samples:
-        """The samples of a stretch without a step, in an array of its own."""
+        """The samples of a stretch without a step: an array over the file, which is in memory only where it was looked at.
+
+        Windows that wait cost nothing so, and those that were heard leave no hole in the heap: with arrays of their own
+        the heap of an hour's file grew by 100 MB.
+        """
         first, last, step = stretch.indices(self._count)
         if step != 1:
             raise ValueError(f"a stretch has no step, not {step}")
         assert self._file is not None, "what is in memory is handed out as an array"
-        wanted = max(0, last - first) * _BYTES
-        read = os.pread(self._file.fileno(), wanted, first * _BYTES)
-        if len(read) != wanted:
-            raise OSError(f"{len(read)} of {wanted} bytes of spooled audio could be read")
-        return np.frombuffer(read, np.float32)
+        if last <= first:
+            return np.empty(0, np.float32)
+        ahead = first * _BYTES % mmap.ALLOCATIONGRANULARITY  # where a mapping may begin is not up to us
+        start = first * _BYTES - ahead
+        mapped = mmap.mmap(self._file.fileno(), last * _BYTES - start, access=mmap.ACCESS_READ, offset=start)
+        return np.frombuffer(mapped, np.float32, offset=ahead)  # the array holds the mapping
 
     def _write(self) -> None:
         try:
@@ -77,3 +82,22 @@ class Spool:
                 retry_after=_RETRY_AFTER,
             ) from error
         self._buffer.clear()
+
+
+class Stretch:
+    """Part of a waveform, read each time it is asked for: windows that wait, or were heard, hold no samples."""
+
+    def __init__(self, whole: Waveform, start: int, end: int) -> None:
+        self._whole = whole
+        self._start = start
+        self._count = end - start
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, stretch: slice) -> Samples:
+        """The samples of a stretch without a step."""
+        first, last, step = stretch.indices(self._count)
+        if step != 1:
+            raise ValueError(f"a stretch has no step, not {step}")
+        return self._whole[self._start + first : self._start + max(first, last)]

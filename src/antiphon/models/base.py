@@ -58,5 +58,9 @@ class Session(Protocol[UnitT]):
         """Give the unit's slot back; a unit without a slot is ignored."""
         ...
 
+    def rest(self) -> None:
+        """Give back memory that only work needs. Called after a while in which nobody had any, with no unit in flight."""
+        ...
+
 
 AnySession = Session[Any]  # whatever it works on: the scheduler only carries units

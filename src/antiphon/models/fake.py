@@ -100,6 +100,7 @@ class FakeSession:
         self.info = replace(info, name=name)
         self.slots = slots
         self.batches: list[int] = []
+        self.rests = 0
         self._seconds_per_step = seconds_per_step
         self._script = script
         self._join_fails = join_fails
@@ -136,6 +137,9 @@ class FakeSession:
 
     def leave(self, unit: Window) -> None:
         self._steps_left.pop(unit, None)
+
+    def rest(self) -> None:
+        self.rests += 1
 
     def _answer(self, unit: Window) -> Event:
         scripted = self._script(unit)
@@ -205,3 +209,6 @@ class FakeVoice:
     def leave(self, unit: Sentence) -> None:
         self.left.append(unit)
         self._steps_left.pop(unit, None)
+
+    def rest(self) -> None:
+        """It holds nothing."""

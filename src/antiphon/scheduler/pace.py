@@ -5,7 +5,7 @@ Pure arithmetic; whoever works tells it how long that took. It must not know clo
 
 from __future__ import annotations
 
-HALF_LIFE = 30.0  # seconds of work; a batch of 16 windows of whisper-base comes and goes in 6 on two cores
+HALF_LIFE = 15.0  # seconds of work; a batch of 16 windows of whisper-base comes and goes in 6 on two cores
 
 
 class Pace:

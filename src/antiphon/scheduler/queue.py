@@ -10,6 +10,7 @@ import sys
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from antiphon.errors import Overloaded, Refusal
 from antiphon.scheduler.job import Job
@@ -21,6 +22,9 @@ from antiphon.types import Unit
 CLASSES = 2 * len(PRIORITIES)  # of each priority, the jobs none of whose units was taken yet, then the others
 SOONEST, LATEST = 0.5, 60.0  # seconds that somebody who is refused is told to stay away
 UNKNOWN = 1.0  # the same, while nothing is known of the model's pace
+CAUTION = 1.2  # how much longer than reckoned an answer may take: nobody knows the pace of the next half minute
+SHORT = 10.0  # seconds of audio in a request whose decoding is not held up by others that join
+PATIENCE = 32  # turns in a row that they wait for it at most: the tokens of so much speech
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class _Line:
     left: float
     waiting: deque[Unit] = field(default_factory=deque)
     flying: set[Unit] = field(default_factory=set)
+    started: bool = False  # one of its units was taken
 
 
 class Queue:
@@ -70,7 +75,8 @@ class Queue:
         self._cancelled: list[Unit] = []  # in flight, of cancelled jobs: their slots are still to be given back
         self._pace = Pace()
         self._worked = 0.0  # seconds of audio worked off since `spent` was called
-        self._crowded = False  # somebody had to wait when units were last taken
+        self._crowded = False  # when units were last taken somebody had to wait, or no slot was left
+        self._patient = 0  # turns in a row in which later units had to wait for short requests
 
     @property
     def waiting(self) -> int:
@@ -136,7 +142,8 @@ class Queue:
     def check_room(self) -> None:
         """Raise `Overloaded` if any request would be refused now."""
         if self._inside >= self._limits.requests:
-            raise self._refusal("requests", f"{self._inside} requests are not done")
+            limit = f"--max_queued_requests allows {self._limits.requests}"
+            raise self._refusal("requests", f"{self._inside} requests are not done, and {limit}")
         self._check_load()
 
     def add(self, job: Job, units: Sequence[Unit]) -> None:
@@ -149,11 +156,27 @@ class Queue:
         line.waiting.extendleft(reversed(units))
         line.reserved = max(0, line.reserved - len(units))
 
-    def take(self, count: int) -> list[Unit]:
-        """Up to `count` units whose turn it is, now in flight."""
+    def take(
+        self, count: int, *, later: int = sys.maxsize, gentle: bool = False, room: int | None = None
+    ) -> list[Unit]:
+        """Up to `count` units whose turn it is, now in flight. `room` is how many slots were free, if that is to be known.
+
+        Not more than `later` of them are not their request's first: all windows of a batch may have long to go, and a
+        newcomer should find a slot.
+        `gentle`: joining is dear, and all in flight wait for it. Then a request's later units do not join while a short
+        request of no lower priority is in flight, `PATIENCE` turns in a row at most: a 3 s clip beside two long files would
+        wait for an encode every second step (starter-asr). Who was overtaken often enough joins all the same.
+        """
         taken: list[Unit] = []
-        while len(taken) < count and (job := self._turns.take()) is not None:
+        held = 2 * self._short_priority() if gentle and self._patient < PATIENCE else CLASSES
+        self._patient = self._patient + 1 if held < CLASSES else 0
+        while len(taken) < count:
+            job = self._turns.take(partial(_may_join, held=held if later > 0 else 0))
+            if job is None:
+                break
             line = self._lines[job]
+            later -= line.started
+            line.started = True
             unit = line.waiting.popleft()
             line.flying.add(unit)
             self._owners[unit] = job
@@ -161,7 +184,7 @@ class Queue:
             if line.waiting:
                 self._turns.join(job, _rank(job, started=True))
             taken.append(unit)
-        self._crowded = bool(self._turns)
+        self._crowded = bool(self._turns) or len(taken) == room
         return taken
 
     def finish(self, unit: Unit) -> Job | None:
@@ -203,11 +226,16 @@ class Queue:
     def spent(self, seconds: float) -> None:
         """So long was worked on what was taken and finished since this was last told: the measure of the pace.
 
-        A turn in which nobody had to wait counts for nothing, for the model could have done more in it.
+        A turn with slots to spare and nobody waiting counts for nothing, for the model could have done more in it.
         """
         if self._crowded:
             self._pace.add(self._worked, seconds)
         self._worked = 0.0
+
+    def _short_priority(self) -> int:
+        """The highest priority (0) of short requests in flight; one behind all there are if there is none."""
+        shorts = (job.terms.priority for job in self._owners.values() if job.seconds <= SHORT)
+        return min(map(PRIORITIES.index, shorts), default=len(PRIORITIES))
 
     def _half_done(self, line: _Line, unit: Unit) -> None:
         line.left = max(0.0, line.left - unit.seconds / 2)
@@ -215,9 +243,11 @@ class Queue:
 
     def _check_load(self) -> None:
         if (waiting := self.waiting) >= self._limits.units:
-            raise self._refusal("units", f"{waiting} units are waiting")
+            limit = f"--max_waiting_units allows {self._limits.units}"
+            raise self._refusal("units", f"{waiting} windows or sentences are waiting, and {limit}")
         if (seconds := self.seconds) >= self._limits.seconds:
-            raise self._refusal("seconds", f"{seconds:.0f} s of audio are not done")
+            limit = f"--max_queued_seconds allows {self._limits.seconds:g}"
+            raise self._refusal("seconds", f"{seconds:.0f} s of audio are not done, and {limit}")
 
     def _check_deadline(self, job: Job, now: float) -> None:
         deadline = job.terms.deadline
@@ -225,27 +255,38 @@ class Queue:
             return
         if deadline.at <= now:
             raise deadline.missed()
-        needed = self._pace.time_for(job.seconds + self._ahead(job))
+        needed = self._pace.time_for(CAUTION * (job.seconds + self._ahead(job)))
         if needed is not None and needed > deadline.at - now:
             allowed = f"and {deadline.source} allows {deadline.seconds:g}"
             raise self._refusal("deadline", f"the answer would take about {needed:.1f} s, {allowed}", deadline.param)
 
     def _ahead(self, job: Job) -> float:
-        """Seconds of other jobs' audio that are worked off before this one is done, if no more jobs arrive.
+        """Seconds of other jobs' audio that are worked off before this one is done.
 
-        Processor sharing: of an equal no more than of itself; of its betters all, of the lesser nothing.
+        Processor sharing: of an equal no more than of itself, or the window whose turn it is; of its betters all, of the
+        lesser nothing. What is in flight counts whole, though half of it is done: others will join before this one and
+        beside it, and in a batch that stays full a unit is in its slot for as long as all slots' audio takes (Little).
         """
         mine = PRIORITIES.index(job.terms.priority)
         ahead = 0.0
         for other, line in self._lines.items():
             theirs = PRIORITIES.index(other.terms.priority)
-            ahead += line.left if theirs < mine else min(line.left, job.seconds) if theirs == mine else 0.0
+            turn = line.waiting[0].seconds if line.waiting else 0.0
+            beside = min(line.left, max(job.seconds, turn)) if theirs == mine else 0.0
+            ahead += line.left if theirs < mine else beside
+            ahead += sum(unit.seconds for unit in line.flying) / 2
         return ahead
 
     def _refusal(self, reason: Refusal, why: str, param: str | None = None) -> Overloaded:
         needed = self._pace.time_for(self.seconds)
         wait = UNKNOWN if needed is None else min(max(needed, SOONEST), LATEST)
-        return Overloaded(f"The server is busy: {why}.", retry_after=wait, reason=reason, param=param)
+        message = f"The server is busy: {why}. Try again in {wait:.1f} s."
+        return Overloaded(message, retry_after=wait, reason=reason, param=param)
+
+
+def _may_join(rank: int, *, held: int) -> bool:
+    """Whether a class may join while later units of class `held` and those behind are held back."""
+    return rank < held or not rank % 2
 
 
 def _rank(job: Job, *, started: bool) -> int:

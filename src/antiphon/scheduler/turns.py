@@ -6,7 +6,7 @@ Pure; it must not know what is taken in a turn, nor why somebody is in a class.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 Member = TypeVar("Member", bound=Hashable)
@@ -42,13 +42,15 @@ class Turns(Generic[Member]):
                 line.remove(member)
                 self._passed[rank] *= bool(line)
 
-    def take(self) -> Member | None:
-        """Whose turn it is, who then is in line no more; None if nobody is."""
+    def take(self, may: Callable[[int], bool] = lambda _rank: True) -> Member | None:
+        """Whose turn it is, who then is in line no more; None if nobody is. Classes that are not due must be let: `may`."""
         filled = [rank for rank, line in enumerate(self._lines) if line]
         if not filled:
             return None
         due = [rank for rank in filled if self._passed[rank] >= self._max_overtakes]
-        chosen = max(due, key=self._passed.__getitem__, default=filled[0])
+        chosen = max(due, key=self._passed.__getitem__, default=next(filter(may, filled), None))
+        if chosen is None:
+            return None
         for rank in filled:
             self._passed[rank] += 1
         self._passed[chosen] = 0

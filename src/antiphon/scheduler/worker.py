@@ -19,6 +19,10 @@ from antiphon.types import AudioChunk, Event, Failed, LanguageDetected, Unit
 
 logger = logging.getLogger(__name__)
 
+NEWCOMERS = 8  # one slot in so many is for the first unit of a request: a newcomer waits for no window to end
+DEAR_JOIN = 0.02  # seconds for a unit, and twice a step's, from which all in flight feel that somebody joins
+REST_AFTER = 10.0  # seconds without work; a session that rested needs 10 ms more for a window (whisper-base)
+
 
 class Work(NamedTuple):
     """What one turn of the loop starts with."""
@@ -32,7 +36,8 @@ class Worker:
 
     At most `joins_per_step` units join a turn, so that decoding, and a newcomer, never wait longer than that many
     encodes. `stopping` "drained" ends the loop when the queue is idle, "now" at the next turn. What is cancelled, or late
-    by `clock`, is given up at the next turn: a join and a step later at most.
+    by `clock`, is given up at the next turn: a join and a step later at most. After `rest_after` seconds without work the
+    session is told to rest.
     """
 
     def __init__(
@@ -43,6 +48,7 @@ class Worker:
         *,
         joins_per_step: int = 1,
         clock: Callable[[], float] = time.monotonic,
+        rest_after: float = REST_AFTER,
     ) -> None:
         if joins_per_step < 1:
             raise ValueError(f"joins_per_step must be at least 1, not {joins_per_step}")
@@ -53,6 +59,8 @@ class Worker:
         self._changed = changed
         self._joins_per_step = joins_per_step
         self._clock = clock
+        self._rest_after = rest_after
+        self._joined = self._stepped = 0.0  # seconds that a unit's join and a step took of late, averages
 
     def run(self) -> None:
         while self.turn():
@@ -60,6 +68,10 @@ class Worker:
 
     def turn(self) -> bool:
         """Wait for work and do one turn of it; False once there will be no more."""
+        with self._changed:
+            idle = not self._changed.wait_for(self._called, self._rest_after)
+        if idle:
+            self._session.rest()
         work = self._take()
         if work is None:
             return False
@@ -74,15 +86,27 @@ class Worker:
             self._queue.spent(self._clock() - begun)
         return True
 
+    @property
+    def _joins_are_dear(self) -> bool:
+        return self._joined >= max(DEAR_JOIN, 2 * self._stepped)
+
+    def _called(self) -> bool:
+        return self.stopping != "no" or not self._queue.idle
+
     def _take(self) -> Work | None:
         with self._changed:
-            self._changed.wait_for(lambda: self.stopping != "no" or not self._queue.idle)
+            self._changed.wait_for(self._called)
             if self.stopping == "now" or self._queue.idle:
                 return None
             self._end_late()
             leaving = self._queue.take_cancelled()
             free = self._session.slots - self._queue.in_flight
-            joining = self._queue.take(min(free, self._joins_per_step))
+            joining = self._queue.take(
+                min(free, self._joins_per_step),
+                later=free - self._session.slots // NEWCOMERS,
+                gentle=self._joins_are_dear,
+                room=free,
+            )
             for unit in joining:
                 if (job := self._queue.owner(unit)) is not None:
                     job.on_take()
@@ -105,7 +129,9 @@ class Worker:
         except Exception as error:
             logger.exception("%s: %d units failed to join", self._session.info.name, len(units))
             return [_failed(unit, error) for unit in units]
-        self.observer.joined(time.perf_counter() - begun)
+        took = time.perf_counter() - begun
+        self._joined = _average(self._joined, took / len(units))
+        self.observer.joined(took)
         return events
 
     def _step(self, flying: Sequence[Unit]) -> list[Event]:
@@ -117,7 +143,9 @@ class Worker:
             for unit in flying:
                 self._session.leave(unit)
             return [_failed(unit, error) for unit in flying]
-        self.observer.stepped(len(flying), time.perf_counter() - begun)
+        took = time.perf_counter() - begun
+        self._stepped = _average(self._stepped, took)
+        self.observer.stepped(len(flying), took)
         return events
 
     def _deliver(self, events: Sequence[Event]) -> None:
@@ -145,6 +173,11 @@ class Worker:
                     ended = self._queue.cancel(job) or ended
             if ended:
                 job.on_end(EngineFailed("The request ran out of work before it had an answer. This is a bug."))
+
+
+def _average(before: float, latest: float) -> float:
+    """Of the last few; the first one's own value."""
+    return latest if not before else before + (latest - before) / 4
 
 
 def _failed(unit: Unit, cause: Exception) -> Failed:

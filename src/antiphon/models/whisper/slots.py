@@ -85,6 +85,11 @@ class Slots:
         if self.capacity > GROWTH:
             self._past = self._allocate(GROWTH)
 
+    def release(self) -> None:
+        """Give back what every row held; only when no row is in flight."""
+        self._past = self._allocate(GROWTH)
+        self._cross = self._allocate(self._config.source_positions)
+
     def move(self, source: int, target: int) -> None:
         """Row `target` becomes what row `source` is; `source` is free afterwards."""
         length = self.lengths[source]
