@@ -13,7 +13,7 @@ from tiny import noise
 from antiphon.engine.genai import load
 from antiphon.errors import InvalidParameter
 from antiphon.service.speech import SpeechService
-from antiphon.types import SAMPLE_RATE, Failed, Finished, TranscribeOptions, Window, WindowResult, Word
+from antiphon.types import SAMPLE_RATE, Failed, Finished, TranscribeOptions, VadOptions, Window, WindowResult, Word
 from tests.engine.genai_stand_in import END, StandInToolkit, heard, write_folder
 
 Opened = tuple[Any, StandInToolkit]
@@ -247,7 +247,8 @@ def test_behind_the_service_a_long_file_is_cut_and_all_of_it_arrives(tmp_path: P
     service = SpeechService()
     service.load(session)
     try:
-        transcript = service.transcribe_blocking(noise(70), None, TranscribeOptions(language="en"))
+        options = TranscribeOptions(language="en", vad=VadOptions("energy"))
+        transcript = service.transcribe_blocking(noise(70), None, options)
     finally:
         service.close()
     heard_lengths = [len(asked[0]) for asked in toolkit.pipelines[0].asked]

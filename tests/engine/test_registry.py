@@ -64,7 +64,7 @@ def test_wrong_folders_get_one_line_that_names_them(tmp_path: Path) -> None:
         ConfigError, match=r"no such folder, and not a built-in model \(starter-asr, espeak, starter-tts\)"
     ):
         load_session(str(tmp_path / "nowhere"))
-    with pytest.raises(ConfigError, match=r"config\.json: cannot be read"):
+    with pytest.raises(ConfigError, match=r"holds no model; looked for config\.json"):
         load_session(str(tmp_path))
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(ConfigError, match="model_type 'bert' is not served"):
@@ -99,7 +99,7 @@ def test_a_shape_that_fits_nothing_is_one_line(tmp_path: Path) -> None:
 
 def test_wrong_flags_are_named(tmp_path: Path) -> None:
     folder = str(write_tiny(tmp_path))
-    with pytest.raises(ConfigError, match="--target_device FPGA"):
+    with pytest.raises(ConfigError, match="device FPGA"):
         load_session(folder, device="FPGA")
     with pytest.raises(ConfigError, match="the genai backend reads OpenVINO IR"):
         load_session(folder, device="AUTO:CPU")

@@ -170,14 +170,6 @@ def test_a_tensor_that_cannot_be_told_is_named(tmp_path: Path) -> None:
         weights.matrix("decoder.fc2.weight")
 
 
-def test_quantized_activations_are_for_another_backend(tmp_path: Path) -> None:
-    given = inputs()
-    ends = [ops.constant(np.float32(value)) for value in (-1, 1, -1, 1)]
-    path = write(tmp_path, linear(ops.fake_quantize(given, *ends, 256), "decoder.fc1", ops.constant(MATRIX)), given)
-    with pytest.raises(NotNative, match="activations are quantized"):
-        read_graph(path)
-
-
 def test_scales_that_were_moved_out_of_a_matrix_are_not_overlooked(tmp_path: Path) -> None:
     """Activation-aware compression multiplies what goes into a layer, and divides its matrix."""
     given, scales = inputs(), ops.constant(1 + draw(1, 1, WIDTH))

@@ -6,12 +6,15 @@ It knows flags and folders; it must not know graphs or weights.
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from antiphon.cli.calibration import calibration_windows
 from antiphon.engine.export import export as write
+from antiphon.engine.registry import ESPEAK, STARTERS
 from antiphon.errors import ConfigError
 from antiphon.store.graph import GraphFile
 from antiphon.store.pull import VOCODER, pull
@@ -20,9 +23,23 @@ from antiphon.types import GraphTask
 from antiphon.weights.write import IrFormat
 
 TaskArgument = Annotated[GraphTask, typer.Argument(metavar="TASK", help="speech2text or text2speech.")]
-SourceFlag = Annotated[str, typer.Option("--source-model", help="A checkpoint's folder, or its name on the hub.")]
+SourceFlag = Annotated[
+    str, typer.Option("--source-model", help="A checkpoint's folder, a built-in model, or a name on the hub.")
+]
 NameFlag = Annotated[str, typer.Option("--model-name", help="What it is called when served; else as the source is.")]
 FormatFlag = Annotated[IrFormat, typer.Option("--weight-format", help="How weights are held on disk.")]
+ModeFlag = Annotated[
+    Literal["", "int8"],
+    typer.Option(
+        "--quant-mode", help="int8: for speech2text, the encoder's weights and activations in 8 bits, by NNCF."
+    ),
+]
+CalibrationFlag = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibration", help="A folder of speech to calibrate --quant-mode on; else a built-in voice speaks."
+    ),
+]
 RepositoryFlag = Annotated[Path, typer.Option("--model-repository-path", help="Where the model's folder goes.")]
 ConfigFlag = Annotated[Path, typer.Option("--config-file-path", help="The config.json that is told of the model.")]
 OverwriteFlag = Annotated[bool, typer.Option("--overwrite-models", help="Write weights that are there already anew.")]
@@ -44,6 +61,8 @@ def export(
     source_model: SourceFlag,
     model_name: NameFlag = "",
     weight_format: FormatFlag = "int8",
+    quant_mode: ModeFlag = "",
+    calibration: CalibrationFlag = None,
     model_repository_path: RepositoryFlag = Path("models"),
     config_file_path: ConfigFlag = Path("config.json"),
     overwrite_models: OverwriteFlag = False,
@@ -58,7 +77,9 @@ def export(
     extra_quantization_params: ExtraFlag = "",
 ) -> None:
     """Write a checkpoint as an OpenVINO model, without PyTorch."""
-    _check_task(task, enable_word_timestamps, model_type, vocoder, speaker_name, speaker_path)
+    _check_task(task, enable_word_timestamps, model_type, vocoder, speaker_name, speaker_path, quant_mode)
+    if calibration is not None and not quant_mode:
+        raise ConfigError("--calibration is for --quant-mode int8: give that too, or leave it out.")
     if extra_quantization_params:
         typer.echo("--extra_quantization_params means nothing for these models, and is left alone.", err=True)
     name = model_name or _name_of(source_model)
@@ -76,7 +97,14 @@ def export(
     source, pulled = _source(source_model, folder, vocoder, needed=not kept)
     sound, pulled_sound = _sound(vocoder, source, folder, needed=task == "text2speech" and not kept)
     write(
-        source, folder, graph=graph, weight_format=weight_format, vocoder=sound, overwrite=overwrite_models, report=_say
+        source,
+        folder,
+        graph=graph,
+        weight_format=weight_format,
+        calibration=partial(calibration_windows, calibration) if quant_mode else None,
+        vocoder=sound,
+        overwrite=overwrite_models,
+        report=_say,
     )
     for place in (pulled, pulled_sound):
         if place is not None:
@@ -84,15 +112,16 @@ def export(
     _enter(config_file_path, name, folder)
 
 
-def _check_task(task: str, words: bool, kind: str, vocoder: str, speaker: str, path: str) -> None:
+def _check_task(task: str, words: bool, kind: str, vocoder: str, speaker: str, path: str, mode: str) -> None:
     """Flags of the other task are wrong, as export_model.py has it."""
     if task == "speech2text":
         others = {"--model_type": kind, "--vocoder": vocoder, "--speaker_name": speaker, "--speaker_path": path}
         for flag, value in others.items():
             if value:
                 raise ConfigError(f"{flag} is for text2speech, not {task}: leave it out.")
-    elif words:
-        raise ConfigError(f"--enable_word_timestamps is for speech2text, not {task}: leave it out.")
+    elif words or mode:
+        flag = "--enable_word_timestamps" if words else "--quant-mode"
+        raise ConfigError(f"{flag} is for speech2text, not {task}: leave it out.")
     if kind == "kokoro":
         raise ConfigError("--model_type kokoro: not exported here; pull one that is an OpenVINO model already.")
     if bool(speaker) != bool(path):
@@ -107,7 +136,9 @@ def _name_of(source: str) -> str:
 
 def _source(source: str, folder: Path, vocoder: str, *, needed: bool) -> tuple[Path, Path | None]:
     """The checkpoint's folder; if it had to be brought from the hub, also which folder can go afterwards."""
-    place = Path(source).expanduser()
+    if source == ESPEAK:
+        raise ConfigError(f"--source_model {ESPEAK}: has no weights to export; it is served by its name.")
+    place = STARTERS.get(source, Path(source).expanduser())
     if place.is_dir() or not needed:
         return place, None
     if source.startswith(("/", ".", "~")):

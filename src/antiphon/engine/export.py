@@ -6,18 +6,21 @@ The folder appears when it is whole, never before. It must not know where a chec
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from antiphon.engine.export_families import FAMILIES, Job
 from antiphon.engine.export_place import made_whole
+from antiphon.engine.quantize import bring_nncf
 from antiphon.engine.registry import FAMILIES as SERVED
 from antiphon.errors import ConfigError
 from antiphon.models.base import Report
 from antiphon.store.graph import GRAPH, GraphFile, render_graph
 from antiphon.store.repository import write_whole
+from antiphon.types import Samples
 from antiphon.weights.checkpoint import has_checkpoint
-from antiphon.weights.folder import read_json
+from antiphon.weights.folder import read_config
 from antiphon.weights.write import IrFormat
 
 CONFIG = "config.json"
@@ -30,14 +33,17 @@ def export(
     *,
     graph: GraphFile,
     weight_format: IrFormat = "int8",
+    calibration: Callable[[], Sequence[Samples]] | None = None,
     vocoder: Path | None = None,
     overwrite: bool = False,
     report: Report = lambda line: None,
 ) -> None:
     """Write the checkpoint in `source` as OpenVINO IRs into `folder`, with `graph` as its graph.pbtxt.
 
-    The voices that `graph` names are copied into the folder. A folder that is there already keeps its weights unless
-    `overwrite`; its graph.pbtxt is written anew. Raises ConfigError naming the file, folder or flag and the fix.
+    With `calibration`, which is asked for windows of speech (16 kHz, at most 30 s each), the encoder's weights and
+    activations are in 8 bits. The voices that `graph` names are copied into the folder. A folder that is there already keeps
+    its weights unless `overwrite`; its graph.pbtxt is written anew. Raises ConfigError naming the file, folder or flag and
+    the fix.
     """
     voices = _voices(graph)
     for given in (source, vocoder or source):
@@ -51,18 +57,23 @@ def export(
         _write_graph(folder, graph, voices)
         return
     family = _family(source, graph)
+    if calibration is not None:
+        if family != "whisper":
+            raise ConfigError(f"--quant-mode int8 is for Whisper, and {source} is {family}: leave it out.")
+        bring_nncf()  # before anything is written
     with made_whole(folder, report) as partial:
-        FAMILIES[family](Job(source, partial, weight_format, vocoder, report))
+        FAMILIES[family](Job(source, partial, weight_format, vocoder, report, calibration))
         _copy_voices(source, partial)
         _write_graph(partial, graph, voices)
-    report(f"{folder}: written, {weight_format} weights.")
+    rounded = "" if calibration is None else "; the encoder's weights and activations in int8"
+    report(f"{folder}: written, {weight_format} weights{rounded}.")
 
 
 def _family(source: Path, graph: GraphFile) -> str:
     """The checkpoint's model_type, if it is one we write and does what was asked for."""
     if not source.is_dir():
         raise ConfigError(f"{source}: no such folder; --source_model is a checkpoint's folder or its name on the hub.")
-    family = str(read_json(source / CONFIG).get("model_type"))
+    family = str(read_config(source).get("model_type"))
     if family not in FAMILIES:
         known = " and ".join(FAMILIES)
         raise ConfigError(

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import openvino as ov
 
 from antiphon.engine.export_tokenizers import Models, byte_pair_graphs, sentence_piece_graphs
+from antiphon.engine.quantize import heard, in_8_bits
 from antiphon.errors import ConfigError
 from antiphon.models.base import Report
 from antiphon.models.speecht5 import config as speecht5
@@ -24,6 +25,7 @@ from antiphon.models.speecht5 import graph_export_sound as sound_graphs
 from antiphon.models.speecht5.shapes import expected_shapes, stored_vocoder_shapes
 from antiphon.models.whisper import config as whisper
 from antiphon.models.whisper import graph_export as whisper_graphs
+from antiphon.types import Samples
 from antiphon.weights.checkpoint import open_checkpoint
 from antiphon.weights.fit import check_shapes, making_graphs
 from antiphon.weights.folder import read_json
@@ -50,13 +52,17 @@ _SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One export: the checkpoint, the folder to fill, how weights are held, and a vocoder from elsewhere."""
+    """One export: the checkpoint, the folder to fill, how weights are held, and a vocoder from elsewhere.
+
+    With `calibration` what hears computes in 8 bits, with ranges measured on its windows.
+    """
 
     source: Path
     folder: Path
     form: IrFormat
     vocoder: Path | None
     report: Report
+    calibration: Callable[[], Sequence[Samples]] | None = None
 
     def write(self, name: str, graph: Callable[[WrittenWeights], ov.Model], tensors: ArraySource, prefix: str) -> None:
         """One graph, of tensors whose names begin with `prefix`; it is gone from memory before the next is made."""
@@ -70,9 +76,9 @@ def _whisper(job: Job) -> None:
     config = whisper.read_config(job.source)
     tokenizers = byte_pair_graphs(job.source, _special(job.source))
     with open_checkpoint(job.source) as tensors:
-        job.write(
+        _encoder_job(job).write(
             "openvino_encoder_model",
-            lambda weights: whisper_graphs.encoder_graph(config, weights),
+            lambda weights: _encoder(job, config, weights),
             tensors,
             whisper_graphs.ENCODER_PREFIX,
         )
@@ -86,6 +92,20 @@ def _whisper(job: Job) -> None:
     if not (job.source / _PREPROCESSOR).is_file():
         # Without it OpenVINO GenAI takes every model for one of 80 mels.
         (job.folder / _PREPROCESSOR).write_text(json.dumps(_features(config), indent=2) + "\n")
+
+
+def _encoder_job(job: Job) -> Job:
+    """What is calibrated is written from exact weights, and what is not in 8 bits then stays exact."""
+    return job if job.calibration is None else replace(job, form="fp32")
+
+
+def _encoder(job: Job, config: whisper.WhisperConfig, weights: WrittenWeights) -> ov.Model:
+    graph = whisper_graphs.encoder_graph(config, weights)
+    if job.calibration is None:
+        return graph
+    windows = job.calibration()
+    job.report(f"Calibrating it on {len(windows)} windows of speech.")
+    return in_8_bits(graph, heard(windows, config))
 
 
 def _features(config: whisper.WhisperConfig) -> dict[str, Any]:

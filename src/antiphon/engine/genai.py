@@ -67,8 +67,7 @@ def load(
     """
     began = time.monotonic()
     toolkit = toolkit or InstalledToolkit()
-    target = check_device(device, toolkit.devices())  # first: no export would help a device that is not there
-    model = read_folder(folder)
+    target, model = check(folder, device, toolkit)
     properties = {**({"CACHE_DIR": str(cache_dir)} if cache_dir is not None else {}), **plugin_config}
     hint = properties.get("INFERENCE_PRECISION_HINT")
     words = {"word_timestamps": True} if word_timestamps and model.family == "whisper" else {}
@@ -95,6 +94,12 @@ def load(
         f"at a time, ready in {time.monotonic() - began:.1f} s"
     )
     return session
+
+
+def check(folder: Path, device: str, toolkit: Toolkit | None = None) -> tuple[str, ModelFolder]:
+    """The device as OpenVINO spells it, and what the folder holds. ConfigError naming what is missing."""
+    # The device first: no export would help one that is not there.
+    return check_device(device, (toolkit or InstalledToolkit()).devices()), read_folder(folder)
 
 
 def _open_pipeline(

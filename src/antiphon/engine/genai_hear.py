@@ -87,8 +87,9 @@ class WhisperHearing:
             if options.language is not None:
                 asked["language"] = self.languages[options.language]
         room = self.target_positions - _PREFIX
-        if options.prompt and options.prompt.strip():
-            prompt, length = self._prompt(pipeline.get_tokenizer(), options.prompt)
+        said = f"{options.prompt or ''} {pipeline.get_tokenizer().decode(list(unit.history)) if unit.history else ''}"
+        if said.strip():
+            prompt, length = self._prompt(pipeline.get_tokenizer(), said)
             asked["initial_prompt"] = prompt
             room -= length
         # The reference gives an answer half of the positions; a caller may ask for more, up to all that are left.
@@ -149,6 +150,9 @@ class LanguageModelHearing:
         _check_language(unit.options, self.languages)
         if unit.options.prompt and unit.options.prompt.strip() and not self.takes_context:
             raise InvalidParameter("prompt is not one of the things this model takes; leave it out.", param="prompt")
+        if unit.options.condition_on_previous_text:
+            name = "condition_on_previous_text"
+            raise InvalidParameter(f"{name} is not one of the things this model takes; leave it out.", param=name)
 
     def run(self, pipeline: Any, unit: Window) -> list[Event]:
         options = unit.options
@@ -166,9 +170,10 @@ class LanguageModelHearing:
 
 def _heard(unit: Window) -> list[float]:
     # As a list: the binding reads an array value by value too, and holds the interpreter's lock five times as long.
-    short = _LEAST_SAMPLES - len(unit.samples)
-    samples: list[float] = (np.pad(unit.samples, (0, short)) if short > 0 else unit.samples).tolist()
-    return samples
+    samples = unit.samples[:]
+    short = _LEAST_SAMPLES - len(samples)
+    values: list[float] = (np.pad(samples, (0, short)) if short > 0 else samples).tolist()
+    return values
 
 
 def _sampled(unit: Window, limit: int) -> dict[str, Any]:

@@ -76,3 +76,6 @@ class PipelineSession(Generic[UnitT]):
     def leave(self, unit: UnitT) -> None:
         if self._unit is unit:
             self._unit = None
+
+    def rest(self) -> None:
+        """What the pipeline holds is its own."""

@@ -107,7 +107,7 @@ def check_device(device: str, present: Sequence[str]) -> str:
     wanted = [each.partition("(")[0] for each in listed.split(",") if each] if kind in _VIRTUAL else [name]
     for each in wanted:
         if not each.startswith("-") and not _is_present(each, present):
-            raise ConfigError(f"--target_device {device}: there is no {each or 'such device'} here; {_spell(present)}.")
+            raise ConfigError(f"device {device}: there is no {each or 'such device'} here; {_spell(present)}.")
     return name
 
 

@@ -17,7 +17,7 @@ from antiphon.errors import ConfigError, NotNative
 from antiphon.models.base import AnySession, Report
 from antiphon.store.graph import FASTEST, GRAPH, SLOWEST, GraphFile, read_graph
 from antiphon.types import GraphTask, Precision, WeightFormat
-from antiphon.weights.folder import read_json
+from antiphon.weights.folder import read_config
 
 _STARTER = Path(__file__).parent.parent / "starter"
 STARTERS = {"starter-asr": _STARTER / "asr", "starter-tts": _STARTER / "tts"}
@@ -97,7 +97,19 @@ def choose(name_or_folder: str, *, device: str | None = None, graph: GraphFile |
 
 
 def look_closely(choice: Choice) -> Choice:
-    """The choice once more, after a look into an exported model: whether our engine knows its tensors by name."""
+    """The choice once more, after a look into the folder: whether our engine knows an exported model's tensors by name.
+
+    Raises ConfigError if OpenVINO GenAI is to serve it, and the device or a file is not there.
+    """
+    choice = _by_tensors(choice)
+    if choice.backend == "genai":
+        from antiphon.engine import genai
+
+        genai.check(choice.folder, choice.device)
+    return choice
+
+
+def _by_tensors(choice: Choice) -> Choice:
     if choice.backend != "native":
         return choice
     from antiphon.weights.checkpoint import has_checkpoint  # brings OpenVINO in
@@ -197,7 +209,7 @@ class Asked:
 
 def family_of(folder: Path, said: str | None = None) -> str:
     """The family of the model in a folder. ConfigError if it is none of ours, or not the one that was `said`."""
-    config = read_json(folder / "config.json")
+    config = read_config(folder)
     family = config.get("model_type")
     if family is None and "istftnet" in config and "n_mels" in config:
         family = "kokoro"  # whose config.json names no family

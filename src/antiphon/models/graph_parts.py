@@ -36,7 +36,7 @@ def share(array: NDArray[np.generic]) -> Tensor:
 
 def linear(hidden: Node, weights: WeightSource, name: str) -> Node:
     """A layer whose matrix the source may compress; with its bias, if it has one."""
-    product = ops.matmul(hidden, weights.matrix(f"{name}.weight"), False, True)
+    product = ops.matmul(weights.entering(name, hidden), weights.matrix(f"{name}.weight"), False, True)
     return ops.add(product, weights.tensor(f"{name}.bias")) if weights.has(f"{name}.bias") else product
 
 
@@ -48,15 +48,19 @@ def layer_norm(hidden: Node, weights: WeightSource, name: str, epsilon: float) -
 
 def project(hidden: Node, weights: WeightSource, name: str, heads: int) -> tuple[Node, Node, Node]:
     """Query (scaled), key and value, `[b, heads, n, head width]` each."""
-    key = split_heads(linear(hidden, weights, f"{name}.k_proj"), heads)
-    value = split_heads(linear(hidden, weights, f"{name}.v_proj"), heads)
-    return query_of(hidden, weights, name, heads), key, value
+    return query_of(hidden, weights, name, heads), *key_and_value(hidden, weights, name, heads)
 
 
 def query_of(hidden: Node, weights: WeightSource, name: str, heads: int) -> Node:
     projected = linear(hidden, weights, f"{name}.q_proj")
     head_width = weights.shape(f"{name}.q_proj.weight")[0] // heads
-    return split_heads(ops.multiply(projected, scalar(head_width**-0.5)), heads)
+    return weights.entering(name, split_heads(ops.multiply(projected, scalar(head_width**-0.5)), heads))
+
+
+def key_and_value(hidden: Node, weights: WeightSource, name: str, heads: int) -> tuple[Node, Node]:
+    key = split_heads(linear(hidden, weights, f"{name}.k_proj"), heads)
+    value = split_heads(linear(hidden, weights, f"{name}.v_proj"), heads)
+    return weights.entering(name, key, 1), weights.entering(name, value, 2)
 
 
 def split_heads(hidden: Node, heads: int) -> Node:

@@ -18,6 +18,7 @@ from antiphon.errors import NotNative
 from antiphon.types import WeightFormat
 from antiphon.weights.ir_constants import Floats, fold, gather_rows, stored_format
 from antiphon.weights.ir_graph import IrGraph, Operation, read_graph
+from antiphon.weights.ir_rounding import Rounding
 from antiphon.weights.rounded import RoundedWeights
 from antiphon.weights.source import as_float32
 
@@ -75,6 +76,11 @@ class IrTensors:
         tensor = self._find(name)[0]
         return None if isinstance(tensor, np.ndarray) else tensor
 
+    def rounding(self, module: str, port: int = 0) -> Rounding | None:
+        """What is made of a module's input before it is read; see `IrGraph.rounding`."""
+        parts = (part for part in self._parts if module.startswith(part.prefix))
+        return next((part.graph.rounding(part.inner(module), port) for part in parts), None)
+
     def _find(self, name: str) -> tuple[ov.Node | Floats, bool]:
         """The tensor, and whether the IR really has it."""
         if name in self._known:
@@ -103,6 +109,7 @@ class IrWeights:
         self._format = weight_format
         self._expand = expand
         self._rounded = RoundedWeights(tensors, weight_format, expand=expand)
+        self._entering: dict[tuple[str, str], ov.Node] = {}
 
     def has(self, name: str) -> bool:
         return self._tensors.has(name)
@@ -138,20 +145,32 @@ class IrWeights:
         node = self._kept(name)
         return self._rounded.rows(name, indices) if node is None else gather_rows(node.output(0), indices)
 
+    def entering(self, module: str, hidden: ov.Node, port: int = 0) -> ov.Node:
+        rounding = self._tensors.rounding(module, port)
+        if rounding is None:
+            return hidden
+        key = (rounding.name, hidden.get_name())  # what several layers read is rounded once
+        if key not in self._entering:
+            self._entering[key] = rounding.applied(hidden)
+        return self._entering[key]
+
     def _kept(self, name: str) -> ov.Node | None:
         """What stands in the IR, if it is in the format asked for. The node itself, so that tied uses share it."""
         stored = self._tensors.stored(name)
-        if self._format not in ("auto", stored) or (self._expand and stored != "fp32"):
+        if self._format not in ("auto", stored):
+            return None
+        # A layer that reads 8 bits computes in them, if its matrix is in 8 bits too.
+        if self._expand and stored != "fp32" and self._tensors.rounding(name.rpartition(".")[0]) is None:
             return None
         return self._tensors.node(name)
 
 
-def open_part(path: Path, prefix: str, landmark: str) -> Part:
+def open_part(path: Path, prefix: str, landmark: str, *, rounded: bool = False) -> Part:
     """Read a file, and find where in it the model begins: before the module that the model calls `landmark`.
 
-    Raises NotNative if there is no such module.
+    `rounded` says that the model's graphs ask what is `entering` their layers. Raises NotNative if there is no such module.
     """
-    graph = read_graph(path)
+    graph = read_graph(path, rounded=rounded)
     root = graph.root_of(landmark.removeprefix(prefix))
     if root is None:
         raise NotNative(f"{path}: no operation is named after the module {landmark}.")

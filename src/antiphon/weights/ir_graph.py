@@ -18,6 +18,7 @@ import openvino as ov
 
 from antiphon.errors import ConfigError, NotNative
 from antiphon.weights.ir_constants import DECOMPRESSION, Floats, fold
+from antiphon.weights.ir_rounding import Rounding
 
 _MODULE = re.compile(r"__module\.(?P<module>.+?)/")
 _PARAMETER = re.compile(r"self\.(?P<name>.+?)(?:_compressed)?$")
@@ -26,6 +27,9 @@ _WEIGHT = {"MatMul": 1, "Convolution": 1, "ConvolutionBackpropData": 1, "Gather"
 # Behind or before a layer these make another layer of it, where their other side is a constant row.
 _CHANGING = ("Multiply", "Divide", "Subtract", "BatchNormInference")
 _QUANTIZING = ("FakeQuantize", "FakeConvert")
+_ATTENTION = "ScaledDotProductAttention"
+# What a rounded value may go through on its way to a layer.
+_RESHAPING = ("Reshape", "Transpose", "Squeeze", "Unsqueeze")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +60,32 @@ class IrGraph:
         for one in self._operations:
             for source in one.sources:
                 self._users[source].append(one.place)
+
+    def check_rounding(self, *, known: bool) -> None:
+        """Raise NotNative if activations are rounded: at all, or if `known` in places that `rounding` is not asked about."""
         for one in self._operations:
-            if one.kind in _QUANTIZING:
+            if one.kind in _QUANTIZING and not (known and one.kind == "FakeQuantize" and self._leads_to_layers(one)):
                 raise NotNative(
-                    f"{path}: activations are quantized too ({one.name}), which only OpenVINO GenAI serves."
+                    f"{self.path}: activations are quantized too ({one.name}), which only OpenVINO GenAI serves."
                 )
+
+    def rounding(self, module: str, port: int = 0) -> Rounding | None:
+        """What is made of a layer's input, or of one of those of a module's attention (query, key, value), before it
+        reads it; None if nothing is."""
+        layer = self._attentions.get(module) or self.layer(module)
+        if layer is None or layer.kind == "Gather":
+            return None
+        place, scale = layer.sources[port if layer.kind == _ATTENTION else self.way(layer)], 1.0
+        while (one := self._operations[place]).kind != "FakeQuantize":
+            factor = self._scale_of(one)
+            if one.kind not in _RESHAPING and factor is None:
+                return None
+            scale *= factor or 1.0
+            place = one.sources[self.way(one)]
+        low, high, least, most = (fold(self.source(one, side).node.output(0)) for side in range(1, 5))
+        smoothing = self.source(one)
+        factors = self.constant_of(smoothing) if smoothing.kind == "Multiply" and self._changes(smoothing) else None
+        return Rounding(one.name, (low, high, least, most), one.attributes["levels"], factors).times(scale)
 
     def operations(self, kind: str) -> list[Operation]:
         """All of a kind, in the order of the data's way."""
@@ -157,6 +182,26 @@ class IrGraph:
             shift = self.constant_of(user)
         return None if gain is None else gain.reshape(-1), None if shift is None else shift.reshape(-1)
 
+    def _leads_to_layers(self, rounded: Operation) -> bool:
+        """Whether all that reads a rounded value is a layer or attention, and it has one range for all channels."""
+        ends = (self.source(rounded, side) for side in range(1, 5))
+        if any(not end.folds or fold(end.node.output(0)).size > 1 for end in ends):
+            return False
+        known = {one.place for one in (*self._layers.values(), *self._attentions.values())}
+        waiting = list(self._users[rounded.place])
+        while waiting:
+            user = self._operations[waiting.pop()]
+            if user.kind in _RESHAPING or self._scale_of(user) is not None:
+                waiting += self._users[user.place]
+            elif user.place not in known and user.kind != "ShapeOf":
+                return False
+        return True
+
+    def _scale_of(self, operation: Operation) -> float | None:
+        """What an operation multiplies all values with, if it does that."""
+        constant = self.constant_of(operation) if operation.kind == "Multiply" else None
+        return float(constant.item()) if constant is not None and constant.size == 1 else None
+
     def _changes(self, operation: Operation) -> bool:
         constant = self.constant_of(operation)
         return (
@@ -178,6 +223,11 @@ class IrGraph:
                 found.setdefault(name.removesuffix(".weight"), one)
         return found
 
+    @cached_property
+    def _attentions(self) -> dict[str, Operation]:
+        matches = ((_MODULE.match(one.name), one) for one in self.operations(_ATTENTION))
+        return {match["module"]: one for match, one in matches if match is not None}
+
     def _is_layer(self, one: Operation) -> bool:
         if one.kind == "MVN":
             return "/aten::layer_norm/" in one.name
@@ -198,19 +248,24 @@ class IrGraph:
         return {match["name"]: one for one, match in named if match is not None}
 
 
-def read_graph(path: Path) -> IrGraph:
-    """Read an IR. Raises ConfigError if the file or its weights are missing or damaged."""
+def read_graph(path: Path, *, rounded: bool = False) -> IrGraph:
+    """Read an IR; one that rounds activations too only if `rounded`, and where `IrGraph.rounding` can tell.
+
+    Raises ConfigError if the file or its weights are missing or damaged, NotNative for activations that cannot be told.
+    """
     weights = path.with_suffix(".bin")
     for file in (path, weights):
         if not file.is_file():
             raise ConfigError(f"{file}: no such file, but the folder is an OpenVINO model; copy the file again.")
     try:
-        return IrGraph(path, ov.Core().read_model(path, weights))
+        graph = IrGraph(path, ov.Core().read_model(path, weights))
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise ConfigError(
             f"{path}: cannot be read as an OpenVINO model ({reason}); copy it and {weights.name} again."
         ) from error
+    graph.check_rounding(known=rounded)
+    return graph
 
 
 def _operations(model: ov.Model) -> list[Operation]:

@@ -74,6 +74,9 @@ class RoundedWeights:
     def rows(self, name: str, indices: ov.Output) -> ov.Node:
         return self._matrix(name).rows(indices)
 
+    def entering(self, module: str, hidden: ov.Node, port: int = 0) -> ov.Node:
+        return hidden
+
     def _matrix(self, name: str) -> _Stored:
         """The constants behind a matrix; kept, so that tied uses share one copy."""
         if name not in self._matrices:

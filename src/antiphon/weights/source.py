@@ -71,6 +71,13 @@ class WeightSource(Protocol):
         """Rows of a `[rows, width]` matrix, looked up before decompression: `indices.shape + [width]`."""
         ...
 
+    def entering(self, module: str, hidden: ov.Node, port: int = 0) -> ov.Node:
+        """What a layer reads of `hidden`: as it is, or on the levels that the model was calibrated for.
+
+        `module` is the layer's, or that of attention, whose `port` 0 is the query, 1 the key and 2 the value.
+        """
+        ...
+
 
 class Weights(WeightSource, RoundingSource, Protocol):
     """A model's tensors as `weight_format` asks for them."""

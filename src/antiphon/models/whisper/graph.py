@@ -62,9 +62,9 @@ def hear_graph(config: WhisperConfig, weights: WeightSource, cache: CacheType) -
     states = parts.layer_norm(hidden, weights, "model.encoder.layer_norm", _EPSILON)
     outputs: list[tuple[Node, str]] = [(states, "states")]
     for layer in range(config.decoder_layers):
-        for kind in ("key", "value"):
-            projected = parts.linear(states, weights, f"model.decoder.layers.{layer}.encoder_attn.{kind[0]}_proj")
-            outputs.append((parts.cast(parts.split_heads(projected, config.decoder_heads), cache), f"{kind}.{layer}"))
+        name = f"model.decoder.layers.{layer}.encoder_attn"
+        key, value = parts.key_and_value(states, weights, name, config.decoder_heads)
+        outputs += [(parts.cast(key, cache), f"key.{layer}"), (parts.cast(value, cache), f"value.{layer}")]
     return parts.build(outputs, [features], "whisper_hear")
 
 
@@ -149,7 +149,7 @@ def align_graph(config: WhisperConfig, weights: WeightSource, cache: CacheType) 
 
 def _logits(hidden: Node, weights: WeightSource) -> Node:
     head = "proj_out.weight" if weights.has("proj_out.weight") else "model.decoder.embed_tokens.weight"
-    return ops.matmul(hidden, weights.matrix(head), False, True)
+    return ops.matmul(weights.entering("proj_out", hidden), weights.matrix(head), False, True)
 
 
 def _encoder_layer(hidden: Node, weights: WeightSource, name: str, config: WhisperConfig) -> Node:
@@ -192,6 +192,7 @@ def _feed_forward(hidden: Node, weights: WeightSource, name: str) -> Node:
 
 
 def _gelu_convolution(hidden: Node, weights: WeightSource, name: str, stride: int) -> Node:
+    hidden = weights.entering(name, hidden)
     convolved = ops.convolution(hidden, weights.kernel(f"{name}.weight"), [stride], [1], [1], [1])
     bias = ops.reshape(weights.tensor(f"{name}.bias"), parts.integers(1, -1, 1), False)
     return ops.gelu(ops.add(convolved, bias), "erf")

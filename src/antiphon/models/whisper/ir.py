@@ -28,8 +28,8 @@ def open_ir(folder: Path, weight_format: WeightFormat) -> IrWeights:
     """Read the folder's two graphs. Raises NotNative for one whose tensors cannot be told."""
     if not any((folder / name).is_file() for name in _TOKENIZERS):
         raise NotNative(f"{folder}: no {' or '.join(_TOKENIZERS)}, and a tokenizer in OpenVINO's own form is not read.")
-    encoder = open_part(folder / ENCODER, "model.encoder.", "model.encoder.layer_norm")
-    parts = [encoder, open_part(folder / DECODER, "", "model.decoder.layer_norm")]
+    encoder = open_part(folder / ENCODER, "model.encoder.", "model.encoder.layer_norm", rounded=True)
+    parts = [encoder, open_part(folder / DECODER, "", "model.decoder.layer_norm", rounded=True)]
     return IrWeights(IrTensors(folder, parts, {_POSITIONS: _positions(encoder)}), weight_format)
 
 

@@ -1,0 +1,129 @@
+"""Weights and activations in 8 bits: our export and optimum-intel's compute here what their files compute, and ours says the
+same words in `openvino_genai`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import openvino as ov
+import openvino_genai
+import pytest
+from driving import drive, make_unit
+
+from antiphon.cli.calibration import calibration_windows
+from antiphon.engine.export import export
+from antiphon.engine.quantize import heard
+from antiphon.models.graph_parts import NEVER
+from antiphon.models.whisper.config import read_config
+from antiphon.models.whisper.graph import hear_graph, step_graph
+from antiphon.models.whisper.ir import DECODER, ENCODER, open_ir
+from antiphon.models.whisper.session import WhisperSession
+from antiphon.store.graph import GraphFile
+from tests.oracle.ir_folders import STARTER, export_starter
+from tests.oracle.twin import open_session
+from training.starter_asr.heldout import HELD_OUT, word_errors
+from training.voice import Voice
+
+pytestmark = pytest.mark.oracle
+
+WINDOWS = 4
+EXACT = {"INFERENCE_PRECISION_HINT": "f32"}
+SCRIPT = Path(__file__).with_name("quantizing.py")
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("quantized") / "ours"
+    export(STARTER, folder, graph=GraphFile("speech2text"), calibration=lambda: calibration_windows(None)[:WINDOWS])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def theirs(ours: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both of its graphs round activations; what goes with them is as in ours."""
+    work = tmp_path_factory.mktemp("optimum")
+    exact = export_starter(work / "exact")
+    features = [one["input_features"] for one in heard(calibration_windows(None)[:WINDOWS], read_config(STARTER))]
+    np.save(work / "features.npy", np.concatenate(features))
+    command = [sys.executable, str(SCRIPT), str(exact), str(work / "features.npy"), str(work / "int8")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env={**os.environ, "NNCF_CI": "1"})
+    assert done.returncode == 0, done.stderr[-2000:]
+    for path in ours.iterdir():
+        if not (work / "int8" / path.name).exists():
+            shutil.copy(path, work / "int8")
+    return work / "int8"
+
+
+@pytest.fixture(params=["ours", "theirs"])
+def folder(request: pytest.FixtureRequest) -> Path:
+    made: Path = request.getfixturevalue(request.param)
+    return made
+
+
+def test_the_encoder_computes_here_what_its_file_computes(folder: Path) -> None:
+    config = read_config(folder)
+    features = heard([Voice().speak(HELD_OUT[0])], config)[0]["input_features"]
+    core = ov.Core()
+    file = core.compile_model(core.read_model(folder / ENCODER), "CPU", EXACT)(features)["last_hidden_state"]
+    graph = hear_graph(config, open_ir(folder, "auto").expanded(), "f32")
+    kinds = [node.get_type_name() for node in graph.get_ops()]
+    # Two convolutions; in each layer what goes into query, key and value, two sides of attention, out_proj, fc1 and fc2.
+    assert kinds.count("FakeQuantize") >= 2 + 6 * config.encoder_layers
+    here = core.compile_model(graph, "CPU", EXACT)(features)["states"]
+    # What differs in the last digit may fall to another level of 256.
+    assert np.linalg.norm(here - file) < 5e-3 * np.linalg.norm(file)
+
+
+def test_the_decoder_computes_here_what_its_file_computes(theirs: Path) -> None:
+    """Optimum rounds in both graphs: what enters every layer, the queries of attention, and the last layer's input."""
+    config, weights, core = read_config(theirs), open_ir(theirs, "auto"), ov.Core()
+    features = heard([Voice().speak(HELD_OUT[0])], config)[0]["input_features"]
+    heeded = core.compile_model(hear_graph(config, weights.expanded(), "f32"), "CPU", EXACT)(features)
+    ids = np.array([[1501, 1502, 1505, 20, 30, 40, 50, 60]], np.int32)
+    count = ids.shape[1]
+    given = {"input_ids": ids, "encoder_hidden_states": heeded["states"], "beam_idx": np.zeros(1, np.int32)}
+    file = core.compile_model(core.read_model(theirs / DECODER), "CPU", {"KV_CACHE_PRECISION": "f32", **EXACT})
+    expected = file.create_infer_request().infer(given)["logits"][0]
+    rows = np.array([[count - 1, *range(count)]], np.int32)
+    mask = np.where(np.tri(count, dtype=np.bool_), 0, NEVER).astype(np.float32)[None, None]
+    inputs = {"ids": ids, "positions": np.arange(count, dtype=np.int32)[None], "mask": mask, "rows": rows}
+    inputs |= {"rules": np.zeros((1, 6), np.int32), "drawn": np.zeros(0, np.int32)}
+    empty = np.zeros((1, config.decoder_heads, 0, config.width // config.decoder_heads), np.float32)
+    for layer in range(config.decoder_layers):
+        inputs |= {f"past_key.{layer}": empty, f"past_value.{layer}": empty}
+        inputs |= {f"{side}.{layer}": heeded[f"{side}.{layer}"] for side in ("key", "value")}
+    graph = step_graph(config, weights, "f32")
+    assert sum(node.get_type_name() == "FakeQuantize" for node in graph.get_ops()) >= 6 * config.decoder_layers
+    here = core.compile_model(graph, "CPU", EXACT)(inputs)["logits"][0]
+    assert np.linalg.norm(here - expected) < 2e-2 * np.linalg.norm(expected)
+
+
+def test_words_are_those_of_genai(ours: Path) -> None:
+    pipeline = openvino_genai.WhisperPipeline(str(ours), "CPU", KV_CACHE_PRECISION="f32", **EXACT)
+    session, voice, differing = open_session(ours), Voice(), 0
+    for text in HELD_OUT[:12]:
+        samples = voice.speak(text)
+        said = pipeline.generate(samples.tolist(), language="<|en|>", task="transcribe").texts[0]
+        (result,) = drive(session, [make_unit(samples, language="en")])
+        differing += said != "".join(piece.text for piece in result.pieces)
+    assert differing <= 1  # its features differ from ours in their last digits
+
+
+def test_our_export_hears_what_the_checkpoint_hears(ours: Path) -> None:
+    exact, rounded = open_session(STARTER), open_session(ours)
+    voice = Voice()
+    spoken = [voice.speak(text) for text in HELD_OUT[:12]]
+
+    def errors(session: WhisperSession) -> int:
+        results = [drive(session, [make_unit(samples, language="en")])[0] for samples in spoken]
+        return sum(
+            word_errors(text, "".join(piece.text for piece in one.pieces))
+            for text, one in zip(HELD_OUT, results, strict=False)
+        )
+
+    assert abs(errors(rounded) - errors(exact)) <= 2
