@@ -27,7 +27,7 @@ from antiphon.models.whisper.session import WhisperSession
 from antiphon.models.whisper.tokens import Tokenizer, read_tokenizer
 from antiphon.models.whisper.words import Said, settle, split_words, time_words
 from antiphon.types import SAMPLE_RATE, Piece, Samples
-from tests.voice import Voice
+from training.voice import Voice
 
 MOST = 6  # heads
 

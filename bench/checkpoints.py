@@ -19,6 +19,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 from whisper.tokenizer import LANGUAGES
 
+from bench.letters import byte_letters
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -76,7 +78,7 @@ def byte_pairs(multilingual: bool) -> tuple[dict[str, int], list[tuple[str, str]
     name = "multilingual.tiktoken" if multilingual else "gpt2.tiktoken"
     lines = (resources.files("whisper") / "assets" / name).read_text().splitlines()
     ranks = {base64.b64decode(token): int(rank) for token, rank in (line.split() for line in lines if line)}
-    letters = _byte_letters()
+    letters = byte_letters()
     spelled = {token: "".join(letters[byte] for byte in token) for token in ranks}
     merges = []
     for token, rank in sorted(ranks.items(), key=lambda item: item[1]):
@@ -94,12 +96,6 @@ def _last_pair(token: bytes, ranks: dict[bytes, int], rank: int) -> tuple[bytes,
         assert best < rank, token
         parts[index : index + 2] = [parts[index] + parts[index + 1]]
     return parts[0], parts[1]
-
-
-def _byte_letters() -> dict[int, str]:
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {byte: chr(byte) for byte in printable} | {byte: chr(256 + i) for i, byte in enumerate(others)}
 
 
 def write_tokenizer(folder: Path, vocabulary: int) -> None:

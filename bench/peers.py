@@ -82,14 +82,16 @@ def load_ours(folder: Path, weight_format: str) -> Transcribe:
     """Antiphon's own service in process, as the HTTP layer calls it."""
     from antiphon.engine.registry import load_session
     from antiphon.service.speech import SpeechService
-    from antiphon.types import TranscribeOptions
+    from antiphon.types import TranscribeOptions, VadOptions
 
     session = load_session(str(folder), weight_format=weight_format, report=print)  # type: ignore[arg-type]
     service = SpeechService()
     service.load(session)
 
     def transcribe(samples: Samples, tokens: int) -> int:
-        options = TranscribeOptions(language="en", max_new_tokens=tokens, min_new_tokens=tokens)
+        options = TranscribeOptions(
+            language="en", max_new_tokens=tokens, min_new_tokens=tokens, vad=VadOptions("energy")
+        )
         return sum(len(segment.tokens) for segment in service.transcribe_blocking(samples, None, options).segments)
 
     return transcribe

@@ -20,6 +20,7 @@ import antiphon
 from antiphon.errors import InvalidAudio, InvalidParameter, Unavailable
 from antiphon.local import Model
 from antiphon.models.fake import FakeSession, FakeVoice
+from antiphon.types import VadOptions
 
 
 def wav(seconds: float) -> bytes:
@@ -61,6 +62,17 @@ def test_words_when_they_are_asked_for() -> None:
         assert model.transcribe(tone(2.0), timestamps=True).words == ()
 
 
+def test_how_long_files_are_heard() -> None:
+    asked = []
+    with Model(FakeSession(script=lambda unit: asked.append(unit.options))) as model:
+        long = np.concatenate([tone(25.0), np.zeros(16_000, np.float32), tone(25.0)])
+        assert len(model.transcribe(long, vad="energy").segments) == 2
+        assert model.transcribe(long, vad=VadOptions("none"), condition_on_previous_text=True).segments
+        assert [options.condition_on_previous_text for options in asked] == [False, False, True, True]
+        with pytest.raises(InvalidParameter, match="auto, always, energy, none"):
+            model.translate(tone(1.0), vad="silero")
+
+
 def test_speaking() -> None:
     with Model(FakeVoice()) as model:
         samples = model.speak("Ten chars.", voice="loud")
@@ -68,7 +80,7 @@ def test_speaking() -> None:
         assert set(samples.tolist()) == {0.5}
         with pytest.raises(InvalidParameter, match="empty"):
             model.speak(" ")
-        with pytest.raises(InvalidParameter, match="can transcribe"):
+        with pytest.raises(InvalidParameter, match="cannot transcribe; it can: speak"):
             model.transcribe(tone(1.0))
 
 

@@ -150,6 +150,26 @@ def test_ovms_own_variables_stand_behind_ours(monkeypatch: pytest.MonkeyPatch) -
     assert load_settings().model_repository_path == Path("/ours")
 
 
+def test_ovms_bounds_audio_by_its_bytes_when_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OVMS_AUDIO_MAX_FILE_SIZE_BYTES", "6400000")
+    assert load_settings().max_audio_seconds == 100
+    assert load_settings({"max_audio_seconds": 7}).max_audio_seconds == 7
+    monkeypatch.setenv("ANTIPHON_MAX_AUDIO_SECONDS", "8")
+    assert load_settings().max_audio_seconds == 8
+
+
+@pytest.mark.parametrize("value", ["", "0", "-1", "1e9", "1 GB", "lots"])
+def test_what_ovms_cannot_read_says_nothing(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("OVMS_AUDIO_MAX_FILE_SIZE_BYTES", value)
+    assert load_settings() == Settings()
+
+
+@pytest.mark.parametrize("name", ["api_key_file", "cache_dir", "config_path", "log_path", "model_repository_path"])
+def test_an_empty_path_is_not_the_working_folder(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"^--{name} is empty: name a path, or leave it out"):
+        load_settings({name: ""})
+
+
 def test_compiled_models_go_where_ovms_images_keep_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("antiphon.settings.USUAL_CACHE", tmp_path / "none")
     assert load_settings().cache is None

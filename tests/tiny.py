@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
+from bench.letters import byte_letters
+
 WIDTH, HEADS, LAYERS, FFN, MELS = 30, 3, 2, 44, 80
 LETTERS = 256
 SPECIALS = [
@@ -137,13 +139,6 @@ def write_tokenizer(folder: Path) -> None:
     names = [*SPECIALS, *(f"<|{index * 0.02:.2f}|>" for index in range(1501))]
     tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in names])
     tokenizer.save(str(folder / "tokenizer.json"))
-
-
-def byte_letters() -> dict[int, str]:
-    """GPT-2's printable stand-ins for the 256 bytes."""
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {byte: chr(byte) for byte in printable} | {byte: chr(256 + i) for i, byte in enumerate(others)}
 
 
 def noise(seconds: float, seed: int = 0) -> NDArray[np.float32]:

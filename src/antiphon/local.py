@@ -27,6 +27,8 @@ from antiphon.types import (
     SpeakOptions,
     TranscribeOptions,
     Transcript,
+    Vad,
+    VadOptions,
     Waveform,
     WeightFormat,
 )
@@ -61,15 +63,29 @@ class Model:
         timestamps: bool = False,
         words: bool = False,
         seed: int = 0,
+        condition_on_previous_text: bool = False,
+        vad: Vad | VadOptions = "auto",
     ) -> Transcript:
         """What is said in a file, in a container's bytes, or in mono float32 samples at 16 kHz.
 
-        `timestamps` asks for the times of segments, `words` for those of words; neither changes what is heard.
+        `timestamps` asks for the times of segments, `words` for those of words; neither changes what is heard. With
+        `condition_on_previous_text` the windows of a long file are decoded one by one, each told the text before it.
+        `vad` is how speech is found: by voice activity in files of more than 30 s ("auto") or in all ("always"), by
+        loudness ("energy"), or not at all ("none").
         """
         options = TranscribeOptions(
-            "transcribe", language, prompt, temperature, max_new_tokens, timestamps=timestamps, words=words, seed=seed
+            "transcribe",
+            language,
+            prompt,
+            temperature,
+            max_new_tokens,
+            timestamps=timestamps,
+            words=words,
+            seed=seed,
+            condition_on_previous_text=condition_on_previous_text,
+            vad=vad if isinstance(vad, VadOptions) else VadOptions(vad),
         )
-        return self._service.transcribe_blocking(_samples(audio), None, options)
+        return self._service.transcribe_blocking(_samples(audio), self.info.name, options)
 
     def translate(
         self,
@@ -82,16 +98,27 @@ class Model:
         timestamps: bool = False,
         words: bool = False,
         seed: int = 0,
+        condition_on_previous_text: bool = False,
+        vad: Vad | VadOptions = "auto",
     ) -> Transcript:
-        """What is said, in English; `language` is the one spoken."""
+        """What is said, in English; `language` is the one spoken. The rest is as `transcribe` has it."""
         options = TranscribeOptions(
-            "translate", language, prompt, temperature, max_new_tokens, timestamps=timestamps, words=words, seed=seed
+            "translate",
+            language,
+            prompt,
+            temperature,
+            max_new_tokens,
+            timestamps=timestamps,
+            words=words,
+            seed=seed,
+            condition_on_previous_text=condition_on_previous_text,
+            vad=vad if isinstance(vad, VadOptions) else VadOptions(vad),
         )
-        return self._service.transcribe_blocking(_samples(audio), None, options)
+        return self._service.transcribe_blocking(_samples(audio), self.info.name, options)
 
     def speak(self, text: str, *, voice: str | None = None, language: str | None = None, seed: int = 0) -> Samples:
         """`text` spoken aloud: mono float32 at `info.sample_rate`."""
-        return self._service.speak_blocking(text, None, SpeakOptions(voice, language, seed))
+        return self._service.speak_blocking(text, self.info.name, SpeakOptions(voice, language, seed))
 
     def close(self) -> None:
         """Finish the calls under way, refuse new ones, and end the model's thread."""

@@ -13,15 +13,16 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from antiphon.errors import ConfigError
-from antiphon.types import GraphTask, Precision, WeightFormat
+from antiphon.types import SAMPLE_RATE, GraphTask, Precision, Vad, WeightFormat
 
 PREFIX = "ANTIPHON_"
 REPOSITORY_VARIABLE = "OVMS_MODEL_REPOSITORY_PATH"  # OVMS's own, which stands behind ours
 KEY_VARIABLE = "API_KEY"  # likewise
+AUDIO_VARIABLE = "OVMS_AUDIO_MAX_FILE_SIZE_BYTES"  # likewise; of audio when decoded, not of the file
 USUAL_CACHE = Path("/opt/cache")  # where OVMS's images put compiled models
 
 # Next to a Service called antiphon (or antiphon-anything), Kubernetes puts these into every pod: ANTIPHON_SERVICE_HOST,
@@ -96,6 +97,11 @@ class Settings(BaseSettings):
     precision: Precision = _knob("auto", "The arithmetic: what the device does best, or as named.")
     weight_format: WeightFormat = _knob("auto", "How weights are held in memory: as stored, or as named.")
     slots: int = _knob(16, "How many windows of audio are decoded together.", unit="windows", ge=1, le=1024)
+    vad: Vad = _knob(
+        "auto",
+        "How a file is searched for speech: auto has voice activity say where one longer than 30 seconds is cut and what "
+        "of it is skipped, always does so with any file, energy goes by loudness alone, none skips nothing.",
+    )
     # What to do instead of serving.
     pull: bool = _knob(False, "Pull --source_model into --model_repository_path, and end.")
     overwrite_models: bool = _knob(False, "Whether what is in the repository already is pulled again.")
@@ -197,6 +203,14 @@ class Settings(BaseSettings):
         """The key of the environment, which counts where no file is named."""
         return os.environ.get(KEY_VARIABLE) or None
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _named(cls, value: object, info: ValidationInfo) -> object:
+        """An empty path would be the working folder; from a shell it is a variable that is not set."""
+        if value == "" and info.field_name is not None and cls.model_fields[info.field_name].annotation == Path | None:
+            raise ConfigError(f"--{info.field_name} is empty: name a path, or leave it out.")
+        return value
+
     @field_validator("log_level", mode="before")
     @classmethod
     def _upper(cls, value: object) -> object:
@@ -283,7 +297,7 @@ def load_settings(flags: Mapping[str, object] | None = None) -> Settings:
         if name.upper().startswith(PREFIX) and not known:
             raise ConfigError(f"The environment variable {name} is not a setting.{_hint(field)}")
     try:
-        return Settings(**_with_ovms_repository(dict(flags or {})))  # type: ignore[arg-type]
+        return Settings(**_with_ovms_variables(dict(flags or {})))  # type: ignore[arg-type]
     except ValidationError as error:
         wrong = error.errors()[0]
         field = str(wrong["loc"][0])
@@ -291,14 +305,25 @@ def load_settings(flags: Mapping[str, object] | None = None) -> Settings:
         raise ConfigError(f"{source} is {wrong['input']!r}: {wrong['msg']}.") from error
 
 
-def _with_ovms_repository(flags: dict[str, object]) -> dict[str, object]:
-    """OVMS's variable is a default for --model_repository_path, unless flags or our own variables say otherwise."""
-    repository = os.environ.get(REPOSITORY_VARIABLE)
+def _with_ovms_variables(flags: dict[str, object]) -> dict[str, object]:
+    """OVMS's own variables are defaults, unless flags or our own variables say otherwise.
+
+    One of them bounds the bytes of a file's audio once it is float32 at 16 kHz: max_audio_seconds in other words. As in
+    OVMS, what is no number above 0 says nothing.
+    """
     ours = {name.upper() for name in os.environ}
-    named = {"model_path", "config_path", "model_repository_path", "remove_from_config"}
-    if repository and not any(name in flags or f"{PREFIX}{name.upper()}" in ours for name in named):
-        return flags | {"model_repository_path": repository}
-    return flags
+
+    def said(*names: str) -> bool:
+        return any(name in flags or f"{PREFIX}{name.upper()}" in ours for name in names)
+
+    defaults: dict[str, object] = {}
+    repository = os.environ.get(REPOSITORY_VARIABLE)
+    if repository and not said("model_path", "config_path", "model_repository_path", "remove_from_config"):
+        defaults["model_repository_path"] = repository
+    size = os.environ.get(AUDIO_VARIABLE, "").strip()
+    if size.isdecimal() and int(size) and not said("max_audio_seconds"):
+        defaults["max_audio_seconds"] = int(size) / (4 * SAMPLE_RATE)
+    return flags | defaults
 
 
 def _is_from_kubernetes(name: str) -> bool:

@@ -5,6 +5,7 @@ Nothing here computes more than a property; nothing here knows a model family, H
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -34,6 +35,23 @@ ModelTask = Literal["transcribe", "translate", "speak"]
 GraphTask = Literal["speech2text", "text2speech"]  # what OVMS calls the two jobs a model can have
 Precision = Literal["auto", "bf16", "f32"]
 WeightFormat = Literal["auto", "fp32", "fp16", "int8"]
+Vad = Literal["auto", "always", "energy", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class VadOptions:
+    """How a file is searched for speech before it is heard.
+
+    `mode` "auto" has voice activity plan what is longer than a window, "always" shorter files too; "energy" goes by
+    loudness alone; "none" skips nothing and cuts nowhere but after 30 s. From `threshold` a frame's probability is
+    speech, which lasts while it is above `threshold` - 0.15; `padding` (s) is kept before speech where sound is skipped;
+    no pause shorter than `silence` (s) is cut in, None for the shortest that either way of looking finds.
+    """
+
+    mode: Vad = "auto"
+    threshold: float = 0.35
+    padding: float = 0.3
+    silence: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +61,8 @@ class TranscribeOptions:
     `language` is a code the model knows, or None to detect it. `temperature` 0 is greedy; above it, sampling from `seed`.
     `max_new_tokens` caps a window's answer; `min_new_tokens` holds the end token back (benchmarks force a length with it).
     `timestamps` asks for segment times; without it a window is one segment. `words` asks for the times of words too,
-    which changes no text.
+    which changes no text. With `condition_on_previous_text` windows are decoded one after the other, each with the text
+    before it in its prompt.
     """
 
     task: Task = "transcribe"
@@ -55,6 +74,8 @@ class TranscribeOptions:
     timestamps: bool = False
     seed: int = 0
     words: bool = False
+    condition_on_previous_text: bool = False
+    vad: VadOptions = VadOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,29 +92,32 @@ class SpeakOptions:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Unit:
+class Unit(ABC):
     """The thing the scheduler queues and a session works on: a part of one request. Compared by identity."""
 
     request: int
 
     @property
+    @abstractmethod
     def seconds(self) -> float:
         """The audio it takes in or is about to give: what the scheduler reckons with."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Window(Unit):
     """A window of audio to be heard.
 
-    `samples` is mono float32 at 16 kHz, at most 480,000 of them; `start` is the first one's index in the file.
+    `samples` is mono float32 at 16 kHz, at most 480,000 of them, and may be read from a file whenever it is looked at;
+    `start` is the first one's index in the file.
     `timestamps` may differ from the request's: a window whose end is a hard cut needs them to know where to go on.
+    `history` is the newest of the ids that the windows before it sampled, if it shall know them.
     """
 
-    samples: Samples
+    samples: Waveform
     start: int
     timestamps: bool
     options: TranscribeOptions
+    history: tuple[int, ...] = ()
 
     @property
     def seconds(self) -> float:

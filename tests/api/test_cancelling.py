@@ -5,17 +5,16 @@ That decoding, steps and the sending of sound end is tested with the routes they
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 from metering import value
 from sounds import make_audio
+from wire import Hold, calling, wait_until
 
 from antiphon.models.fake import FakeSession
 
@@ -24,24 +23,10 @@ HEAD = b'--xyz\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\
 TAIL = b"\r\n--xyz--\r\n"
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.005)
-
-
-@contextmanager
-def calling(server: Any, *, sent: float = 1.0) -> Iterator[None]:
+def sending(server: Any, sent: float = 1.0) -> AbstractContextManager[object]:
     """A request, of whose file so much was sent, and whose caller hangs up at the end of the block."""
-    body = HEAD + WAV + TAIL
-    head = (
-        "POST /v1/audio/transcriptions HTTP/1.1\r\nHost: x\r\n"
-        f"Content-Type: multipart/form-data; boundary=xyz\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    with socket.create_connection(("127.0.0.1", server.port)) as connection:
-        connection.sendall(head.encode() + body[: round(len(body) * sent)])
-        yield
+    form = "multipart/form-data; boundary=xyz"
+    return calling(server, "/v1/audio/transcriptions", HEAD + WAV + TAIL, content_type=form, sent=sent)
 
 
 def post(server: Any) -> Any:
@@ -56,19 +41,15 @@ def hung_up(server: Any) -> float:
 @pytest.mark.parametrize("sent", [0.0, 0.001, 0.9])
 def test_while_uploading(start_server: Any, sent: float) -> None:
     server = start_server(FakeSession("fake", join_fails=lambda _unit: True), metrics_enable=True)
-    with calling(server, sent=sent):
+    with sending(server, sent):
         time.sleep(0.05)
     wait_until(lambda: hung_up(server) == 1)
     assert server.service.loads()[0].requests == 0
 
 
 def test_while_waiting_for_a_slot(start_server: Any) -> None:
-    inside, go_on = threading.Event(), threading.Event()
+    hold = Hold()
     joined: list[Any] = []
-
-    def hold() -> None:
-        inside.set()
-        assert go_on.wait(60)
 
     class Session(FakeSession):
         def join(self, units: Any) -> Any:
@@ -79,12 +60,12 @@ def test_while_waiting_for_a_slot(start_server: Any) -> None:
     with ThreadPoolExecutor(1) as pool:
         try:
             first = pool.submit(post, server)
-            assert inside.wait(60)
-            with calling(server):
+            assert hold.reached.wait(60)
+            with sending(server):
                 wait_until(lambda: server.service.loads()[0].waiting == 1)
             wait_until(lambda: server.service.loads()[0].waiting == 0)  # while the worker is still in its step
         finally:
-            go_on.set()
+            hold.go_on.set()
         assert first.result().status_code == 200
     assert len(joined) == 1
 
@@ -104,7 +85,7 @@ def test_while_its_audio_is_encoded(start_server: Any) -> None:
 
     session = Session("fake", slots=1)
     server = start_server(session)
-    with calling(server):
+    with sending(server):
         assert inside.wait(30)
     wait_until(lambda: server.service.loads()[0].requests == 0)
     go_on.set()

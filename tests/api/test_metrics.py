@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +14,7 @@ import numpy as np
 import pytest
 from metering import families, value
 from sounds import encode, make_audio, tone
-from wire import error_of
+from wire import Hold, calling, error_of, wait_until
 
 from antiphon.errors import ConfigError
 from antiphon.models.fake import FakeSession, FakeVoice
@@ -38,13 +36,6 @@ def counts(server: Any, name: str, method: str = "Unary") -> dict[str, float]:
 
 def outcome(accepted: int = 0, rejected: int = 0, success: int = 0, fail: int = 0) -> dict[str, int]:
     return {"accepted": accepted, "rejected": rejected, "success": success, "fail": fail}
-
-
-def wait_until(true: Callable[[], Any]) -> None:
-    until = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def hear(server: Any, *, seconds: float = 1.0, file: bytes | None = None, **fields: str) -> httpx.Response:
@@ -220,17 +211,12 @@ def test_an_error_in_the_middle_of_a_stream_is_a_failure(start_server: Any) -> N
 
 
 def test_a_full_queue_rejects(start_server: Any) -> None:
-    inside, go_on = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        inside.set()
-        assert go_on.wait(60)
-
+    hold = Hold()
     server = start_server(FakeSession("ears", slots=1, before_step=hold), max_waiting=1, metrics_enable=True)
     with ThreadPoolExecutor(2) as pool:
         try:
             waiting = [pool.submit(hear, server)]
-            assert inside.wait(60)
+            assert hold.reached.wait(60)
             waiting.append(pool.submit(hear, server))
             wait_until(lambda: value(metrics(server), "antiphon_queue_units", name="ears") == 1)
             assert hear(server).status_code == 429
@@ -243,7 +229,7 @@ def test_a_full_queue_rejects(start_server: Any) -> None:
             assert value(text, "antiphon_refused_total", name="ears", reason="units") == 1
             assert 0 < value(text, "antiphon_queue_seconds", name="ears") < 5
         finally:
-            go_on.set()
+            hold.go_on.set()
         assert [each.result().status_code for each in waiting] == [200, 200]
     text = metrics(server)
     assert counts(server, "ears") == outcome(accepted=2, rejected=1, success=2)
@@ -255,26 +241,16 @@ def test_a_full_queue_rejects(start_server: Any) -> None:
 
 @pytest.mark.parametrize("after_first_byte", [False, True])
 def test_a_caller_who_hangs_up_leaves_nothing_behind(start_server: Any, after_first_byte: bool) -> None:
-    steps: list[int] = []
-    reached, go_on = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        steps.append(1)
-        if len(steps) == 1 + after_first_byte:
-            reached.set()
-            assert go_on.wait(60)
-
+    hold = Hold(at=1 + after_first_byte)
     server = start_server(FakeVoice("mouth", slots=1, chunks=1000, before_step=hold), metrics_enable=True)
     body = json.dumps({"input": TEXT, "response_format": "pcm"}).encode()
-    head = f"POST /v1/audio/speech HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
-        connection.sendall(head + body)
-        assert reached.wait(60)
+    with calling(server, "/v1/audio/speech", body) as connection:
+        assert hold.reached.wait(60)
         if after_first_byte:
             assert connection.recv(1000).startswith(b"HTTP/1.1 200")
         assert value(metrics(server), "ovms_current_requests", name="mouth") == 1
     wait_until(lambda: value(metrics(server), "ovms_current_requests", name="mouth") == 0)
-    go_on.set()
+    hold.go_on.set()
     wait_until(lambda: value(metrics(server), "antiphon_units_in_flight", name="mouth") == 0)
     assert counts(server, "mouth") == outcome(accepted=1, fail=1)
     text = metrics(server)

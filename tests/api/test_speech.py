@@ -6,7 +6,6 @@ import asyncio
 import base64
 import io
 import json
-import socket
 import threading
 import time
 import wave
@@ -19,13 +18,14 @@ import av
 import numpy as np
 import openai
 import pytest
-from wire import error_of
+from wire import Hold, calling, error_of, wait_until
 
 from antiphon.models.fake import FakeSession, FakeVoice
 from antiphon.service.voices import OPENAI_VOICES
 
 TEXT = "This is a sentence of fifty characters, and it is."
 SECONDS = len(TEXT) * 0.01
+LONG = json.dumps({"input": TEXT, "response_format": "pcm"}).encode()  # with a voice of many chunks
 
 
 def sdk(server: Any, version: str = "v1") -> openai.OpenAI:
@@ -258,56 +258,35 @@ def test_an_error_in_the_middle_is_told_or_cuts_the_answer_off(start_server: Any
 
 
 def test_a_full_queue(start_server: Any) -> None:
-    inside, go_on = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        inside.set()
-        assert go_on.wait(60)
-
+    hold = Hold()
     server = start_server(FakeVoice(slots=1, before_step=hold), max_waiting=1)
     with ThreadPoolExecutor(2) as pool:
         try:
             waiting = [pool.submit(post, server)]
-            assert inside.wait(60)
+            assert hold.reached.wait(60)
             waiting.append(pool.submit(post, server))
-            while not server.service.loads()[0].waiting:
-                time.sleep(0.005)
+            wait_until(lambda: server.service.loads()[0].waiting)
             response = post(server)
             error_of(response, 429, param=None)
             assert int(response.headers["retry-after-ms"]) >= 1
         finally:
-            go_on.set()
+            hold.go_on.set()
         assert [each.result().status_code for each in waiting] == [200, 200]
 
 
 @pytest.mark.parametrize("after_first_byte", [False, True])
 def test_a_caller_who_hangs_up_frees_the_slot(start_server: Any, after_first_byte: bool) -> None:
-    steps: list[int] = []
-    go_on = threading.Event()
-    reached = threading.Event()
-
-    def hold() -> None:
-        steps.append(1)
-        if len(steps) == 1 + after_first_byte:
-            reached.set()
-            assert go_on.wait(60)
-
+    hold = Hold(at=1 + after_first_byte)
     voice = FakeVoice(slots=1, chunks=1000, before_step=hold)
     server = start_server(voice)
-    body = json.dumps({"input": TEXT, "response_format": "pcm"}).encode()
-    head = f"POST /v1/audio/speech HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
-    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
-        connection.sendall(head + body)
-        assert reached.wait(60)
+    with calling(server, "/v1/audio/speech", LONG) as connection:
+        assert hold.reached.wait(60)
         if after_first_byte:
             assert connection.recv(1000).startswith(b"HTTP/1.1 200")
     time.sleep(0.3)  # the server hears of it
-    go_on.set()
-    deadline = time.monotonic() + 30
-    while server.service.loads()[0].in_flight:
-        assert time.monotonic() < deadline, "the slot is still taken"
-        time.sleep(0.01)
-    assert len(steps) < 500
+    hold.go_on.set()
+    wait_until(lambda: not server.service.loads()[0].in_flight)
+    assert hold.steps < 500
     assert [unit.text for unit in voice.left] == [TEXT]
 
 

@@ -147,6 +147,20 @@ def test_without_the_library_the_error_rate_is_left_out_with_a_word(
 
 
 @pytest.mark.parametrize(
+    ("library", "arguments"),
+    [("httpx", ["--url", "http://127.0.0.1:9"]), ("matplotlib.figure", ["--chart", "chart.svg"])],
+)
+def test_without_the_extra_one_line_says_what_is_missing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, library: str, arguments: list[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    result = bench(*arguments)
+    name = library.partition(".")[0]
+    told = f"{arguments[0]} needs {name}, which is not installed; pip install 'antiphon[bench]' brings it."
+    assert (result.code, result.out, result.err) == (2, "", f"antiphon: {told}\n")
+
+
+@pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["--url", "http://127.0.0.1:9"], "--url http://127.0.0.1:9: the first request failed (no answer): "),
@@ -163,6 +177,7 @@ def test_without_the_library_the_error_rate_is_left_out_with_a_word(
         (["speak", "--lengths", "3"], "--lengths"),
         (["--chart", "chart.gif"], "--chart chart.gif"),
         (["--model_path", "/no/such/model"], "/no/such/model"),
+        (["--model_path", "espeak"], "The model 'espeak' cannot transcribe; it can: speak."),
         (["dance"], "dance"),
         (["--clients", "0"], "--clients"),
     ],

@@ -129,6 +129,15 @@ def test_a_name_on_the_hub_is_pulled_aside_and_that_goes_when_all_is_written(
     assert len(asked) == 1  # what is there already needs no source
 
 
+def test_a_built_in_model_comes_from_its_own_folder(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_whisper(Path("elsewhere/starter"))
+    monkeypatch.setitem(command.STARTERS, "starter-asr", Path("elsewhere/starter"))
+    assert shell("speech2text", "--source_model", "starter-asr") == 0, shell.err
+    assert list_models(Path("models")) == ("starter-asr",)
+    (entry,) = read_repository(Path("config.json"))
+    assert (entry.name, entry.folder) == ("starter-asr", Path("models/starter-asr").resolve())
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -136,12 +145,17 @@ def test_a_name_on_the_hub_is_pulled_aside_and_that_goes_when_all_is_written(
         ("speech2text --source_model whisper --model_type speecht5", "--model_type is for text2speech"),
         ("text2speech --source_model whisper --enable_word_timestamps", "--enable_word_timestamps is for speech2text"),
         ("text2speech --source_model whisper", "a whisper model is for speech2text"),
+        ("text2speech --source_model whisper --quant-mode int8", "--quant-mode is for speech2text"),
+        ("speech2text --source_model whisper --calibration talks", "--calibration is for --quant-mode int8"),
         ("text2speech --source_model x --model_type kokoro", "--model_type kokoro: not exported here"),
+        ("text2speech --source_model espeak", "--source_model espeak: has no weights to export"),
+        ("speech2text --source_model elsewhere", "elsewhere: holds no model; looked for config.json"),
         ("text2speech --source_model x --speaker_name me", "--speaker_name and --speaker_path belong together"),
     ],
 )
 def test_what_cannot_be_is_one_line(shell: Shell, arguments: str, complaint: str) -> None:
     write_whisper(Path("whisper"))
+    Path("elsewhere").mkdir()
     assert shell(*arguments.split()) == 2
     assert shell.err.startswith("antiphon: ")
     assert complaint in shell.err
@@ -162,6 +176,14 @@ def test_a_parameter_that_means_nothing_is_said_to(shell: Shell) -> None:
     assert shell("speech2text", "--source_model", "whisper", "--extra_quantization_params", "--awq") == 0
     assert "means nothing" in shell.err
     assert json.loads(Path("config.json").read_text())["model_config_list"][0]["config"]["name"] == "whisper"
+
+
+def test_quantising_without_nncf_names_the_extra(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_whisper(Path("whisper"))
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    assert shell("speech2text", "--source_model", "whisper", "--quant_mode", "int8") == 2
+    assert shell.err == "antiphon: --quant-mode int8 needs NNCF; pip install 'antiphon[quantize]' brings it.\n"
+    assert not Path("models").exists()
 
 
 @pytest.mark.parametrize("name", ["../elsewhere", "/elsewhere", "a/../../b"])

@@ -48,10 +48,14 @@ def test_a_pipe_from_end_to_end() -> None:
         ((TEXT, "-o", "a.midi"), "mp3, opus, aac, flac, wav, pcm"),
         ((TEXT, "--format", "midi"), "--format midi"),
         ((TEXT, "--speed", "9"), "0.25 to 4"),
-        ((TEXT, "--voice", "bob"), "en-us"),
+        ((TEXT, "--voice", "bob"), "voice 'bob' is not one that 'espeak' has; valid: "),
         ((TEXT, "--language", "klingon"), "klingon"),
         ((TEXT, "-o", "/no/such/folder/a.wav"), "/no/such/folder/a.wav"),
-        ((TEXT, "--model", "starter-asr"), "can speak"),
+        ((TEXT, "--voice", "en-uk"), "'en-uk' is not one that 'espeak' has; valid: en-us, "),
+        ((TEXT, "--model", "starter-asr"), "The model 'starter-asr' cannot speak; it can: transcribe, translate."),
+        (("--list-voices", "--model", "starter-asr"), "The model 'starter-asr' cannot speak"),
+        ((), "There is nothing to say: give a TEXT"),
+        ((TEXT, "--device", "XPU", "--model", "starter-tts"), "antiphon: device XPU: there is no XPU here"),
         ((TEXT, "--vocoder", "/tmp"), "no SpeechT5 model"),
         (("  ",), "empty"),
         (("-",), "empty"),
@@ -63,3 +67,11 @@ def test_what_is_wrong_is_one_line(arguments: tuple[str, ...], said: str) -> Non
     assert run.stdout == b""
     assert said in run.stderr.decode()
     assert len(run.stderr.decode().strip().splitlines()) == 1
+
+
+def test_voices_are_listed() -> None:
+    run = antiphon("speak", "--list-voices")
+    assert (run.returncode, run.stderr) == (0, b"")
+    voices = run.stdout.decode().splitlines()
+    assert voices[0] == "en-us"
+    assert {"es", "en-gb", "en-us+f1"} <= set(voices)

@@ -16,7 +16,7 @@ from antiphon.__main__ import main
 from antiphon.cli import speech
 from antiphon.errors import ConfigError, InvalidAudio, InvalidParameter
 from antiphon.models.fake import FakeSession
-from antiphon.types import TranscribeOptions, Window
+from antiphon.types import TranscribeOptions, VadOptions, Window
 
 
 @pytest.fixture
@@ -100,6 +100,7 @@ def test_the_options_reach_the_model(
     monkeypatch: pytest.MonkeyPatch, files: list[str], heard: list[TranscribeOptions], command: str
 ) -> None:
     flags = ["--prompt", "Antiphon, canon", "--temperature", "0.25", "--language", "Spanish"]
+    flags += ["--condition-on-previous-text", "--vad", "energy"]
     monkeypatch.setattr(sys, "argv", ["antiphon", command, files[0], *flags])
     with pytest.raises(SystemExit) as ended:
         main()
@@ -107,6 +108,7 @@ def test_the_options_reach_the_model(
     [options] = heard
     assert (options.task, options.language) == (command, "es")
     assert (options.prompt, options.temperature) == ("Antiphon, canon", 0.25)
+    assert (options.condition_on_previous_text, options.vad) == (True, VadOptions("energy"))
 
 
 @pytest.mark.parametrize(("command", "task"), [(speech.transcribe, "transcribe"), (speech.translate, "translate")])
@@ -115,7 +117,7 @@ def test_without_flags_the_options_say_nothing(
 ) -> None:
     command(files[:1])
     [options] = heard
-    assert (options.task, options.prompt, options.temperature) == (task, None, 0.0)
+    assert options == TranscribeOptions(task)  # type: ignore[arg-type]
 
 
 def test_loading_is_reported_on_a_terminal_only(

@@ -24,9 +24,9 @@ import pytest
 from exporting import write_speecht5
 from hub import Hub, serve_hub
 from sounds import encode
-from voice import Voice
 
 import antiphon
+from training.voice import Voice
 
 pytestmark = pytest.mark.oracle
 

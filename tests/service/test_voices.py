@@ -17,6 +17,13 @@ LANGUAGES = replace(
     stand_ins=("en-us", "en-us+f1"),
     default_language="en-us",
 )
+CALLED = replace(
+    FAKE_VOICE_INFO,
+    languages=("en", "es"),
+    voices=("english", "Spanish", "zoe"),
+    stand_ins=("english", "zoe"),
+    default_language="en",
+)
 
 
 @pytest.mark.parametrize("name", [None, "", "default", "unused"])
@@ -41,6 +48,21 @@ def test_any_other_name_is_refused_with_the_list() -> None:
     with pytest.raises(InvalidParameter, match=r"'bob'.*plain, loud.*alloy, ash") as caught:
         choose_voice(FAKE_VOICE_INFO, "bob")
     assert caught.value.param == "voice"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        ("v08x", "valid: v08, "),
+        ("v08+g", "valid: v08\\+f, v08, "),
+        ("nothing like it", "valid: v00, v01, v02, v03, v04 and 36 others"),
+    ],
+)
+def test_of_many_the_nearest_are_told(wanted: str, told: str) -> None:
+    names = tuple(f"v{number:02}{variant}" for variant in ("", "+f") for number in range(20))
+    with pytest.raises(InvalidParameter, match=told) as caught:
+        choose_voice(replace(FAKE_VOICE_INFO, voices=(*names, "plain")), wanted)
+    assert "GET /v1/audio/voices and `antiphon speak --list-voices` list" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +104,16 @@ def test_a_language_nobody_speaks(language: str) -> None:
         choose_voice(FAKE_VOICE_INFO, None, language)
 
 
+@pytest.mark.parametrize(
+    ("language", "voice"), [("es", "Spanish"), ("es-MX", "Spanish"), ("spanish", "Spanish"), ("en", "english")]
+)
+def test_a_language_chooses_the_voice_called_after_it(language: str, voice: str) -> None:
+    assert choose_voice(CALLED, None, language) == voice
+    assert choose_voice(CALLED, "alloy", language) == voice
+    assert choose_voice(CALLED, "zoe", language) == "zoe"
+
+
 def test_what_language_a_voice_speaks() -> None:
+    assert [language_of(CALLED, voice) for voice in CALLED.voices] == ["en", "es", "en"]
     assert [language_of(LANGUAGES, voice) for voice in LANGUAGES.voices] == ["en", "zh", "en", "es", "es", "pt", "en"]
     assert language_of(FAKE_VOICE_INFO, "loud") == "en"

@@ -10,29 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from antiphon.service.windows import DEAD_LEVEL, HOP, Loudness, Run, measure, plan
-from antiphon.types import SAMPLE_RATE, WINDOW_SAMPLES, Samples
+from antiphon.service.loudness import DEAD_LEVEL, HOP, Loudness, Run, measure
+from antiphon.service.windows import EARLIEST_CUT, REACH, plan
+from antiphon.types import SAMPLE_RATE, WINDOW_SAMPLES, Samples, VadOptions
+from tests.levels import join, noise, silence, speech
+from tests.speech_map import DEAD, HUSH, MURMUR, SOUND, SPEECH, UNIT, Map
 
 SECOND = SAMPLE_RATE
-
-
-def noise(seconds: float, level: float, seed: int = 0) -> Samples:
-    """White noise at `level` dBFS."""
-    generator = np.random.default_rng(seed)
-    white = generator.standard_normal(round(seconds * SAMPLE_RATE)).astype(np.float32)
-    return np.asarray(white * np.float32(10.0 ** (level / 20.0)), np.float32)
-
-
-def speech(seconds: float, seed: int = 0) -> Samples:
-    return noise(seconds, -20.0, seed)
-
-
-def silence(seconds: float) -> Samples:
-    return np.zeros(round(seconds * SAMPLE_RATE), np.float32)
-
-
-def join(*parts: Samples) -> Samples:
-    return np.concatenate(parts)
 
 
 def test_a_short_file_is_one_window_as_it_is() -> None:
@@ -102,32 +86,6 @@ def test_long_silence_around_words_costs_no_windows() -> None:
         assert run.end - run.start <= WINDOW_SAMPLES
 
 
-@pytest.mark.parametrize("level", [-10.0, -30.0, -50.0])
-def test_steady_noise_has_no_pauses(level: float) -> None:
-    assert measure(noise(60.0, level)).pauses == ()
-
-
-@pytest.mark.parametrize("floor", [-85.0, -60.0, -50.0])
-def test_pauses_are_found_over_background_noise(floor: float) -> None:
-    samples = join(speech(4.0), silence(0.25), speech(3.0), silence(0.5), speech(2.0), silence(1.0))
-    samples = samples + noise(len(samples) / SAMPLE_RATE, floor, seed=1)
-    assert [round(pause.start / SAMPLE_RATE, 1) for pause in measure(samples).pauses] == [4.0, 7.3, 9.8]
-
-
-@pytest.mark.parametrize(("milliseconds", "found"), [(50, False), (70, False), (120, True), (150, True)])
-def test_the_shortest_pause(milliseconds: int, found: bool) -> None:
-    samples = join(speech(2.0), silence(milliseconds / 1000), speech(2.0))
-    assert bool(measure(samples).pauses) == found
-
-
-def test_speech_seconds() -> None:
-    loudness = measure(join(silence(2.0), speech(3.0), silence(2.0)))
-    assert loudness.speech_seconds(0, loudness.total) == pytest.approx(3.0, abs=0.05)
-    assert loudness.speech_seconds(0, 2 * SECOND - 2 * HOP) == 0.0
-    assert loudness.speech_seconds(4 * SECOND, loudness.total) == pytest.approx(1.0, abs=0.05)
-    assert loudness.speech_seconds(5, 5) == 0.0
-
-
 STRETCHES = st.lists(
     st.tuples(st.sampled_from([-130.0, -75.0, -60.0, -40.0, -20.0, -6.0]), st.integers(1, 4_000)), max_size=25
 )
@@ -164,3 +122,108 @@ def test_every_sound_is_in_exactly_one_run(stretches: list[tuple[float, int]], r
         if run.end - run.start > WINDOW_SAMPLES:  # a chain only where there was no choice
             reach = [pause for pause in loudness.pauses if run.start < pause.end and pause.start < run.start + 480_000]
             assert all((pause.start + pause.end) // 2 < run.start + 5 * SECOND for pause in reach)
+
+
+# --- with voice activity -----------------------------------------------------------------------------------------
+
+
+def units(seconds: float) -> int:
+    return round(seconds * SECOND / UNIT)
+
+
+def make_map(*stretches: tuple[int, float]) -> Map:
+    """A file of stretches of a kind, each so many seconds long."""
+    return Map([(kind, units(seconds)) for kind, seconds in stretches])
+
+
+def planned(file: Map, options: VadOptions = VadOptions()) -> list[tuple[float, float]]:  # noqa: B008  immutable
+    """What is heard of it, from and to, in seconds."""
+    runs = plan(file.loudness, options, file.voice(options))
+    return [(round(run.start / SECOND, 2), round(run.end / SECOND, 2)) for run in runs]
+
+
+def test_music_before_between_and_behind_speech_is_left_out() -> None:
+    file = make_map((SOUND, 40.0), (SPEECH, 8.0), (SOUND, 24.0), (SPEECH, 8.0), (SOUND, 40.0))
+    assert planned(file) == [(39.7, 48.5), (71.7, 80.5)]
+
+
+def test_background_noise_hides_no_pause() -> None:
+    file = make_map((SPEECH, 12.8), (SOUND, 0.16), (SPEECH, 12.8), (SOUND, 0.32), (SPEECH, 12.8))
+    assert planned(file) == [(0.0, 25.92), (25.92, 38.88)]
+    assert [run.end - run.start for run in plan(file.loudness)] == [len(file)]
+
+
+def test_speech_behind_a_long_pause_has_its_own_window() -> None:
+    file = make_map((SPEECH, 8.0), (HUSH, 8.16), (SPEECH, 8.0), (HUSH, 8.0), (SPEECH, 4.0))
+    assert planned(file) == [(0.0, 8.5), (15.86, 36.16)]
+
+
+def test_quiet_speech_is_never_skipped() -> None:
+    file = make_map((SPEECH, 16.0), (MURMUR, 40.0), (SPEECH, 16.0))
+    assert sum(end - start for start, end in planned(file)) == pytest.approx(72.0)
+
+
+def test_a_file_of_a_window_is_heard_as_it_is_unless_asked() -> None:
+    file = make_map((SOUND, 12.8), (SPEECH, 3.2), (SOUND, 8.0))
+    assert planned(file) == [(0.0, 24.0)]
+    assert planned(file, VadOptions("always")) == [(12.5, 24.0)]
+    assert planned(make_map((SOUND, 12.8)), VadOptions("always")) == []
+
+
+def test_padding_and_silence_are_as_asked() -> None:
+    file = make_map((SOUND, 16.0), (SPEECH, 12.8), (SOUND, 0.32), (SPEECH, 8.0), (SOUND, 0.16), (SPEECH, 16.0))
+    assert planned(file, VadOptions(padding=2.0))[0][0] == 14.0
+    assert planned(file, VadOptions(silence=0.3))[0][1] == pytest.approx(28.96, abs=0.01)
+    pauses = join(speech(15.0), silence(0.5), speech(8.0), silence(0.3), speech(20.0))
+    assert plan(measure(pauses), VadOptions(silence=0.4))[0].end == pytest.approx(15.25 * SECOND, abs=HOP)
+
+
+def test_a_song_is_heard_although_nobody_speaks() -> None:
+    """Voice activity that finds nothing in what is lively is not believed; steady noise is no song."""
+    song = make_map(*[(kind, 0.8) for _ in range(40) for kind in (SOUND, HUSH)])
+    assert sum(end - start for start, end in planned(song)) == pytest.approx(64.0)
+    assert planned(make_map((SOUND, 64.0))) == []
+    assert planned(make_map((SOUND, 64.0), (DEAD, 16.0))) == []
+
+
+def test_without_looking_for_speech_the_file_is_one_chain() -> None:
+    file = make_map((DEAD, 40.0), (SPEECH, 40.0))
+    assert planned(file, VadOptions("none")) == [(0.0, 80.0)]
+
+
+def test_of_fluent_speech_little_is_looked_at() -> None:
+    file = make_map(*[(kind, seconds) for _ in range(100) for kind, seconds in ((SPEECH, 4.0), (HUSH, 0.48))])
+    voice = file.voice()
+    assert len(plan(file.loudness, VadOptions(), voice)) == pytest.approx(448 / 28, abs=2)
+    assert voice.seconds_looked_at < 0.1 * 448
+
+
+MAPS = st.lists(
+    st.tuples(st.sampled_from([SPEECH, SPEECH, MURMUR, SOUND, HUSH, DEAD]), st.integers(1, 300)), max_size=16
+)
+
+
+@settings(derandomize=True, deadline=None, max_examples=150)
+@given(MAPS)
+def test_any_speech_is_in_exactly_one_run(stretches: list[tuple[int, int]]) -> None:
+    file = Map(stretches)
+    runs = plan(file.loudness, VadOptions(), file.voice())
+
+    assert all(run.start < run.end for run in runs)
+    assert all(before.end <= after.start for before, after in pairwise(runs))
+    covered = np.zeros(len(file), np.bool_)
+    for run in runs:
+        covered[run.start : run.end] = True
+    assert not np.any(file.of(SPEECH, MURMUR) & ~covered)
+    # Five seconds before any cut but one in a long gap, which takes eight.
+    assert len(runs) <= len(file) / EARLIEST_CUT + 1
+
+    loud = file.of(SPEECH)
+    silent = file.of(SOUND, HUSH, DEAD)
+    believed = bool(len(file)) and silent.mean() <= 0.9
+    for run in runs:
+        for edge in (run.start, run.end):
+            assert edge in (0, len(file)) or not loud[edge - 1 : edge + 1].all()
+        # A chain only where speech goes on and on, if the voice activity is believed.
+        if run.end - run.start > WINDOW_SAMPLES and believed:
+            assert not silent[run.start + WINDOW_SAMPLES - REACH + UNIT : run.start + WINDOW_SAMPLES - UNIT].any()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
@@ -55,6 +56,8 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
         case_sensitive=False,
     )
     kind: Any = field.annotation
+    if kind == Path | None:
+        kind, option.metavar = str, "PATH"  # as text: an empty one is wrong, and a Path of it is the working folder
     optional = kind if type(None) in get_args(kind) else kind | None
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[optional, option])
 

@@ -6,6 +6,7 @@ It must not know flags, routes, or how a model is loaded.
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import signal
 import socket
@@ -128,6 +129,8 @@ class Loading(threading.Thread):
             raise _none_of(failed)
         if failed and not named:  # what comes with the package can be loaded, unless a flag is wrong
             raise next(iter(failed.values()))
+        gc.collect()
+        gc.freeze()  # a collection of all that is there by now stops every thread for 90 ms, a refusal's and health's too
         self._server.door.open(self._service)
         if not self._server.should_exit:
             typer.echo(f"Ready at {self._url}")

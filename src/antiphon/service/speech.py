@@ -18,6 +18,7 @@ from threading import Condition
 
 import numpy as np
 
+from antiphon.audio.voice_activity import Detectors, available
 from antiphon.errors import InvalidAudio, InvalidParameter, ModelNotFound, Unavailable
 from antiphon.models.base import AnySession
 from antiphon.scheduler.observer import Observer, nobody
@@ -97,6 +98,7 @@ class SpeechService:
         self._changed = Condition()  # guards the three above
         self._closed = False
         self._observers: Callable[[str], Observer] = nobody
+        self._detectors = Detectors() if available() else None
         self._requests = itertools.count(1)
 
     def observe(self, observers: Callable[[str], Observer]) -> None:
@@ -294,7 +296,15 @@ class SpeechService:
         self, samples: Waveform, options: TranscribeOptions, scheduler: Scheduler, progress: Progress | None
     ) -> TranscriptionPlan:
         ahead = max(AHEAD, 2 * scheduler.slots)
-        plan = TranscriptionPlan(next(self._requests), samples, options, scheduler.info, progress=progress, ahead=ahead)
+        plan = TranscriptionPlan(
+            next(self._requests),
+            samples,
+            options,
+            scheduler.info,
+            progress=progress,
+            ahead=ahead,
+            detectors=self._detectors,
+        )
         logger.debug("%s: %.2f s of audio in %d runs", scheduler.info.name, len(samples) / SAMPLE_RATE, len(plan.runs))
         return plan
 

@@ -9,9 +9,14 @@ import logging
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
+from antiphon.audio.spool import Stretch
+from antiphon.audio.voice_activity import Detectors
 from antiphon.errors import EngineFailed
-from antiphon.service.windows import Loudness, Run, measure
+from antiphon.service.loudness import Loudness, Run, measure
+from antiphon.service.voice import Voice
+from antiphon.service.windows import pauses_long
 from antiphon.service.windows import plan as plan_runs
 from antiphon.types import (
     SAMPLE_RATE,
@@ -37,7 +42,12 @@ CONTINUATION_SPEECH = 0.5  # seconds of speech after the last closed segment tha
 CONTINUATION_DEPTH = 4
 LANGUAGE_SPEECH = 1.0  # seconds of speech a window should have for its language to be trusted
 FRAME = SAMPLE_RATE // 100  # samples in one `seek` step, 10 ms
-AHEAD = 32  # windows out at a time, 60 MB of samples; a model should decode at most half as many side by side
+LEAST_WORD = 0.02  # seconds, one place of the encoder's
+AHEAD = 32  # windows out at a time; a model should decode at most half as many side by side
+HISTORY = 224  # sampled ids that a window is told of those before it: Whisper's prompt has room for one less
+# What a window must not reach if its text is to lead the next one, the reference's thresholds: a loop leads to loops.
+MOST_REPETITION, LEAST_LOGPROB, MOST_TEMPERATURE = 2.4, -1.0, 0.5
+HEARD_SPEECH = 0.1  # seconds of speech where words were heard, or voice activity is not asked about what follows
 
 Progress = Callable[[float, float], None]
 
@@ -68,8 +78,9 @@ class TranscriptionPlan:
     """The state of one request. `start` once, then `receive` every event of its units, until `done`; then `result`.
 
     A known language lets runs start side by side, `ahead` of them at a time, so that what is held of a long file does not
-    grow with it; else one window with speech is heard first, and its language is forced on the rest. `progress` is told
-    (done, total) seconds after each window, on whichever thread calls `receive`.
+    grow with it; else one window with speech is heard first, and its language is forced on the rest. Where a window shall
+    know the text before it, there is one at a time. `progress` is told (done, total) seconds after each window, on
+    whichever thread calls `receive`. Without `detectors` speech is told from silence by loudness alone.
     """
 
     def __init__(
@@ -81,20 +92,26 @@ class TranscriptionPlan:
         *,
         progress: Progress | None = None,
         ahead: int = AHEAD,
+        detectors: Detectors | None = None,
     ) -> None:
         self._request = request
         self._samples = samples
         self._options = options
         self._info = info
         self._progress = progress
-        self._ahead = ahead
+        self._ahead = 1 if options.condition_on_previous_text else ahead
         self._loudness: Loudness = measure(samples)
-        self._runs = plan_runs(self._loudness)
+        vad = options.vad
+        asked = detectors is not None and vad.mode in ("auto", "always")
+        self._voice = Voice(samples, self._loudness, detectors, vad) if detectors is not None and asked else None
+        self._runs = plan_runs(self._loudness, vad, self._voice)
         self._unstarted: list[Run] = list(self._runs)
+        self._history: tuple[int, ...] = ()
         self._places: dict[Window, _Place] = {}  # of the units that have not ended
         self._heard: list[_Heard] = []
         self._language = options.language
         self._error: Exception | None = None
+        self._first = self._first_run()
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -128,9 +145,9 @@ class TranscriptionPlan:
             return self._start_more()
         if not self._unstarted:
             return []
-        first = next(filter(self._tells_language, self._unstarted), self._unstarted[0])
-        self._unstarted.remove(first)
-        return [self._window(first, first.start)]
+        assert self._first is not None
+        self._unstarted.remove(self._first)
+        return [self._window(self._first, self._first.start)]
 
     def receive(self, event: Event) -> list[Window]:
         if self.done or event.unit not in self._places:
@@ -139,10 +156,12 @@ class TranscriptionPlan:
             self._error = event.error
             return []
         if isinstance(event, LanguageDetected):
-            return self._settle_language(event.language)
+            self._settle_language(event.language)
+            return self._start_more()
         place = self._places.pop(event.unit)
-        others = self._settle_language(event.result.language)
-        following = [*self._go_on(event.unit, place, event.result), *others]
+        self._settle_language(event.result.language)
+        following = self._go_on(event.unit, place, event.result)
+        following += self._start_more()
         if self._progress is not None:
             self._progress(*self.progress)
         return following
@@ -161,14 +180,23 @@ class TranscriptionPlan:
             segments=segments,
         )
 
-    def _tells_language(self, run: Run) -> bool:
-        return self._loudness.speech_seconds(run.start, min(run.end, run.start + WINDOW_SAMPLES)) >= LANGUAGE_SPEECH
+    def _first_run(self) -> Run | None:
+        """The run that tells the language: the first one with enough speech. Chosen here, for it may take a look."""
+        side_by_side = not self._options.condition_on_previous_text
+        if self._language is None and self._info.languages and side_by_side and len(self._runs) > 1:
+            return next(filter(self._tells_language, self._runs), self._runs[0])
+        return self._runs[0] if self._runs else None
 
-    def _settle_language(self, language: str) -> list[Window]:
+    def _tells_language(self, run: Run) -> bool:
+        end = min(run.end, run.start + WINDOW_SAMPLES)
+        if self._loudness.speech_seconds(run.start, end) < LANGUAGE_SPEECH:
+            return False
+        return self._voice is None or self._voice.seconds(run.start, end, LANGUAGE_SPEECH) >= LANGUAGE_SPEECH
+
+    def _settle_language(self, language: str) -> None:
         """The first word on the language stands, and lets the other runs start."""
         if self._language is None and self._info.languages:
             self._language = language
-        return self._start_more()
 
     def _start_more(self) -> list[Window]:
         room = max(0, self._ahead - len(self._places))
@@ -176,9 +204,13 @@ class TranscriptionPlan:
         return [self._window(run, run.start) for run in runs]
 
     def _window(self, run: Run, start: int, depth: int = 0) -> Window:
-        """The window of a run that begins at `start`; a hard cut at its end needs times to know where to go on."""
+        """The window of a run that begins at `start`.
+
+        A hard cut at its end needs times to know where to go on, and so does whoever may stop at a long pause.
+        """
         end = min(start + WINDOW_SAMPLES, run.end)
-        return self._unit(_Place(run, depth), start, end, timestamps=self._options.timestamps or end < run.end)
+        timed = self._options.timestamps or end < run.end or pauses_long(self._loudness, start, end)
+        return self._unit(_Place(run, depth), start, end, timestamps=timed)
 
     def _warn_of_loss(self, place: _Place, start: int, end: int) -> None:
         logger.warning(
@@ -192,10 +224,11 @@ class TranscriptionPlan:
     def _unit(self, place: _Place, start: int, end: int, *, timestamps: bool) -> Window:
         unit = Window(
             request=self._request,
-            samples=self._samples[start:end],
+            samples=Stretch(self._samples, start, end),
             start=start,
             timestamps=timestamps,
             options=replace(self._options, language=self._language, timestamps=timestamps),
+            history=self._history,
         )
         self._places[unit] = place
         return unit
@@ -204,8 +237,8 @@ class TranscriptionPlan:
         """Keep what a window said and start what follows from it: the chain's next window, or the tail it abandoned."""
         end = unit.start + len(unit.samples)
         resume = min(unit.start + round(result.resume * SAMPLE_RATE), end)
-        following: list[Window] = []
         decoded = end  # what is heard from here on is decoded again
+        follow: Callable[[], Window] | None = None
         if end < place.run.end:
             # A model that closes almost nothing would be asked nearly the same again: only so many times.
             depth = 0 if resume - unit.start >= ADVANCE else place.depth + 1
@@ -215,19 +248,41 @@ class TranscriptionPlan:
                 self._warn_of_loss(place, resume, end)
                 depth = 0
             if self._loudness.speech_seconds(decoded, place.run.end) > 0.0:
-                following = [self._window(place.run, decoded, depth)]
+                follow = partial(self._window, place.run, decoded, depth)
             else:
                 decoded = end
-        elif unit.timestamps and self._loudness.speech_seconds(resume, end) >= CONTINUATION_SPEECH:
+        elif unit.timestamps and self._left_speech(unit.start, resume, end):
             if unit.start < resume and place.depth < CONTINUATION_DEPTH:
                 decoded = resume
-                following = [self._unit(_Place(place.run, place.depth + 1), resume, end, timestamps=True)]
+                follow = partial(self._unit, _Place(place.run, place.depth + 1), resume, end, timestamps=True)
             else:
                 self._warn_of_loss(place, resume, end)
         limit = (decoded - unit.start) / SAMPLE_RATE
-        kept = result.pieces if not following else tuple(piece for piece in result.pieces if piece.start < limit)
+        kept = result.pieces if follow is None else tuple(piece for piece in result.pieces if piece.start < limit)
         self._heard.append(_Heard(unit.start, end, result, kept, limit))
-        return following
+        self._remember(result, kept)
+        return [] if follow is None else [follow()]
+
+    def _left_speech(self, start: int, resume: int, end: int) -> bool:
+        """True if there is speech from `resume` to `end` that is worth decoding again; words were heard before it."""
+        if self._loudness.speech_seconds(resume, end) < CONTINUATION_SPEECH:
+            return False
+        if self._voice is None or self._voice.seconds(resume, end, CONTINUATION_SPEECH) >= CONTINUATION_SPEECH:
+            return True
+        # Voice activity that misses these words may miss the others too.
+        return start < resume and self._voice.seconds(start, resume, HEARD_SPEECH) < HEARD_SPEECH
+
+    def _remember(self, result: WindowResult, kept: Sequence[Piece]) -> None:
+        """Let what was said lead the next window, unless it is of the kind that leads astray."""
+        if not self._options.condition_on_previous_text:
+            return
+        misled = (
+            compression_ratio("".join(piece.text for piece in result.pieces).strip()) > MOST_REPETITION
+            or result.avg_logprob < LEAST_LOGPROB
+            or result.temperature > MOST_TEMPERATURE
+        )
+        said = tuple(token for piece in kept for token in piece.tokens)
+        self._history = () if misled else (self._history + said)[-HISTORY:]
 
 
 def compression_ratio(text: str) -> float:
@@ -272,10 +327,22 @@ def _segments(heard: Sequence[_Heard], duration: float) -> tuple[Segment, ...]:
 
 
 def _words(piece: Piece, offset: float, low: float, high: float) -> tuple[Word, ...]:
-    """A piece's words in the file's time: in order, none before `low`, none behind `high` (unless `low` is)."""
-    words: list[Word] = []
+    """A piece's words in the file's time: in order, none before `low`, none behind `high` (unless `low` is).
+
+    Attention may begin and end a word at the same moment; as far as there is room, each lasts as long as it can tell.
+    """
+    times: list[tuple[float, float]] = []
+    at = low
     for word in piece.words:
-        start = max(low, min(round(offset + word.start, 3), high))
-        low = max(start, min(round(offset + word.end, 3), high))
-        words.append(replace(word, start=start, end=low))
-    return tuple(words)
+        start = max(at, min(round(offset + word.start, 3), high))
+        at = max(start, min(max(round(offset + word.end, 3), round(start + LEAST_WORD, 3)), high))
+        times.append((start, at))
+    before = max(low, high)  # when what comes next begins
+    for index in reversed(range(len(times))):
+        start, end = times[index]
+        if end <= before and round(end - start, 3) >= LEAST_WORD:
+            break  # so do all before it
+        end = min(end, before)
+        before = max(low, min(start, round(end - LEAST_WORD, 3)))
+        times[index] = before, end
+    return tuple(replace(word, start=start, end=end) for word, (start, end) in zip(piece.words, times, strict=True))

@@ -5,6 +5,9 @@ It must not know HTTP or how a voice sounds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from difflib import get_close_matches
+
 from antiphon.errors import InvalidParameter
 from antiphon.languages import normalise
 from antiphon.types import ModelInfo
@@ -29,18 +32,20 @@ OPENAI_VOICES = (
 # Names that ask for none in particular; "unused" is what the scripts of OVMS users send.
 DEFAULT_VOICES = frozenset({"default", "unused"})
 
+MANY, FEW = 20, 5  # more names than the first are not all told of, but the nearest, so many of them
+
 
 def choose_voice(info: ModelInfo, wanted: str | None, language: str | None = None) -> str:
     """The voice of `info`'s model for a name and a language, or `InvalidParameter` with the valid ones.
 
     A voice of the model's own is taken as it is. Otherwise a language chooses the first voice of that language, where voices
-    are languages; without one, a name of OpenAI's chooses a stand-in, and no name the default.
+    are languages or are called after them; without one, a name of OpenAI's chooses a stand-in, and no name the default.
     """
     if wanted in info.voices:
         return wanted
     if wanted and wanted not in DEFAULT_VOICES and wanted not in OPENAI_VOICES:
         raise InvalidParameter(
-            f"voice {wanted!r} is not one that {info.name!r} has; valid: {', '.join(info.voices)}; "
+            f"voice {wanted!r} is not one that {info.name!r} has; {_told(wanted, info.voices)}; "
             f"and OpenAI's {', '.join(OPENAI_VOICES)}.",
             param="voice",
         )
@@ -63,16 +68,30 @@ def _voice_of(info: ModelInfo, language: str) -> str | None:
     kindred = [code for code in info.languages if base is not None and normalise(code) == base]
     if not exact and base is not None and normalise(info.default_language) == base:
         return None
-    for code in exact + kindred:
-        if code in info.voices:
-            return code
+    meant = exact + kindred
+    called = [code for code in meant if code in info.voices] or [one for one in info.voices if normalise(one) in meant]
+    if called:
+        return called[0]
     valid = info.languages or (info.default_language,)
     raise InvalidParameter(
-        f"language {language!r} is not one that {info.name!r} speaks; valid: {', '.join(valid)}.", param="language"
+        f"language {language!r} is not one that {info.name!r} speaks; {_told(asked, valid)}.", param="language"
     )
 
 
+def _told(wanted: str, valid: Sequence[str]) -> str:
+    """The valid names; of many the nearest, and where to find them all."""
+    if len(valid) <= MANY:
+        return f"valid: {', '.join(valid)}"
+    plain = [
+        each for each in valid if "+" in wanted or "+" not in each
+    ]  # who names no speaker of a voice is told of none
+    near = get_close_matches(wanted, plain, n=FEW, cutoff=0.5) or plain[:FEW]
+    listed = "GET /v1/audio/voices and `antiphon speak --list-voices`"
+    return f"valid: {', '.join(near)} and {len(valid) - len(near)} others, which {listed} list"
+
+
 def language_of(info: ModelInfo, voice: str) -> str:
-    """The code of the language a voice speaks ("en" for "en-us+f2"): what its numbers are spelt in."""
+    """The code of the language a voice speaks ("en" for "en-us+f2", "es" for "spanish"): what its numbers are spelt in."""
     spoken = voice.partition("+")[0]
-    return normalise(spoken if spoken in info.languages else info.default_language) or spoken
+    known = spoken in info.languages or normalise(spoken) in info.languages
+    return normalise(spoken if known else info.default_language) or spoken

@@ -1,161 +1,160 @@
-"""Where a file may be cut: loudness by frames, the pauses in it, and runs whose two ends are safe.
+"""Where a file is cut: into runs whose two ends are safe, and nothing left out but what nobody speaks in.
 
-Pure arithmetic on samples; it must not know models, units or text.
+Pure arithmetic on pauses and speech; it must not know models, units or text.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from itertools import takewhile
 
-import numpy as np
-from numpy.typing import NDArray
+from antiphon.service.loudness import Loudness, Run
+from antiphon.service.voice import Voice
+from antiphon.types import SAMPLE_RATE, WINDOW_SAMPLES, VadOptions
 
-from antiphon.types import SAMPLE_RATE, WINDOW_SAMPLES, Waveform
-
-HOP = SAMPLE_RATE // 100  # samples between frames: 10 ms; a frame is three hops long, centred on its own
-DEAD_LEVEL = -70.0  # dBFS below which nothing is ever heard
-FLOOR_LEVEL = -120.0  # dBFS given to digital silence
-ABOVE_NOISE = 6.0  # dB a pause may lie above the noise floor (10th percentile)
-BELOW_SPEECH = 20.0  # dB a pause must lie below the loud frames (95th percentile), so that steady noise has none
-# Frames in the shortest pause, Silero's 98 ms: a silence of 10 hops has 8 frames that reach no sound on either side.
-PAUSE_FRAMES = 8
 REACH = 10 * SAMPLE_RATE  # samples before the limit in which the longest pause is chosen
 EARLIEST_CUT = 5 * SAMPLE_RATE  # samples; a cut before it would buy a whole encoder pass for little audio
-DEAD_GAP = SAMPLE_RATE  # samples of dead air at the start of a run worth skipping in a long file
+DEAD_GAP = SAMPLE_RATE  # samples of dead air, or without speech, at the start of a run worth skipping in a long file
 DEAD_MARGIN = SAMPLE_RATE // 2  # samples of dead air kept before sound
-_BLOCK = 60 * SAMPLE_RATE  # samples looked at in one go, a whole number of hops: a long file is not all in memory
-HARD_RUN_TAIL = SAMPLE_RATE // 2  # samples of the pause that a run without earlier ones takes in at most
+LONG_GAP = 8 * SAMPLE_RATE  # samples; speech behind a longer pause is in a window of its own
+# Samples; a model that hears a longer pause may take it for the end, so it shall say how far it came. Starter-asr, asked
+# for no times, leaves out half of the sentences behind a pause of 5 s and none behind one of 2 s; asked, a fifth.
+TELLING_PAUSE = 4 * SAMPLE_RATE
+# Samples of a pause that the run before it takes in at most, where what is left of the pause can be skipped.
+HARD_RUN_TAIL = SAMPLE_RATE // 2
+# Voice activity that keeps less than this share of a file is not believed, if the file is as lively as speech or song.
+LEAST_SHARE = 0.10
+LIVELY_SHARE = 0.30
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """A stretch of samples whose two ends are soft: an end of the file, or inside a pause."""
-
-    start: int
-    end: int
-
-
-@dataclass(frozen=True, eq=False)
-class Loudness:
-    """The level of every 10 ms of a file. `levels` is dBFS, shape = (frames,); below `threshold` a frame is a pause."""
-
-    levels: NDArray[np.float32]
-    threshold: float
-    total: int
-
-    @cached_property
-    def pauses(self) -> tuple[Run, ...]:
-        """Every pause of 98 ms or more, in order."""
-        stretches = _stretches(self.levels < self.threshold)
-        return tuple(
-            Run(int(start) * HOP, min(int(end) * HOP, self.total))
-            for start, end in stretches
-            if end - start >= PAUSE_FRAMES
-        )
-
-    @cached_property
-    def sounding(self) -> NDArray[np.intp]:
-        """The frames that are not dead air."""
-        return np.flatnonzero(self.levels >= DEAD_LEVEL)
-
-    def speech_seconds(self, start: int, end: int) -> float:
-        """Seconds of [start, end) loud enough to be speech."""
-        loud = np.count_nonzero(self.levels[_frames(start, end)] >= self.threshold)
-        return float(loud) * HOP / SAMPLE_RATE
-
-    def dead(self, start: int, end: int) -> bool:
-        """True if every frame of [start, end) is below -70 dBFS."""
-        return not bool(np.any(self.levels[_frames(start, end)] >= DEAD_LEVEL))
-
-    def next_sound(self, start: int) -> int:
-        """The first sample at or after `start` in a frame that is not dead, or the end of the file."""
-        at = int(np.searchsorted(self.sounding, start // HOP))
-        return max(start, int(self.sounding[at]) * HOP) if at < len(self.sounding) else self.total
-
-
-def measure(samples: Waveform) -> Loudness:
-    """The loudness of a whole file: its pauses are judged against its own noise and its own speech."""
-    total = len(samples)
-    frames = -(-total // HOP)
-    energy, counts = np.zeros(frames), np.full(frames, float(HOP))
-    for first in range(0, total, _BLOCK):
-        block = samples[first : first + _BLOCK]
-        whole = len(block) // HOP
-        hops = block[: whole * HOP].reshape(whole, HOP)
-        at = first // HOP
-        energy[at : at + whole] = np.einsum("ij,ij->i", hops, hops, dtype=np.float64)
-        if rest := len(block) - whole * HOP:  # the file's very end
-            tail = block[whole * HOP :].astype(np.float64)
-            energy[at + whole], counts[at + whole] = tail @ tail, rest
-    power = _three(energy) / np.maximum(_three(counts), 1.0)
-    levels = (10.0 * np.log10(np.maximum(power, 10.0 ** (FLOOR_LEVEL / 10.0)))).astype(np.float32)
-    # Digital silence says nothing of the noise that speech stands in: a tenth of it would hide every pause.
-    alive = levels[levels >= DEAD_LEVEL]
-    if not len(alive):
-        return Loudness(levels, DEAD_LEVEL, total)
-    quiet, loud = np.percentile(alive, [10.0, 95.0])
-    return Loudness(levels, max(DEAD_LEVEL, min(float(quiet) + ABOVE_NOISE, float(loud) - BELOW_SPEECH)), total)
-
-
-def plan(loudness: Loudness, window: int = WINDOW_SAMPLES) -> tuple[Run, ...]:
-    """Runs in file order that hold every frame above -70 dBFS exactly once. Only dead air is left out, never spliced.
+def plan(
+    loudness: Loudness,
+    options: VadOptions = VadOptions(),  # noqa: B008  immutable
+    voice: Voice | None = None,
+    window: int = WINDOW_SAMPLES,
+) -> tuple[Run, ...]:
+    """Runs in file order that hold every frame of speech exactly once, as it stands in the file: nothing is spliced.
 
     A run of at most `window` samples is one window; a longer one has no pause in reach and is decoded as a chain.
+    Without a `voice`, every frame above -70 dBFS counts as speech where it comes to leaving it out.
     """
-    runs: list[Run] = []
-    position = 0
-    while position < loudness.total:
-        if loudness.total > window and (sound := loudness.next_sound(position)) - position > DEAD_GAP:
-            position = sound - DEAD_MARGIN if sound < loudness.total else sound
-            continue
-        end = _run_end(loudness, position, window)
-        if not loudness.dead(position, end):
-            runs.append(Run(position, end))
-        position = end
-    return tuple(runs)
+    if options.mode == "none":
+        return (Run(0, loudness.total),) if loudness.total else ()
+    runs = _Planner(loudness, options, voice, window).runs()
+    if voice is not None and _is_doubtful(loudness, voice, runs):
+        return _Planner(loudness, options, None, window).runs()
+    return runs
 
 
-def _run_end(loudness: Loudness, start: int, window: int) -> int:
-    limit = start + window
-    if limit >= loudness.total:
-        return loudness.total
+def pauses_long(loudness: Loudness, start: int, end: int) -> bool:
+    """True if what is heard in [start, end) may seem to be over before it is."""
     pauses = loudness.pauses
-    first = bisect_right(pauses, start, key=lambda pause: pause.end)
-    beyond = bisect_left(pauses, limit, key=lambda pause: pause.start)
-    reachable = [Run(max(pause.start, start), min(pause.end, limit)) for pause in pauses[first:beyond]]
-    late = [pause for pause in reachable if _middle(pause) >= limit - REACH]
-    if late:
-        return _middle(max(late, key=lambda pause: (pause.end - pause.start, pause.start)))
-    early = [pause for pause in reachable if _middle(pause) >= start + EARLIEST_CUT]
-    if early:
-        return _middle(early[-1])
-    if beyond == len(pauses):
-        return loudness.total
-    pause = pauses[beyond]
-    return min(_middle(pause), pause.start + HARD_RUN_TAIL)
+    inside = pauses[bisect_right(pauses, start, key=lambda each: each.start) :]
+    return any(pause.end - pause.start > TELLING_PAUSE for pause in takewhile(lambda each: each.end < end, inside))
+
+
+def _is_doubtful(loudness: Loudness, voice: Voice, runs: Sequence[Run]) -> bool:
+    """True if voice activity found next to nothing in what is no steady noise: a song, whispering, a strange voice."""
+    kept = sum(loudness.sounding_seconds(run.start, run.end) for run in runs)
+    # What was left out has been looked at; most of a file that was kept need not be.
+    if kept >= loudness.sounding_seconds(0, loudness.total) / 2 or loudness.lively <= LIVELY_SHARE:
+        return False
+    return voice.share() < LEAST_SHARE
+
+
+class _Planner:
+    """One file's way to its runs."""
+
+    def __init__(self, loudness: Loudness, options: VadOptions, voice: Voice | None, window: int) -> None:
+        self._loudness = loudness
+        self._total = loudness.total
+        self._window = window
+        cut = self._total > window or options.mode == "always"
+        self._skips = cut
+        self._voice = voice if cut else None
+        least = 0 if options.silence is None else round(options.silence * SAMPLE_RATE)
+        self._pauses = [pause for pause in loudness.pauses if pause.end - pause.start >= least]
+        self._margin = DEAD_MARGIN if self._voice is None else round(options.padding * SAMPLE_RATE)
+
+    def runs(self) -> tuple[Run, ...]:
+        runs: list[Run] = []
+        position = 0
+        while (start := self._start(position)) < self._total:
+            position = self._end(start)
+            if not self._loudness.dead(start, position):
+                runs.append(Run(start, position))
+        return tuple(runs)
+
+    def _start(self, position: int) -> int:
+        """Where the next run begins: at `position`, unless nobody speaks for a while."""
+        if position >= self._total or not (self._skips or position):
+            return position
+        speech = self._loudness.next_sound(position)
+        if self._voice is not None:
+            speech = self._voice.next_speech(speech)
+        if speech >= self._total:
+            return self._total
+        return max(position, speech - self._margin) if speech - position > DEAD_GAP else position
+
+    def _end(self, start: int) -> int:
+        limit = start + self._window
+        if gap := self._long_gap(start, min(limit, self._total)):
+            return self._inside(gap)
+        if limit >= self._total:
+            return self._total
+        pauses = self._between(start, limit)
+        if late := [pause for pause in pauses if _middle(pause) >= limit - REACH]:
+            return _middle(_longest(late))
+        if self._voice is not None and (late := self._voice.pauses(limit - REACH, limit)):
+            return _middle(_longest(late))
+        if early := [pause for pause in pauses if _middle(pause) >= start + EARLIEST_CUT]:
+            return _middle(early[-1])
+        if self._voice is not None and (early := self._voice.pauses(start + EARLIEST_CUT, limit - REACH)):
+            return _middle(early[-1])
+        return self._beyond(limit)
+
+    def _between(self, start: int, limit: int) -> list[Run]:
+        """The pauses inside a window, as far as they are inside."""
+        first = bisect_right(self._pauses, start, key=lambda pause: pause.end)
+        beyond = bisect_left(self._pauses, limit, key=lambda pause: pause.start)
+        return [Run(max(pause.start, start), min(pause.end, limit)) for pause in self._pauses[first:beyond]]
+
+    def _beyond(self, limit: int) -> int:
+        """The end of a run that cannot end within a window: inside the first pause behind it."""
+        at = bisect_left(self._pauses, limit, key=lambda pause: pause.start)
+        pause = self._pauses[at] if at < len(self._pauses) else Run(self._total, self._total)
+        if self._voice is not None:
+            for begin in range(limit, pause.start, REACH):
+                if found := self._voice.pauses(begin, min(begin + REACH, pause.start)):
+                    return self._inside(found[0])
+        return self._total if pause.start >= self._total else min(_middle(pause), pause.start + HARD_RUN_TAIL)
+
+    def _long_gap(self, start: int, limit: int) -> Run | None:
+        """The first stretch of more than 8 s inside a window in which nobody speaks, but not at its start."""
+        reached = start
+        for pause in [*self._between(start, limit), Run(limit, limit)]:
+            # Fluent speech pauses more often than that; music and a steady noise do not.
+            if self._voice is not None and pause.start - reached > LONG_GAP:
+                gap = self._voice.long_pause(reached, pause.start, LONG_GAP)
+                if gap is not None and gap.start > start:
+                    return gap
+            if pause.end - pause.start > LONG_GAP and start < pause.start and pause.end < self._total:
+                return pause
+            reached = pause.end
+        return None
+
+    def _inside(self, gap: Run) -> int:
+        """Where to cut in a stretch without speech: as early as is safe if the rest of it can be skipped."""
+        early = min(_middle(gap), gap.start + HARD_RUN_TAIL)
+        skipped = self._voice is not None or self._loudness.next_sound(early) - early > DEAD_GAP
+        return early if skipped else _middle(gap)
+
+
+def _longest(pauses: Sequence[Run]) -> Run:
+    """The longest pause, the later of equals."""
+    return max(pauses, key=lambda pause: (pause.end - pause.start, pause.start))
 
 
 def _middle(pause: Run) -> int:
     return (pause.start + pause.end) // 2
-
-
-def _frames(start: int, end: int) -> slice:
-    """The frames centred in [start, end), half a hop at either end counting as in."""
-    return slice(start // HOP, max(start // HOP, -(-end // HOP)))
-
-
-def _three(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each value plus its two neighbours, as far as there are any."""
-    summed = values.copy()
-    summed[1:] += values[:-1]
-    summed[:-1] += values[1:]
-    return summed
-
-
-def _stretches(flags: NDArray[np.bool_]) -> Sequence[tuple[int, int]]:
-    """The [start, end) of every run of true values."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], flags, [False]))))
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))

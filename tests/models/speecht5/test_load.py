@@ -46,6 +46,17 @@ def test_a_given_voice_is_the_default(tiny_folder: Path, open_tiny: Open, tmp_pa
     assert len(audio(session, sentence("hello", "eve"))) > 0
 
 
+def test_a_voice_called_after_a_language_speaks_it(folder: Path, open_tiny: Open) -> None:
+    shutil.rmtree(folder / "voices")
+    for index, name in enumerate(("english", "Spanish", "zoe")):
+        write_voice(folder / "voices" / f"{name}.bin", 8, index)
+    info = open_tiny(folder, speaker=("eve", folder / "voices" / "zoe.bin")).info
+    assert (info.languages, info.default_language) == (("en", "es"), "en")
+    assert info.stand_ins == ("eve", "english", "zoe")
+    info = open_tiny(folder, speaker=("Spanish", folder / "voices" / "Spanish.bin")).info
+    assert (info.languages, info.default_language, info.stand_ins) == (("es", "en"), "es", ("Spanish", "zoe"))
+
+
 def test_a_given_vocoder_is_used(folder: Path, open_tiny: Open, tmp_path: Path) -> None:
     given = Path(shutil.move(folder / "vocoder", tmp_path / "elsewhere"))
     (given / "config.json").write_text(json.dumps(vocoder_json(replace(SOUND, sample_rate=8_000))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from mmap import PAGESIZE
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from driving import drive, make_unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import noise, write_tiny
+from tiny import WIDTH, noise, write_tiny
 
 from antiphon.engine.registry import load_session
 from antiphon.models.whisper.session import WhisperSession
@@ -95,6 +96,33 @@ def test_a_failing_join_leaves_those_in_flight_alone(
         events = empty_session.step()
     assert isinstance(events[0], Finished)
     assert events[0].result.tokens == alone[1]
+
+
+def test_a_session_that_rested_hears_as_before(
+    empty_session: WhisperSession, alone: dict[int, tuple[int, ...]]
+) -> None:
+    for kinds in ([7, 0], [2, 5]):
+        empty_session.rest()
+        results = drive(empty_session, units_of(kinds), [0, 3])
+        assert [result.tokens for result in results] == [alone[kind] for kind in kinds]
+
+
+def test_memory_comes_back(tiny_folder: Path) -> None:
+    """All of the rows' memory, which a batch has touched."""
+    session = load_session(str(tiny_folder), precision="f32", slots=64)
+    units = [make_unit(noise(1), language="en", max_new_tokens=2, min_new_tokens=2) for _ in range(64)]
+    drive(session, units[:1])
+    before = resident()
+    drive(session, units)
+    rows = 63 * 4 * 1500 * WIDTH * 4  # sides, places, width, bytes
+    assert resident() - before > rows
+    session.rest()
+    assert resident() - before < rows / 4
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGESIZE
 
 
 WORDED: list[dict[str, object]] = [

@@ -77,3 +77,14 @@ def test_bf16_rows_are_bits(tiny_folder: Path) -> None:
     tensor, fresh = bits.fresh_tensor(1, 2)
     assert fresh.dtype == np.uint16
     assert tensor.get_element_type().get_type_name() == "bf16"
+
+
+def test_rows_that_are_given_back_are_empty_and_can_be_used_again(slots: Slots) -> None:
+    fill(slots, 0, GROWTH, 1.0)
+    for tensor in slots.cross_tensors(0):
+        tensor.data[:] = 6.0
+    slots.release()
+    assert slots.capacity == GROWTH
+    assert all((tensor.data == 0.0).all() for tensor in slots.cross_tensors(0))
+    fill(slots, 0, 3, 2.0)
+    assert (past(slots, 0)[:, :3] == 2.0).all()

@@ -46,6 +46,27 @@ def test_the_newest_of_a_long_prompt_is_kept(tokenizer: Tokenizer, length: int) 
     assert len(prefix) <= 228
 
 
+@pytest.mark.parametrize(("prompted", "heard"), [(0, 5), (3, 5), (0, 1000), (100, 1000), (223, 5), (1000, 1000)])
+def test_what_was_said_before_has_the_room_a_prompt_leaves(tokenizer: Tokenizer, prompted: int, heard: int) -> None:
+    """The prompt whole, then the newest of the history; together they are never more than 223."""
+    prompt = "p" * prompted
+    history = tuple(100 + index % 26 for index in range(heard))
+    prefix, start = tokenizer.prefix("en", "transcribe", prompt, timestamps=False, history=history)
+    before = tokenizer.encode(" " + prompt)[-223:] if prompted else []
+    room = 223 - len(before)
+    assert prefix[:start] == [PREVIOUS, *before, *history[max(0, heard - room) :][: max(0, room)]]
+    assert start <= 224
+
+
+def test_times_said_before_are_for_windows_with_times(tokenizer: Tokenizer) -> None:
+    history = (FIRST_TIMESTAMP, 100, FIRST_TIMESTAMP + 50)
+    for timestamps, told in ((True, list(history)), (False, [100])):
+        prefix, start = tokenizer.prefix("en", "transcribe", None, timestamps=timestamps, history=history)
+        assert prefix[:start] == [PREVIOUS, *told]
+    prefix, start = tokenizer.prefix("en", "transcribe", None, timestamps=False, history=history[:1])
+    assert start == 0
+
+
 def test_of_a_huge_prompt_only_the_end_is_encoded(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     lengths: list[int] = []
     encode = Tokenizer.encode

@@ -37,3 +37,6 @@ class EspeakSession:
 
     def leave(self, unit: Sentence) -> None:
         self._flight = [each for each in self._flight if each is not unit]
+
+    def rest(self) -> None:
+        """It holds nothing between two sentences."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from antiphon.errors import ConfigError
+from antiphon.languages import CODES
 from antiphon.models.base import Report, Runtime
 from antiphon.models.speecht5.config import (
     CONFIG,
@@ -35,6 +36,7 @@ from antiphon.weights.ir import IrWeights
 from antiphon.weights.source import Weights
 
 _VOCODER = "vocoder"
+_LANGUAGE = "en"  # what a voice speaks whose name does not say
 
 
 def load(
@@ -99,6 +101,10 @@ def load(
 def _info(
     folder: Path, name: str, runtime: Runtime, weight_format: str, sample_rate: int, voices: tuple[str, ...]
 ) -> ModelInfo:
+    # A voice called after a language speaks it: a checkpoint has no other place to say so.
+    spoken = {voice: CODES.get(voice.lower()) for voice in voices}
+    default = spoken[voices[0]] or _LANGUAGE
+    known = [code for code in spoken.values() if code]
     return ModelInfo(
         name=name,
         family="speecht5",
@@ -107,11 +113,12 @@ def _info(
         device=runtime.name,
         precision=runtime.precision,
         weight_format=weight_format,
-        languages=(),
+        languages=tuple(dict.fromkeys([default, *known])) if known else (),
         tasks=("speak",),
-        default_language="en",
+        default_language=default,
         voices=voices,
-        stand_ins=voices,
+        # Nobody who asks for one of OpenAI's voices means another language.
+        stand_ins=tuple(voice for voice, code in spoken.items() if code in (None, default)),
         sample_rate=sample_rate,
         reads_digits=False,
     )

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from antiphon.errors import InvalidParameter
+from antiphon.models.heap import trim
 from antiphon.models.speecht5.config import SpeechT5Config
 from antiphon.models.speecht5.reach import Stretch
 from antiphon.models.speecht5.runner import Runner
@@ -114,6 +115,10 @@ class SpeechT5Session:
                 self._free(row)
                 return
         self._ended = [speaking for speaking in self._ended if speaking.unit is not unit]
+
+    def rest(self) -> None:
+        self.runner.clear()
+        trim()
 
     def _begin(self, unit: Sentence) -> InvalidParameter | None:
         """Read the sentence into the next row, or say what is wrong with it."""

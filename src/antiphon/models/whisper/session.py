@@ -80,13 +80,16 @@ class WhisperSession:
                 self._free(row)
                 return
 
+    def rest(self) -> None:
+        self.runner.rest()
+
     def _join(self, units: Sequence[Window], first: int) -> list[Event]:
         if not self._flight:
             self.runner.clear()
         if any(unit.options.words for unit in units):
             self.runner.prepare_align()  # here, where a failure is only that of the units that join
         for row, unit in enumerate(units, first):
-            self.runner.encode(unit.samples, row)
+            self.runner.encode(unit.samples[:], row)
             self._flight.append(Decoding(unit, unit.options.language if self._config.multilingual else None))
         events = self._hear_languages(first)
         for decoding in self._flight[first:]:
@@ -114,7 +117,7 @@ class WhisperSession:
     def _prepare(self, decoding: Decoding) -> None:
         unit, options = decoding.unit, decoding.unit.options
         decoding.prefix, decoding.start = self._tokenizer.prefix(
-            decoding.language, options.task, options.prompt, timestamps=unit.timestamps
+            decoding.language, options.task, options.prompt, timestamps=unit.timestamps, history=unit.history
         )
         room = self._config.target_positions - len(decoding.prefix)
         # The reference gives an answer half of the positions; a caller may ask for more, up to all that are left.

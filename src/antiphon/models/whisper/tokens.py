@@ -6,6 +6,7 @@ It must not know graphs or slots.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,20 +53,24 @@ class Tokenizer:
         return text
 
     def prefix(
-        self, language: str | None, task: Task, prompt: str | None, *, timestamps: bool
+        self, language: str | None, task: Task, prompt: str | None, *, timestamps: bool, history: Sequence[int] = ()
     ) -> tuple[list[int], int]:
         """The ids a window's answer continues, and the index of <|startoftranscript|> among them.
 
-        `[<|startofprev|> prompt…] <|startoftranscript|> [language, task] [<|notimestamps|>]`. The newest
-        `target_positions // 2 - 1` prompt ids are kept, as the reference does.
+        `[<|startofprev|> prompt… history…] <|startoftranscript|> [language, task] [<|notimestamps|>]`. The newest
+        `target_positions // 2 - 1` prompt ids are kept, as the reference does, and of the history (ids sampled before)
+        the newest that there is room for beside them; its timestamps are for windows that have some too.
         """
         tokens = self._config.tokens
-        ids: list[int] = []
-        if prompt and prompt.strip() and tokens.previous is not None:
-            keep = self._config.target_positions // 2 - 1
+        before: list[int] = []
+        keep = self._config.target_positions // 2 - 1
+        if prompt and prompt.strip():
             # Only the newest ids count; a prompt of megabytes must not hold the batch up while it is encoded.
             newest = (" " + prompt.strip())[-keep * _LONGEST_TOKEN :]
-            ids = [tokens.previous, *self.encode(newest)[-keep:]]
+            before = self.encode(newest)[-keep:]
+        known = [token for token in history if timestamps or token < tokens.end]
+        before += known[max(0, len(known) - (keep - len(before))) :]
+        ids = [tokens.previous, *before] if before and tokens.previous is not None else []
         start = len(ids)
         ids.append(tokens.start)
         if language is not None and tokens.transcribe is not None and tokens.translate is not None:
