@@ -106,8 +106,9 @@ def test_a_transcription(server: Any) -> None:
         assert value(text, f"{each}_count", name="ears") == 1
 
 
-def test_silence_that_is_skipped(server: Any) -> None:
+def test_silence_that_is_skipped(start_server: Any) -> None:
     """A tone, a minute and a half of nothing, a tone: the nothing belongs to no window."""
+    server = start_server(FakeSession("ears", slots=4), metrics_enable=True, vad="energy")
     sound = np.concatenate([tone(5.0, 16_000), np.zeros(90 * 16_000, np.float32), tone(5.0, 16_000)])
     assert hear(server, file=encode(sound[None], 16_000)).status_code == 200
     text = metrics(server)

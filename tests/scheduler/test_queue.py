@@ -169,6 +169,7 @@ def test_the_pace_is_that_of_a_crowd() -> None:
     queue.spent(5.0)
     queue.finish(unit)
     queue.spent(5.0)
+    queue.admit(make_job(seconds=0.1), [make_sound(0.1)], now=0.0)
     with pytest.raises(Overloaded, match=r"about 2\.4 s"):
         queue.admit(make_job(seconds=100.0, terms=due(2.3)), make_units(1), now=0.0)
 
@@ -181,8 +182,16 @@ def test_the_pace_of_a_full_batch_counts_though_nobody_waits() -> None:
     for unit in units:
         queue.finish(unit)
     queue.spent(2.0)
+    queue.admit(make_job(seconds=0.1), [make_sound(0.1)], now=0.0)
     with pytest.raises(Overloaded, match=r"about 12\.0 s"):
         queue.admit(make_job(seconds=100.0, terms=due(11.9)), make_units(1), now=0.0)
+
+
+def test_who_finds_nobody_ahead_may_try() -> None:
+    """A model that was slow once would else refuse for ever, and never learn that it is not slow any more."""
+    queue = Queue()
+    paced(queue, seconds=1.0, a_second=0.1)
+    queue.admit(make_job(seconds=1.0, terms=due(0.5)), [make_sound(1.0)], now=0.0)
 
 
 def test_a_deadline_that_cannot_be_met_is_refused_at_once() -> None:

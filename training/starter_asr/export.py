@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from transformers import AddedToken, GenerationConfig, WhisperFeatureExtractor, WhisperTokenizer, WhisperTokenizerFast
 
 from training.starter_asr.codec import LANGUAGES, SPECIALS, TIMESTAMPS, Codec
@@ -83,9 +84,23 @@ def write_tokenizer(codec: Codec, folder: Path) -> None:
         raise RuntimeError("the timestamps of the exported tokenizer are out of place")
 
 
-def export(work: Path, folder: Path) -> None:
-    """Write the whole folder, weights in half precision."""
+def blend(learner: Learner, folder: Path, share: float) -> None:
+    """Let the model be `share` of an earlier export, and the rest of itself.
+
+    What a training shook out comes back so (Wortsman et al. 2022, Model soups): here English, for a little of the Spanish.
+    """
+    before = load_file(folder / "model.safetensors")
+    weights = learner.whisper.state_dict()
+    learner.whisper.load_state_dict(
+        {name: torch.lerp(weights[name], one.float(), share) for name, one in before.items()}, strict=False
+    )
+
+
+def export(work: Path, folder: Path, before: Path | None = None, share: float = 0.0) -> None:
+    """Write the whole folder, weights in half precision, `share` of them those of the export `before`."""
     learner, codec, state = load_learner(work)
+    if before is not None:
+        blend(learner, before, share)
     folder.mkdir(parents=True, exist_ok=True)
     model = learner.whisper.half()
     model.generation_config = generation_config(codec)
@@ -104,8 +119,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--to", type=Path, required=True)
+    parser.add_argument("--before", type=Path, help="an earlier export to blend with")
+    parser.add_argument("--share", type=float, default=0.15, help="of that export in the blend")
     options = parser.parse_args()
-    export(options.work, options.to)
+    export(options.work, options.to, options.before, options.share)
 
 
 if __name__ == "__main__":

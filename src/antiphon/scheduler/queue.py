@@ -255,8 +255,10 @@ class Queue:
             return
         if deadline.at <= now:
             raise deadline.missed()
-        needed = self._pace.time_for(CAUTION * (job.seconds + self._ahead(job)))
-        if needed is not None and needed > deadline.at - now:
+        ahead = self._ahead(job)
+        needed = self._pace.time_for(CAUTION * (job.seconds + ahead))
+        # With nothing ahead it may try: a pace that was slow once would else be believed for ever, for want of a newer one.
+        if ahead and needed is not None and needed > deadline.at - now:
             allowed = f"and {deadline.source} allows {deadline.seconds:g}"
             raise self._refusal("deadline", f"the answer would take about {needed:.1f} s, {allowed}", deadline.param)
 
