@@ -65,11 +65,13 @@ def prepare(work: Path, shape: Shape, peers: tuple[str, ...] = PEERS) -> Folders
     return folders
 
 
-def load_peers(folders: Folders, names: tuple[str, ...], weight_format: str) -> dict[str, Transcribe]:
+def load_peers(
+    folders: Folders, names: tuple[str, ...], weight_format: str, audio_context: str = "full"
+) -> dict[str, Transcribe]:
     """Those of PEERS that are wanted, loaded into this process, in their order."""
     loaded: dict[str, Transcribe] = {}
     if OURS in names:
-        loaded[OURS] = load_ours(folders.checkpoint, weight_format)
+        loaded[OURS] = load_ours(folders.checkpoint, weight_format, audio_context)
     if LOCKED in names:
         loaded[LOCKED] = load_locked(folders.exported)
     if {SINGLE, BATCHED} & set(names):
@@ -78,13 +80,18 @@ def load_peers(folders: Folders, names: tuple[str, ...], weight_format: str) -> 
     return loaded
 
 
-def load_ours(folder: Path, weight_format: str) -> Transcribe:
+def load_ours(folder: Path, weight_format: str, audio_context: str = "full") -> Transcribe:
     """Antiphon's own service in process, as the HTTP layer calls it."""
     from antiphon.engine.registry import load_session
     from antiphon.service.speech import SpeechService
     from antiphon.types import TranscribeOptions, VadOptions
 
-    session = load_session(str(folder), weight_format=weight_format, report=print)  # type: ignore[arg-type]
+    session = load_session(
+        str(folder),
+        weight_format=weight_format,  # type: ignore[arg-type]
+        audio_context=audio_context,  # type: ignore[arg-type]
+        report=print,
+    )
     service = SpeechService()
     service.load(session)
 

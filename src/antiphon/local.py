@@ -21,6 +21,7 @@ from antiphon.errors import InvalidAudio
 from antiphon.models.base import AnySession
 from antiphon.service.speech import SpeechService
 from antiphon.types import (
+    AudioContext,
     ModelInfo,
     Precision,
     Samples,
@@ -142,10 +143,12 @@ def load(
     device: str = "CPU",
     slots: int = 16,
     vocoder: str | PathLike[str] | None = None,
+    audio_context: AudioContext = "full",
 ) -> Model:
     """Load a model by its name or folder. `slots` is how many windows or sentences are decoded side by side.
 
-    A SpeechT5 model's `vocoder` is the folder of that name in its own, unless another is given.
+    A SpeechT5 model's `vocoder` is the folder of that name in its own, unless another is given. A Whisper model's
+    `audio_context` "auto" makes short clips cheaper: about as much of a window of 30 s is heard as there is audio.
     """
     from antiphon.engine.registry import load_session  # brings OpenVINO in, which only loading needs
 
@@ -158,6 +161,7 @@ def load(
         name=None,
         report=logger.info,
         vocoder=None if vocoder is None else Path(vocoder),
+        audio_context=audio_context,
     )
     return Model(session)
 

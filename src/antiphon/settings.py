@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from antiphon.errors import ConfigError
-from antiphon.types import SAMPLE_RATE, GraphTask, Precision, Vad, WeightFormat
+from antiphon.types import SAMPLE_RATE, AudioContext, GraphTask, Precision, Vad, WeightFormat
 
 PREFIX = "ANTIPHON_"
 REPOSITORY_VARIABLE = "OVMS_MODEL_REPOSITORY_PATH"  # OVMS's own, which stands behind ours
@@ -97,6 +97,11 @@ class Settings(BaseSettings):
     precision: Precision = _knob("auto", "The arithmetic: what the device does best, or as named.")
     weight_format: WeightFormat = _knob("auto", "How weights are held in memory: as stored, or as named.")
     slots: int = _knob(16, "How many windows of audio are decoded together.", unit="windows", ge=1, le=1024)
+    audio_context: AudioContext = _knob(
+        "full",
+        "How much a Whisper model hears: full is windows of 30 seconds, as it was trained; auto is about as much as there "
+        "is audio, which makes short clips cheaper, and 30 seconds a second time where that leaves it in doubt.",
+    )
     vad: Vad = _knob(
         "auto",
         "How a file is searched for speech: auto has voice activity say where one longer than 30 seconds is cut and what "

@@ -5,6 +5,7 @@ Nothing here computes more than a property; nothing here knows a model family, H
 
 from __future__ import annotations
 
+import zlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,9 @@ WINDOW_SECONDS = 30
 WINDOW_SAMPLES = WINDOW_SECONDS * SAMPLE_RATE  # 480,000
 # What is read aloud at 155 words a minute, as audiobooks are, at six characters a word with its space: 15.5 a second.
 SECONDS_PER_CHARACTER = 1 / 15
+
+# What a window's text must not reach if it is to be relied on: Whisper's own thresholds (Radford et al. 2022, section 4.5).
+MOST_REPETITION, LEAST_LOGPROB = 2.4, -1.0
 
 Samples = NDArray[np.float32]
 
@@ -35,6 +39,7 @@ ModelTask = Literal["transcribe", "translate", "speak"]
 GraphTask = Literal["speech2text", "text2speech"]  # what OVMS calls the two jobs a model can have
 Precision = Literal["auto", "bf16", "f32"]
 WeightFormat = Literal["auto", "fp32", "fp16", "int8"]
+AudioContext = Literal["full", "auto"]  # whole windows are heard, or about as much as there is audio
 Vad = Literal["auto", "always", "energy", "none"]
 
 
@@ -181,6 +186,17 @@ class WindowResult:
     avg_logprob: float
     no_speech_prob: float
     temperature: float
+
+    @property
+    def compression_ratio(self) -> float:
+        """Bytes of the text over its bytes when compressed, Whisper's measure of repetition; 0.0 for no text."""
+        encoded = "".join(piece.text for piece in self.pieces).strip().encode()
+        return len(encoded) / len(zlib.compress(encoded)) if encoded else 0.0
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the model was at a loss: it repeats itself, or chose among unlikely tokens."""
+        return self.compression_ratio > MOST_REPETITION or self.avg_logprob < LEAST_LOGPROB
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,6 +136,15 @@ def test_a_graph_says_where_the_model_is_and_how_it_runs(tmp_path: Path, asked: 
     )  # a flag stands above the graph
 
 
+def test_genai_says_that_it_hears_whole_windows_only(tmp_path: Path, asked: list[dict[str, Any]]) -> None:
+    folder = str(write_tiny(tmp_path / "tiny"))
+    lines: list[str] = []
+    load_session(folder, name="m", device="GPU", audio_context="auto", report=lines.append)
+    assert lines == ["m: --audio_context auto changes nothing on the genai backend."]
+    load_session(folder, name="m", device="GPU", report=lines.append)
+    assert (len(lines), len(asked)) == (1, 2)
+
+
 def test_a_graph_names_more_voices_and_fewer_speeds(tmp_path: Path) -> None:
     folder = write_speaking(tmp_path / "speecht5")
     write_voice(tmp_path / "cleo.bin", 8)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from antiphon.engine.wanted import Wanted, wanted_metrics, wanted_models
+from antiphon.engine import wanted as wanted_module
+from antiphon.engine.wanted import Wanted, load, wanted_metrics, wanted_models
 from antiphon.errors import ConfigError
 from antiphon.settings import load_settings
 from antiphon.store.graph import GraphFile
@@ -28,6 +29,16 @@ def test_one_model(tmp_path: Path) -> None:
         load_settings({"model_path": str(tmp_path), "target_device": "GPU", "num_streams": 2, "vocoder": "/v"})
     )
     assert (wanted.device, wanted.plugin_config, wanted.vocoder) == ("GPU", {"NUM_STREAMS": "2"}, Path("/v"))
+
+
+@pytest.mark.parametrize(("flags", "context"), [({}, "full"), ({"audio_context": "auto"}, "auto")])
+def test_how_much_is_heard_is_said_to_whoever_loads(
+    monkeypatch: pytest.MonkeyPatch, flags: dict[str, object], context: str
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(wanted_module, "load_session", lambda _name, **options: asked.append(options["audio_context"]))
+    load(Wanted("m", "starter-asr"), load_settings(flags), lambda _line: None)
+    assert asked == [context]
 
 
 def test_a_task_makes_a_graph_in_memory(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from antiphon.errors import EngineFailed
 from antiphon.models.fake import FAKE_INFO, describe
-from antiphon.service.stitch import ADVANCE, CONTINUATION_DEPTH, HISTORY, TranscriptionPlan, compression_ratio
+from antiphon.service.stitch import ADVANCE, CONTINUATION_DEPTH, HISTORY, TranscriptionPlan
 from antiphon.types import (
     SAMPLE_RATE,
     WINDOW_SAMPLES,
@@ -580,16 +580,11 @@ def test_segments_stay_inside_the_audio_and_in_order() -> None:
 def test_scores_are_the_windows() -> None:
     plan = make_plan(speech(4.0), TIMED)
     play(plan, lambda _unit: make_result((0.0, 2.0, " la la"), (2.0, 4.0, " la la"), resume=4.0))
+    text = b"la la la la"
     for segment in plan.result().segments:
-        assert segment.compression_ratio == compression_ratio("la la la la")
+        assert segment.compression_ratio == len(text) / len(zlib.compress(text))
         assert (segment.avg_logprob, segment.no_speech_prob, segment.temperature) == (-0.25, 0.01, 0.0)
         assert segment.tokens == (6,)
-
-
-def test_compression_ratio_is_whispers() -> None:
-    assert compression_ratio("") == 0.0
-    text = "¡hola! " * 20
-    assert compression_ratio(text) == len(text.encode()) / len(zlib.compress(text.encode()))
 
 
 # --- words -------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from antiphon.errors import ConfigError, NotNative
 from antiphon.models.base import AnySession, Report
 from antiphon.store.graph import FASTEST, GRAPH, SLOWEST, GraphFile, read_graph
-from antiphon.types import GraphTask, Precision, WeightFormat
+from antiphon.types import AudioContext, GraphTask, Precision, WeightFormat
 from antiphon.weights.folder import read_config
 
 _STARTER = Path(__file__).parent.parent / "starter"
@@ -144,10 +144,12 @@ def load_session(
     graph: GraphFile | Path | None = None,
     plugin_config: Mapping[str, object] | None = None,
     word_timestamps: bool = False,
+    audio_context: AudioContext = "full",
 ) -> AnySession:
     """Load the model of a folder or a built-in name; `report` gets a line about each thing chosen.
 
     For SpeechT5 there may be a `vocoder` folder, and one more `speaker`: its name and the file of its embedding.
+    Whisper alone has an `audio_context`: "auto" hears about as much of a window of 30 s as there is audio.
     `device`, `plugin_config` and `word_timestamps` stand above what the folder's graph.pbtxt, or the `graph` given, says.
 
     Raises ConfigError naming the folder, file or flag and the fix.
@@ -168,6 +170,7 @@ def load_session(
         vocoder,
         speaker,
         properties,
+        audio_context,
     )
     if vocoder is not None and choice.family != "speecht5":
         raise ConfigError(f"--vocoder: {name_or_folder} is no SpeechT5 model, which alone has one.")
@@ -205,6 +208,7 @@ class Asked:
     vocoder: Path | None
     speaker: tuple[str, Path] | None
     properties: Mapping[str, object]
+    audio_context: AudioContext
 
 
 def family_of(folder: Path, said: str | None = None) -> str:
@@ -246,7 +250,7 @@ def _load_native(choice: Choice, asked: Asked, word_timestamps: bool) -> AnySess
             raise ConfigError(f"--plugin_config: OpenVINO does not take {key}={value} on CPU: {first}") from error
     extras: dict[str, Any] = {"vocoder": asked.vocoder, "speaker": asked.speaker, "voices": choice.voices or None}
     if choice.family == "whisper":
-        extras["words"] = word_timestamps
+        extras |= {"words": word_timestamps, "audio_context": asked.audio_context}
     session: AnySession = importlib.import_module(module).load(
         choice.folder,
         name=asked.name,
@@ -286,6 +290,8 @@ def _load_genai(choice: Choice, asked: Asked, word_timestamps: bool, reason: str
 
     if asked.vocoder is not None:
         raise ConfigError(f"--vocoder: the genai backend serves {asked.name}, and takes it from the model's folder.")
+    if asked.audio_context != "full" and FAMILIES[choice.family][0] == "speech2text":
+        asked.report(f"{asked.name}: --audio_context {asked.audio_context} changes nothing on the genai backend.")
     voices = (*choice.voices, *((asked.speaker,) if asked.speaker else ()))
     if len(voices) > 1:
         raise ConfigError(

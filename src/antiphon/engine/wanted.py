@@ -92,6 +92,7 @@ def load(wanted: Wanted, settings: Settings, report: Report) -> AnySession:
         graph=wanted.graph,
         plugin_config=wanted.plugin_config,
         word_timestamps=wanted.word_timestamps,
+        audio_context=settings.audio_context,
     )
 
 

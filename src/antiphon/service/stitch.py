@@ -6,7 +6,6 @@ Pure: it must not know threads, queues, sessions or how a transcript is rendered
 from __future__ import annotations
 
 import logging
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -45,8 +44,7 @@ FRAME = SAMPLE_RATE // 100  # samples in one `seek` step, 10 ms
 LEAST_WORD = 0.02  # seconds, one place of the encoder's
 AHEAD = 32  # windows out at a time; a model should decode at most half as many side by side
 HISTORY = 224  # sampled ids that a window is told of those before it: Whisper's prompt has room for one less
-# What a window must not reach if its text is to lead the next one, the reference's thresholds: a loop leads to loops.
-MOST_REPETITION, LEAST_LOGPROB, MOST_TEMPERATURE = 2.4, -1.0, 0.5
+MOST_TEMPERATURE = 0.5  # of a window whose text is to lead the next one, as in the reference
 HEARD_SPEECH = 0.1  # seconds of speech where words were heard, or voice activity is not asked about what follows
 
 Progress = Callable[[float, float], None]
@@ -276,19 +274,9 @@ class TranscriptionPlan:
         """Let what was said lead the next window, unless it is of the kind that leads astray."""
         if not self._options.condition_on_previous_text:
             return
-        misled = (
-            compression_ratio("".join(piece.text for piece in result.pieces).strip()) > MOST_REPETITION
-            or result.avg_logprob < LEAST_LOGPROB
-            or result.temperature > MOST_TEMPERATURE
-        )
+        misled = result.doubtful or result.temperature > MOST_TEMPERATURE  # a loop leads to loops
         said = tuple(token for piece in kept for token in piece.tokens)
         self._history = () if misled else (self._history + said)[-HISTORY:]
-
-
-def compression_ratio(text: str) -> float:
-    """Bytes of a text over its bytes when compressed, Whisper's measure of repetition; 0.0 for no text."""
-    encoded = text.encode()
-    return len(encoded) / len(zlib.compress(encoded)) if encoded else 0.0
 
 
 def _segments(heard: Sequence[_Heard], duration: float) -> tuple[Segment, ...]:
@@ -299,7 +287,7 @@ def _segments(heard: Sequence[_Heard], duration: float) -> tuple[Segment, ...]:
         result = window.result
         offset = window.start / SAMPLE_RATE
         window_end = min(window.end / SAMPLE_RATE, duration)
-        ratio = compression_ratio("".join(piece.text for piece in result.pieces).strip())
+        ratio = result.compression_ratio
         for piece in window.pieces:
             # A piece that starts in the padding behind the audio was made up.
             if not piece.text.strip() or offset + piece.start >= window_end:

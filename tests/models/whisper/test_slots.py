@@ -52,12 +52,12 @@ def test_appending_goes_behind_each_rows_own_end(slots: Slots) -> None:
 
 def test_moving_takes_the_row_whole(slots: Slots) -> None:
     fill(slots, 2, 3, 5.0)
-    for tensor in slots.cross_tensors(2):
-        tensor.data[:] = 6.0
+    for side in slots.cross(2):
+        side[:] = 6.0
     slots.move(2, 0)
     assert slots.lengths[0] == 3
     assert (past(slots, 0)[:, :3] == 5.0).all()
-    assert all((tensor.data == 6.0).all() for tensor in slots.cross_tensors(0))
+    assert all((side == 6.0).all() for side in slots.cross(0))
 
 
 def test_an_empty_session_gives_long_caches_back(slots: Slots) -> None:
@@ -81,10 +81,10 @@ def test_bf16_rows_are_bits(tiny_folder: Path) -> None:
 
 def test_rows_that_are_given_back_are_empty_and_can_be_used_again(slots: Slots) -> None:
     fill(slots, 0, GROWTH, 1.0)
-    for tensor in slots.cross_tensors(0):
-        tensor.data[:] = 6.0
+    for side in slots.cross(0):
+        side[:] = 6.0
     slots.release()
     assert slots.capacity == GROWTH
-    assert all((tensor.data == 0.0).all() for tensor in slots.cross_tensors(0))
+    assert all((side == 0.0).all() for side in slots.cross(0))
     fill(slots, 0, 3, 2.0)
     assert (past(slots, 0)[:, :3] == 2.0).all()

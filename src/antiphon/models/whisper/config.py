@@ -17,6 +17,7 @@ from antiphon.weights.folder import read_json
 N_FFT = 400
 HOP = 160
 FRAMES = 3000
+PLACE = 2 * HOP  # samples that one of the encoder's 1,500 places covers
 # 1,501 timestamps of 20 ms: <|0.00|> to <|30.00|>.
 TIMESTAMPS = 1501
 TIMESTAMP_SECONDS = 0.02

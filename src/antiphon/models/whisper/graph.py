@@ -13,9 +13,8 @@ from openvino import opset13 as ops
 
 from antiphon.models import graph_parts as parts
 from antiphon.models.graph_parts import NEVER, CacheType, Model, Node
-from antiphon.models.whisper.config import FRAMES, HOP, N_FFT, WhisperConfig
+from antiphon.models.whisper.config import HOP, N_FFT, PLACE, WhisperConfig
 from antiphon.models.whisper.mel import fourier_basis, mel_filters
-from antiphon.types import WINDOW_SAMPLES
 from antiphon.weights.source import WeightSource
 
 # Whisper names none in its config.
@@ -25,12 +24,15 @@ _EPSILON = 1e-5
 _END = np.iinfo(np.int64).max
 
 
-def features_graph(config: WhisperConfig) -> Model:
+def features_graph(config: WhisperConfig, *, any_length: bool = False) -> Model:
     """`waveform [1, 480000]` -> `features [1, mels, 3000]`: log10 mel power, clipped 8 below its own maximum, scaled.
+
+    With `any_length` a waveform may be shorter, a frame for each 160 samples. All graphs here that take this hear whole
+    windows only without it; a length that is known beforehand is what they are fastest with.
 
     Compiled in f32 whatever the device's precision: bf16 has 8 bits for 80 dB.
     """
-    waveform = parts.parameter([1, WINDOW_SAMPLES], "f32", "waveform")
+    waveform = parts.parameter([1, -1 if any_length else config.source_positions * PLACE], "f32", "waveform")
     half = np.array([0, N_FFT // 2], np.int64)
     padded = ops.pad(waveform, ops.constant(half), ops.constant(half), "reflect")
     signal = ops.unsqueeze(padded, parts.axes(1))
@@ -39,7 +41,7 @@ def features_graph(config: WhisperConfig) -> Model:
     halves = ops.split(ops.power(spectrum, parts.scalar(2.0)), parts.axis(1), 2)
     power = ops.add(halves.output(0), halves.output(1))
     # Whisper drops the last frame, which the reflection at the end made.
-    kept = ops.slice(power, parts.axes(0), parts.axes(FRAMES), parts.axes(1), parts.axes(2))
+    kept = ops.slice(power, parts.axes(0), parts.axes(-1), parts.axes(1), parts.axes(2))
     mel = ops.matmul(ops.constant(mel_filters(config.mels)), kept, False, False)
     logs = ops.multiply(ops.log(ops.maximum(mel, parts.scalar(1e-10))), parts.scalar(1 / math.log(10)))
     floor = ops.subtract(ops.reduce_max(logs, parts.axes(1, 2), True), parts.scalar(8.0))
@@ -47,16 +49,20 @@ def features_graph(config: WhisperConfig) -> Model:
     return parts.build([(features, "features")], [waveform], "whisper_features")
 
 
-def hear_graph(config: WhisperConfig, weights: WeightSource, cache: CacheType) -> Model:
+def hear_graph(config: WhisperConfig, weights: WeightSource, cache: CacheType, *, any_length: bool = False) -> Model:
     """`features [1, mels, 3000]` -> per decoder layer `key.i`, `value.i [1, heads, 1500, head width]` of type `cache`.
 
-    Also `states [1, 1500, width]`, the encoder's output.
+    Also `states [1, 1500, width]`, the encoder's output. With `any_length` half as many of all as there are frames.
     """
-    features = parts.parameter([1, config.mels, FRAMES], "f32", "features")
+    features = parts.parameter([1, config.mels, -1 if any_length else 2 * config.source_positions], "f32", "features")
     hidden = _gelu_convolution(features, weights, "model.encoder.conv1", stride=1)
     hidden = _gelu_convolution(hidden, weights, "model.encoder.conv2", stride=2)
     hidden = ops.transpose(hidden, parts.integers(0, 2, 1))
-    hidden = ops.add(hidden, weights.tensor("model.encoder.embed_positions.weight"))
+    positions = weights.tensor("model.encoder.embed_positions.weight")
+    if any_length:
+        places = ops.gather(ops.shape_of(hidden), parts.axes(1), parts.axis(0))
+        positions = ops.slice(positions, parts.axes(0), places, parts.axes(1), parts.axes(0))
+    hidden = ops.add(hidden, positions)
     for layer in range(config.encoder_layers):
         hidden = _encoder_layer(hidden, weights, f"model.encoder.layers.{layer}", config)
     states = parts.layer_norm(hidden, weights, "model.encoder.layer_norm", _EPSILON)
@@ -68,7 +74,7 @@ def hear_graph(config: WhisperConfig, weights: WeightSource, cache: CacheType) -
     return parts.build(outputs, [features], "whisper_hear")
 
 
-def step_graph(config: WhisperConfig, weights: WeightSource, cache: CacheType) -> Model:
+def step_graph(config: WhisperConfig, weights: WeightSource, cache: CacheType, *, any_length: bool = False) -> Model:
     """One decoder pass over a ragged batch of b sequences, n tokens each (n = 1 but for prompts), past of length t.
 
     In: `ids`, `positions [b, n]`, `mask [b, 1, n, t + n]` (added to the scores), `rows [b, r]` (which of the n rows get
@@ -78,6 +84,7 @@ def step_graph(config: WhisperConfig, weights: WeightSource, cache: CacheType) -
     Out: `logits [b, r - 1, vocabulary]`, raw, of all rows but the first; `scores [k, vocabulary]` of the first row under
     the rules; `best [b, 1]`, its arg-max; `score [b, 1]`, the arg-max's log-probability under the rules;
     `fresh [2 * layers, b, heads, n, head width]`, this pass's keys and values, layer by layer.
+    With `any_length` the 1,500 may be fewer, for all rows alike, and `heard [b, 1, 1, places]` is added to their scores.
     A plain greedy step asks for no rows of `logits` and `scores`: writing them out took a quarter of its time.
     """
     ids = parts.parameter([-1, -1], "i32", "ids")
@@ -87,13 +94,18 @@ def step_graph(config: WhisperConfig, weights: WeightSource, cache: CacheType) -
     rules = parts.parameter([-1, 6], "i32", "rules")
     drawn = parts.parameter([-1], "i32", "drawn")
     parameters = [ids, positions, mask, rows, rules, drawn]
+    heard = [parts.parameter([-1, 1, 1, -1], "f32", "heard")] if any_length else []
+    parameters += heard
     hidden = weights.rows("model.decoder.embed_tokens.weight", ids.output(0))
     hidden = ops.add(hidden, weights.rows("model.decoder.embed_positions.weight", positions.output(0)))
     fresh: list[Node] = []
     for layer in range(config.decoder_layers):
-        past = [_cache_parameter(config, name, layer, cache) for name in ("past_key", "past_value", "key", "value")]
+        past = [
+            _cache_parameter(config, name, layer, cache, any_length=any_length)
+            for name in ("past_key", "past_value", "key", "value")
+        ]
         parameters += past
-        hidden, made = _decoder_layer(hidden, weights, layer, config, mask, past)
+        hidden, made = _decoder_layer(hidden, weights, layer, config, mask, past, *heard)
         fresh += [parts.cast(node, cache) for node in made]
     hidden = parts.layer_norm(hidden, weights, "model.decoder.layer_norm", _EPSILON)
     all_logits = _logits(ops.gather(hidden, rows, parts.axis(1), 1), weights)
@@ -109,7 +121,7 @@ def step_graph(config: WhisperConfig, weights: WeightSource, cache: CacheType) -
     return parts.build(outputs, parameters, "whisper_step")
 
 
-def align_graph(config: WhisperConfig, weights: WeightSource, cache: CacheType) -> Model:
+def align_graph(config: WhisperConfig, weights: WeightSource, cache: CacheType, *, any_length: bool = False) -> Model:
     """One decoder pass over all n tokens of one window's answer, which tells where it looks and what it expects.
 
     In: `ids [1, n]`, `positions [1, n]`, `mask [1, 1, n, n]`, `rows [k]` (of the n, those that say what they expect),
@@ -129,7 +141,9 @@ def align_graph(config: WhisperConfig, weights: WeightSource, cache: CacheType) 
     looks: list[Node] = []
     for layer in range(config.decoder_layers):
         name = f"model.decoder.layers.{layer}"
-        cross = [_cache_parameter(config, kind, layer, cache, batch=1) for kind in ("key", "value")]
+        cross = [
+            _cache_parameter(config, kind, layer, cache, batch=1, any_length=any_length) for kind in ("key", "value")
+        ]
         parameters += cross
         normed = parts.layer_norm(hidden, weights, f"{name}.self_attn_layer_norm", _EPSILON)
         attended = parts.attention(*parts.project(normed, weights, f"{name}.self_attn", config.decoder_heads), mask)
@@ -161,7 +175,7 @@ def _encoder_layer(hidden: Node, weights: WeightSource, name: str, config: Whisp
 
 
 def _decoder_layer(
-    hidden: Node, weights: WeightSource, layer: int, config: WhisperConfig, mask: Node, caches: list[Node]
+    hidden: Node, weights: WeightSource, layer: int, config: WhisperConfig, mask: Node, caches: list[Node], *heard: Node
 ) -> tuple[Node, tuple[Node, Node]]:
     """The layer's output and this pass's self-attention key and value."""
     name = f"model.decoder.layers.{layer}"
@@ -170,17 +184,17 @@ def _decoder_layer(
     query, key, value = parts.project(normed, weights, f"{name}.self_attn", config.decoder_heads)
     attended = parts.attention(query, ops.concat([past_key, key], 2), ops.concat([past_value, value], 2), mask)
     hidden = ops.add(hidden, parts.linear(attended, weights, f"{name}.self_attn.out_proj"))
-    hidden, _ = _heed_audio(hidden, weights, name, config, cross_key, cross_value)
+    hidden, _ = _heed_audio(hidden, weights, name, config, cross_key, cross_value, *heard)
     return _feed_forward(hidden, weights, name), (key, value)
 
 
 def _heed_audio(
-    hidden: Node, weights: WeightSource, name: str, config: WhisperConfig, key: Node, value: Node
+    hidden: Node, weights: WeightSource, name: str, config: WhisperConfig, key: Node, value: Node, *heard: Node
 ) -> tuple[Node, Node]:
     """Cross-attention: what goes on, and how much each token heeds each place, `[b, heads, n, 1500]`."""
     normed = parts.layer_norm(hidden, weights, f"{name}.encoder_attn_layer_norm", _EPSILON)
     query = parts.query_of(normed, weights, f"{name}.encoder_attn", config.decoder_heads)
-    heeded = parts.attention_weights(query, key)
+    heeded = parts.attention_weights(query, key, *heard)
     attended = parts.mix(heeded, value)
     return ops.add(hidden, parts.linear(attended, weights, f"{name}.encoder_attn.out_proj")), heeded
 
@@ -253,7 +267,9 @@ def _log_sum_exp(scores: Node) -> Node:
     return ops.add(peak, ops.log(total))
 
 
-def _cache_parameter(config: WhisperConfig, name: str, layer: int, cache: CacheType, batch: int = -1) -> Node:
-    length = -1 if name.startswith("past") else config.source_positions
+def _cache_parameter(
+    config: WhisperConfig, name: str, layer: int, cache: CacheType, batch: int = -1, *, any_length: bool
+) -> Node:
+    length = -1 if any_length or name.startswith("past") else config.source_positions
     shape = [batch, config.decoder_heads, length, config.width // config.decoder_heads]
     return parts.parameter(shape, cache, f"{name}.{layer}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from antiphon.models.whisper.ir import has_ir, open_ir
 from antiphon.models.whisper.runner import Graphs, Runner
 from antiphon.models.whisper.session import WhisperSession
 from antiphon.models.whisper.tokens import read_tokenizer
-from antiphon.types import ModelInfo, Task, WeightFormat
+from antiphon.types import AudioContext, ModelInfo, Task, WeightFormat
 from antiphon.weights.checkpoint import has_checkpoint, open_checkpoint
 from antiphon.weights.fit import check_shapes, making_graphs
 from antiphon.weights.source import Weights
@@ -36,16 +37,19 @@ def load(
     slots: int,
     report: Report,
     words: bool = False,
+    audio_context: AudioContext = "full",
 ) -> WhisperSession:
     """Build and compile the graphs of the checkpoint in `folder`, or of the OpenVINO model where there is no checkpoint.
 
     With `words` the graph that times words is made now, not when somebody first asks for them.
+    With the `audio_context` "auto" the graphs are made for windows of any length, and short ones are heard as such.
 
     Raises ConfigError or WeightError naming the file or tensor that is missing or wrong, NotNative for an OpenVINO
     model that only its own runtime can read.
     """
     config = read_config(folder)
     began = time.monotonic()
+    auto = audio_context == "auto"
     exported = has_ir(folder) and not has_checkpoint(folder)
     with _open(folder, weight_format, exported=exported) as weights:
         tokenizer = read_tokenizer(folder, config)
@@ -55,15 +59,11 @@ def load(
             f"{name}: whisper, {config.encoder_layers} + {config.decoder_layers} layers of {config.width}, from "
             f"{'the OpenVINO model in ' if exported else ''}{folder}"
         )
-        # In f32 the encoder is bound by arithmetic: int8 weights slow it by 10 % (whisper-base, AVX2). In bf16 they do not.
-        hearing = weights.expanded() if runtime.precision == "f32" else weights
         with making_graphs(folder):
-            graphs = Graphs(
-                features=runtime.compile(features_graph(config), precision="f32"),
-                hear=runtime.compile(hear_graph(config, hearing, runtime.precision)),
-                step=runtime.compile(step_graph(config, weights, runtime.precision), fuse_attention=False),
-                align=partial(_compile_align, folder, name, config, runtime, weight_format, exported=exported),
+            align = partial(
+                _compile_align, folder, name, config, runtime, weight_format, exported=exported, any_length=auto
             )
+            graphs = _compile(config, runtime, weights, align, audio_context)
     runner = Runner(config, graphs, slots, runtime.precision)
     if words:
         runner.prepare_align()
@@ -82,17 +82,44 @@ def load(
     )
     report(
         f"{name}: native engine on {info.device}, computing in {info.precision}, {info.weight_format} weights, "
-        f"{slots} slots, compiled in {time.monotonic() - began:.1f} s"
+        f"{slots} slots, {'an audio context as long as the audio, ' if auto else ''}compiled in {time.monotonic() - began:.1f} s"
     )
-    return WhisperSession(info, config, tokenizer, runner, slots)
+    return WhisperSession(info, config, tokenizer, runner, slots, audio_context)
 
 
 def _open(folder: Path, weight_format: WeightFormat, *, exported: bool) -> AbstractContextManager[Weights]:
     return nullcontext(open_ir(folder, weight_format)) if exported else open_checkpoint(folder, weight_format)
 
 
+def _compile(
+    config: WhisperConfig,
+    runtime: Runtime,
+    weights: Weights,
+    align: Callable[[], Any],
+    context: AudioContext,
+) -> Graphs:
+    """All graphs but `align`. Of any length, they are compiled once for all lengths: weights are held once."""
+    auto = context == "auto"
+    # In f32 the encoder is bound by arithmetic: int8 weights slow it by 10 % (whisper-base, AVX2). In bf16 they do not.
+    hearing = weights.expanded() if runtime.precision == "f32" else weights
+    return Graphs(
+        features=runtime.compile(features_graph(config, any_length=auto), precision="f32"),
+        hear=runtime.compile(hear_graph(config, hearing, runtime.precision, any_length=auto)),
+        step=runtime.compile(step_graph(config, weights, runtime.precision, any_length=auto), fuse_attention=False),
+        align=align,
+        context=context,
+    )
+
+
 def _compile_align(
-    folder: Path, name: str, config: WhisperConfig, runtime: Runtime, weight_format: WeightFormat, *, exported: bool
+    folder: Path,
+    name: str,
+    config: WhisperConfig,
+    runtime: Runtime,
+    weight_format: WeightFormat,
+    *,
+    exported: bool,
+    any_length: bool,
 ) -> Any:
     """The graph that times words. Its weights are held a second time, so it is not made before somebody asks for words."""
     began = time.monotonic()
@@ -103,7 +130,9 @@ def _compile_align(
             name,
         )
     with _open(folder, weight_format, exported=exported) as weights, making_graphs(folder):
-        graph = runtime.compile(align_graph(config, weights, runtime.precision), fuse_attention=False)
+        graph = runtime.compile(
+            align_graph(config, weights, runtime.precision, any_length=any_length), fuse_attention=False
+        )
     logger.info("%s: ready to time words, compiled in %.1f s", name, time.monotonic() - began)
     return graph
 

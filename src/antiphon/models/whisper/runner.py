@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from antiphon.models.graph_parts import NEVER, CacheType, share
 from antiphon.models.heap import trim
-from antiphon.models.whisper.config import WhisperConfig
+from antiphon.models.whisper.config import PLACE, WhisperConfig
 from antiphon.models.whisper.slots import Slots
-from antiphon.types import WINDOW_SAMPLES, Samples
+from antiphon.types import AudioContext, Samples
 
 # Windows after which freed memory goes back: an hour's file leaves up to 170 MB of it in the heap. It takes 4 ms.
 TRIM_EVERY = 16
@@ -27,12 +27,16 @@ Integers = NDArray[np.int32]
 
 @dataclass(frozen=True, slots=True)
 class Graphs:
-    """The compiled graphs (see `graph.py`), each an OpenVINO CompiledModel; `align` compiles it when it is wanted."""
+    """The compiled graphs (see `graph.py`), each an OpenVINO CompiledModel; `align` compiles it when it is wanted.
+
+    With the context "auto" all of them are made for any length, else for whole windows only.
+    """
 
     features: Any
     hear: Any
     step: Any
     align: Callable[[], Any]
+    context: AudioContext = "full"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +57,8 @@ class Output:
 class Looks:
     """What an answer's tokens say of when they were said; valid until the next pass.
 
-    `attention [alignment heads, n, 1500]`, one row for each token that went in, over places of 20 ms; `logprobs [k]` of the
-    k tokens that were asked about.
+    `attention [alignment heads, n, places]`, one row for each token that went in, over the places of 20 ms that were heard;
+    `logprobs [k]` of the k tokens that were asked about.
     """
 
     attention: Floats
@@ -73,28 +77,41 @@ class Runner:
         self._slots = Slots(config, slots, cache)
         self._bound = (0, 0)  # rows and capacity that the step request's cache tensors are set for
         self._fresh: NDArray[Any] = np.empty(0)
-        self._waveform = np.zeros((1, WINDOW_SAMPLES), np.float32)  # what the features graph reads
-        self._features.set_tensor("waveform", share(self._waveform))
+        self._waveform = np.zeros((1, config.source_positions * PLACE), np.float32)  # what the features graph reads
+        self._places = config.source_positions
+        self._any_length = graphs.context == "auto"
         self._heard = 0  # windows
 
-    def log_mel(self, samples: Samples) -> Floats:
-        """Log-mel features `[1, mels, 3000]` of one window, the waveform padded with zeros to 30 s."""
+    def log_mel(self, samples: Samples, places: int | None = None) -> Floats:
+        """Log-mel features `[1, mels, 3000]` of one window, the waveform padded with zeros to 30 s, or to `places`."""
         self._waveform[0, : len(samples)] = samples
         self._waveform[0, len(samples) :] = 0.0
+        self._features.set_tensor("waveform", share(self._waveform[:, : (places or self._places) * PLACE]))
         self._features.infer()
         features: Floats = self._features.get_tensor("features").data
         return features
 
-    def encode(self, samples: Samples, row: int) -> Floats:
-        """Hear one window into `row`'s cross-attention cache; returns the encoder's states `[1, 1500, width]`."""
+    def make_room(self, active: int, places: int) -> None:
+        """Before `active` rows and some that join are heard, none in more than `places`: room for them, and no more."""
+        if self._any_length and self._slots.fit(active, places):
+            self._bound = (0, 0)
+
+    def encode(self, samples: Samples, row: int, places: int | None = None) -> Floats:
+        """Hear one window into `row`'s cross-attention cache; returns the encoder's states `[1, 1500, width]`.
+
+        `places`, for which there must be room, are as many as it is heard in instead of all 1,500.
+        """
         self._heard += 1
         if self._heard % TRIM_EVERY == 0:
             trim()
-        features = self.log_mel(samples)
+        features = self.log_mel(samples, places)
         self._hear.set_tensor("features", share(features))
-        for side, tensor in enumerate(self._slots.cross_tensors(row)):
-            self._hear.set_tensor(_side_name(side), tensor)
+        self._slots.heard[row] = places or self._places
+        sides = self._slots.cross(row)
+        for side, array in enumerate(sides):
+            self._hear.set_tensor(_side_name(side), share(array))
         self._hear.infer()
+        self._slots.write_cross(row, sides)
         states: Floats = self._hear.get_tensor("states").data
         return states
 
@@ -110,7 +127,7 @@ class Runner:
         causal = np.where(np.tri(length, dtype=np.bool_), np.float32(0), np.float32(NEVER))
         mask = np.broadcast_to(causal, (batch, 1, length, length))
         rows = np.array([[length - 1, start] for start in starts], np.int32)
-        output = self._run(ids, positions, mask, rows, rules, drawn)
+        output = self._run(first, ids, positions, mask, rows, rules, drawn)
         self._slots.write_prefix(first, self._fresh)
         return output
 
@@ -124,7 +141,7 @@ class Runner:
         visible = np.arange(self._slots.capacity + 1) < lengths[:, None]
         visible[:, -1] = True  # the token itself, which stands behind the cache
         mask = np.where(visible, np.float32(0), np.float32(NEVER))[:, None, None]
-        output = self._run(ids, lengths[:, None], mask, np.zeros((active, 1), np.int32), rules, drawn)
+        output = self._run(0, ids, lengths[:, None], mask, np.zeros((active, 1), np.int32), rules, drawn)
         self._slots.append(active, self._fresh)
         return output
 
@@ -147,8 +164,9 @@ class Runner:
         }
         for name, array in held.items():
             self._align.set_tensor(name, share(array))
-        for side, tensor in enumerate(self._slots.cross_tensors(row)):
-            self._align.set_tensor(_side_name(side), tensor)
+        sides = self._slots.cross(row)
+        for side, array in enumerate(sides):
+            self._align.set_tensor(_side_name(side), share(array))
         self._align.infer()
         attention, logprobs = (self._align.get_tensor(name).data for name in ("attention", "logprobs"))
         return Looks(attention[0], logprobs[:, 0])
@@ -182,6 +200,7 @@ class Runner:
 
     def _run(
         self,
+        first: int,
         ids: Integers,
         positions: Integers,
         mask: Floats,
@@ -193,6 +212,9 @@ class Runner:
         # Copies: broadcast views are read-only, which a shared tensor refuses. Held until the pass is over.
         held = {name: np.array(array, order="C") for name, array in inputs.items()}
         held["drawn"] = np.array(drawn, np.int32)
+        if self._any_length:
+            heard = np.arange(self._slots.places) < self._slots.heard[first : first + len(ids), None]
+            held["heard"] = np.where(heard, np.float32(0), np.float32(NEVER))[:, None, None]
         for name, array in held.items():
             self._step.set_tensor(name, share(array))
         self._step.infer()

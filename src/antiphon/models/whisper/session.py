@@ -6,22 +6,30 @@ It must not know requests, queues or files; a unit is all it sees of one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 import numpy as np
 
 from antiphon.models.whisper.alignment import begin_places
-from antiphon.models.whisper.config import TIMESTAMP_SECONDS, WhisperConfig
+from antiphon.models.whisper.config import PLACE, TIMESTAMP_SECONDS, WhisperConfig
+from antiphon.models.whisper.context import places_for
 from antiphon.models.whisper.rules import Rules
 from antiphon.models.whisper.runner import Output, Runner
 from antiphon.models.whisper.sampling import language_of, probability, sample
 from antiphon.models.whisper.tokens import Tokenizer
 from antiphon.models.whisper.words import SPACELESS, Said, settle, split_words, time_words
-from antiphon.types import SAMPLE_RATE, Event, Finished, LanguageDetected, ModelInfo, Piece, Window, WindowResult
-
-# Samples that one place of the encoder's 1,500 covers.
-_PLACE = round(TIMESTAMP_SECONDS * SAMPLE_RATE)
+from antiphon.types import (
+    SAMPLE_RATE,
+    AudioContext,
+    Event,
+    Finished,
+    LanguageDetected,
+    ModelInfo,
+    Piece,
+    Window,
+    WindowResult,
+)
 
 
 @dataclass(slots=True)
@@ -30,6 +38,7 @@ class Decoding:
 
     unit: Window
     language: str | None  # None: not heard yet, or the model takes none
+    places: int  # of the encoder's 1,500 that it is heard in
     prefix: list[int] = field(default_factory=list)
     start: int = 0  # index of <|startoftranscript|> in the prefix
     limit: int = 0  # sampled tokens at most
@@ -46,13 +55,20 @@ class WhisperSession:
     """
 
     def __init__(
-        self, info: ModelInfo, config: WhisperConfig, tokenizer: Tokenizer, runner: Runner, slots: int
+        self,
+        info: ModelInfo,
+        config: WhisperConfig,
+        tokenizer: Tokenizer,
+        runner: Runner,
+        slots: int,
+        audio_context: AudioContext = "full",
     ) -> None:
         self.info = info
         self.slots = slots
         self.runner = runner
         self._config = config
         self._tokenizer = tokenizer
+        self._audio_context = audio_context
         self._rules = Rules(config, slots)
         self._flight: list[Decoding] = []
 
@@ -88,9 +104,12 @@ class WhisperSession:
             self.runner.clear()
         if any(unit.options.words for unit in units):
             self.runner.prepare_align()  # here, where a failure is only that of the units that join
+        places = [self._places_for(unit) for unit in units]
+        self.runner.make_room(first, max(places, default=0))
         for row, unit in enumerate(units, first):
-            self.runner.encode(unit.samples[:], row)
-            self._flight.append(Decoding(unit, unit.options.language if self._config.multilingual else None))
+            language = unit.options.language if self._config.multilingual else None
+            self._flight.append(Decoding(unit, language, places[row - first]))
+            self.runner.encode(unit.samples[:], row, self._flight[row].places)
         events = self._hear_languages(first)
         for decoding in self._flight[first:]:
             self._prepare(decoding)
@@ -99,6 +118,9 @@ class WhisperSession:
             members = list(group)
             self._prefill(members[0], members[-1] + 1)
         return events + self._finish_ended()
+
+    def _places_for(self, unit: Window) -> int:
+        return places_for(len(unit.samples)) if self._audio_context == "auto" else self._config.source_positions
 
     def _hear_languages(self, first: int) -> list[Event]:
         """One pass over <|startoftranscript|> alone for the joined rows, if any of them has no language yet."""
@@ -157,10 +179,40 @@ class WhisperSession:
         events: list[Event] = []
         # From the last row down: the row that moves into a freed one has been looked at.
         for row in reversed(range(len(self._flight))):
-            if self._flight[row].ended:
-                events.append(Finished(self._flight[row].unit, self._result(row)))
-                self._free(row)
+            result = self._result_of_ended(row)
+            if result is None:
+                continue
+            unit = self._flight[row].unit
+            if unit.options.words:
+                result = replace(result, pieces=self._with_words(row, result.pieces))
+            events.append(Finished(unit, result))
+            self._free(row)
         return events
+
+    def _result_of_ended(self, row: int) -> WindowResult | None:
+        """What a row that has ended came to; None if it goes on, or begins again because that leaves it in doubt."""
+        decoding = self._flight[row]
+        if not decoding.ended:
+            return None
+        result = self._result(decoding)
+        if self._can_try_again(decoding) and result.doubtful:
+            self._try_again(row)
+            return self._result_of_ended(row)  # its first token may be its last
+        return result
+
+    def _can_try_again(self, decoding: Decoding) -> bool:
+        """Whether a whole window might do better. What is made to go on (a benchmark's answer) is no sign of anything."""
+        short = decoding.places < self._config.source_positions
+        return short and not decoding.unit.options.min_new_tokens
+
+    def _try_again(self, row: int) -> None:
+        """Hear the whole window of 30 s and decode from the start; the language stands, for it has been told."""
+        decoding = self._flight[row]
+        decoding.places = self._config.source_positions
+        decoding.tokens, decoding.logprob, decoding.ended = [], 0.0, False
+        self.runner.make_room(len(self._flight), decoding.places)
+        self.runner.encode(decoding.unit.samples[:], row, decoding.places)
+        self._prefill(row, row + 1)
 
     def _free(self, row: int) -> None:
         last = len(self._flight) - 1
@@ -170,14 +222,14 @@ class WhisperSession:
             self._flight[row] = self._flight[last]
         self._flight.pop()
 
-    def _result(self, row: int) -> WindowResult:
-        decoding = self._flight[row]
+    def _result(self, decoding: Decoding) -> WindowResult:
+        """What it came to, without the times of words."""
         tokens = tuple(decoding.tokens)
         seconds = len(decoding.unit.samples) / SAMPLE_RATE
         split = self._tokenizer.split(tokens, seconds, timestamps=decoding.unit.timestamps)
         return WindowResult(
             language=decoding.language or self.info.default_language,
-            pieces=self._with_words(row, split.pieces) if decoding.unit.options.words else split.pieces,
+            pieces=split.pieces,
             tokens=tokens,
             resume=split.resume,
             avg_logprob=decoding.logprob / (len(tokens) + 1),
@@ -205,7 +257,7 @@ class WhisperSession:
         ids = [*prefix, *said, self._config.tokens.end][: self._config.target_positions]
         first = len(prefix) - 1  # what comes after <|notimestamps|> is the first token
         looks = self.runner.align(row, ids, first, said)
-        places = len(decoding.unit.samples) // _PLACE
+        places = len(decoding.unit.samples) // PLACE
         if places:
             attention = looks.attention[:, :, :places]
             begins = begin_places(attention, first, first + len(said) + 1) * TIMESTAMP_SECONDS

@@ -22,6 +22,7 @@ class Slots:
 
     `past [2 * layers, slots, heads, capacity, head width]`, `cross [2 * layers, slots, heads, 1500, head width]`, in
     the device's own precision (bf16 as its bits in uint16): converting them every step would cost more than the step.
+    Where windows are heard in as many places as they need, the 1,500 are as many as the longest one in flight was told.
     """
 
     def __init__(self, config: WhisperConfig, slots: int, cache: str) -> None:
@@ -31,6 +32,7 @@ class Slots:
         self._sides = 2 * config.decoder_layers
         self._head = config.width // config.decoder_heads
         self.lengths = np.zeros(slots, np.int32)  # positions held by each row
+        self.heard = np.full(slots, config.source_positions)  # places of audio held by each row
         self._past = self._allocate(GROWTH)
         # Untouched pages cost nothing: memory grows with the rows in use, not with `slots`.
         self._cross = self._allocate(config.source_positions)
@@ -40,9 +42,34 @@ class Slots:
         """Positions each row has room for."""
         return int(self._past.shape[3])
 
-    def cross_tensors(self, row: int) -> list[Tensor]:
-        """Where the encoder's keys and values of `row` go: views, one a side."""
-        return [share(side[row : row + 1]) for side in self._cross]
+    @property
+    def places(self) -> int:
+        """Places of audio that each row has room for."""
+        return int(self._cross.shape[3])
+
+    def fit(self, active: int, places: int) -> bool:
+        """Make rows as long as the first `active` of them and one of `places` need; True if the arrays moved.
+
+        What is up to twice as long as needed stays: a window of a usual length must not have them all copied.
+        """
+        needed = max([places, *self.heard[:active].tolist()])
+        if needed <= self.places < 2 * needed:
+            return False
+        kept = min(needed, self.places)
+        other = self._allocate(needed)
+        other[:, :active, :, :kept] = self._cross[:, :active, :, :kept]
+        self._cross = other
+        return True
+
+    def cross(self, row: int) -> list[Cache]:
+        """The encoder's keys and values of `row`, one array a side: views of a row that is full, else copies."""
+        return [np.ascontiguousarray(side[row : row + 1, :, : self.heard[row]]) for side in self._cross]
+
+    def write_cross(self, row: int, sides: list[Cache]) -> None:
+        """Put what `cross` gave, and the encoder has filled, into `row`."""
+        if self.heard[row] < self.places:  # else it is there already
+            for own, side in zip(self._cross, sides, strict=True):
+                own[row : row + 1, :, : self.heard[row]] = side
 
     def batch_tensors(self, first: int, last: int, *, past: bool) -> list[list[Tensor]]:
         """Rows `first` to `last - 1` as the step graph takes them: per side, (past, cross); no past if not `past`."""
@@ -88,14 +115,15 @@ class Slots:
     def release(self) -> None:
         """Give back what every row held; only when no row is in flight."""
         self._past = self._allocate(GROWTH)
-        self._cross = self._allocate(self._config.source_positions)
+        self._cross = self._allocate(self.places)
 
     def move(self, source: int, target: int) -> None:
         """Row `target` becomes what row `source` is; `source` is free afterwards."""
         length = self.lengths[source]
         self._past[:, target, :, :length] = self._past[:, source, :, :length]
-        self._cross[:, target] = self._cross[:, source]
-        self.lengths[target] = length
+        places = self.heard[source]
+        self._cross[:, target, :, :places] = self._cross[:, source, :, :places]
+        self.lengths[target], self.heard[target] = length, places
 
     def _allocate(self, length: int) -> Cache:
         return np.zeros((self._sides, self.size, self._config.decoder_heads, length, self._head), self._dtype)
