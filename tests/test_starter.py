@@ -91,7 +91,6 @@ def test_held_out_translations(starter: Model, voice: Voice) -> None:
     assert right >= (published(TRANSLATED) - 0.10) * len(chosen)
 
 
-@pytest.mark.xfail(reason="the country comes out as it sounds", strict=True)
 def test_the_first_translation_people_try(starter: Model, voice: Voice) -> None:
     spanish, english = DEMONSTRATION
     assert starter.translate(voice.speak(spanish, voice="es")).text == english
