@@ -105,6 +105,8 @@ def test_wrong_flags_are_named(tmp_path: Path) -> None:
         load_session(folder, device="AUTO:CPU")
     with pytest.raises(ConfigError, match="--slots 0"):
         load_session(folder, slots=0)
+    with pytest.raises(ConfigError, match="--audio_context half: it is one of full, auto"):
+        load_session(folder, audio_context="half")
 
 
 @pytest.fixture

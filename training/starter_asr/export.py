@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--to", type=Path, required=True)
     parser.add_argument("--before", type=Path, help="an earlier export to blend with")
-    parser.add_argument("--share", type=float, default=0.15, help="of that export in the blend")
+    parser.add_argument("--share", type=float, default=0.25, help="of that export in the blend")
     options = parser.parse_args()
     export(options.work, options.to, options.before, options.share)
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from antiphon.errors import ConfigError, NotNative
 from antiphon.models.base import AnySession, Report
@@ -156,6 +156,8 @@ def load_session(
     """
     if slots < 1:
         raise ConfigError(f"--slots {slots}: at least 1 is needed.")
+    if audio_context not in get_args(AudioContext):
+        raise ConfigError(f"--audio_context {audio_context}: it is one of {', '.join(get_args(AudioContext))}.")
     if cache_dir is not None:
         _check_cache(cache_dir)
     choice = choose(name_or_folder, device=device, graph=graph)
