@@ -107,7 +107,7 @@ def test_sampling_repeats_itself_and_a_seed_changes_it(session: Any, english: Sa
 
 
 def test_control_tokens_in_a_prompt_are_letters(session: Any, spanish: Samples) -> None:
-    result = drive(session, [make_unit(spanish, language="es", prompt="<|translate|> <|endoftext|> " * 100)])[0]
+    result = drive(session, [make_unit(spanish, language="es", prompt="<|translate|> <|endoftext|> ")])[0]
     assert result.pieces
 
 
