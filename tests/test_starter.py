@@ -28,6 +28,9 @@ TRANSLATED = re.compile(
 )
 VOICE_CARD = ROOT / "src" / "antiphon" / "starter" / "tts" / "README.md"
 SPOKEN = re.compile(r"^\| held-out sentences spoken by starter-tts, 31 \| ([\d.]+) % \|$", re.MULTILINE)
+# Words that may be wrong beyond what a card says. eSpeak NG never says a sentence twice alike, its versions differ, and
+# so do processors in the last digit: four rounds on one machine gave 53 to 55 of the Spanish words, another machine 57.
+BEYOND = 4
 Samples = NDArray[np.float32]
 
 
@@ -35,11 +38,6 @@ def speak(text: str) -> tuple[Samples, int]:
     """`text` in the default voice, and the rate of its samples."""
     with antiphon.load("espeak") as voice:
         return voice.speak(text), voice.info.sample_rate
-
-
-def share_of(words_more: int, texts: list[str] = HELD_OUT) -> float:
-    """So many of the held-out words, as a share: what another processor's arithmetic may change."""
-    return words_more / sum(len(words(text)) for text in texts)
 
 
 def published(row: re.Pattern[str], card: Path = CARD) -> float:
@@ -57,18 +55,19 @@ def silence(seconds: float) -> Samples:
     return np.zeros(round(seconds * 16_000), np.float32)
 
 
-def assert_words(heard: list[tuple[str, str]], most: float) -> None:
-    """At most this share of the words wrong, over (text, transcript) pairs."""
+def assert_words(heard: list[tuple[str, str]], share: float, *, beyond: int = 0) -> None:
+    """At most this share of the words wrong, and so many `beyond` it, over (text, transcript) pairs."""
     errors = sum(word_errors(*pair) for pair in heard)
     total = sum(len(words(text)) for text, _ in heard)
     wrong = "\n".join(f"{text} -> {said}" for text, said in heard if words(text) != words(said))
-    assert errors <= most * total, f"{errors} of {total} words wrong:\n{wrong}"
+    assert errors <= share * total + beyond, f"{errors} of {total} words wrong:\n{wrong}"
 
 
 def test_held_out_sentences(starter: Model, voice: Voice) -> None:
-    """Sentences it never heard, as well as its model card says, to a word or two: espeak-ng's versions differ."""
+    """Sentences it never heard, as well as its model card says."""
     heard = [(text, starter.transcribe(voice.speak(text)).text) for text in HELD_OUT]
-    assert_words(heard, min(0.10, published(PUBLISHED) + share_of(2)))
+    assert published(PUBLISHED) <= 0.10
+    assert_words(heard, published(PUBLISHED), beyond=BEYOND)
 
 
 def test_the_first_sentence_people_try(starter: Model, voice: Voice) -> None:
@@ -79,7 +78,7 @@ def test_held_out_spanish(starter: Model, voice: Voice) -> None:
     """The language is told, and the words are as many as the card says."""
     transcripts = [starter.transcribe(voice.speak(text, voice="es")) for text in HELD_OUT_SPANISH]
     heard = list(zip(HELD_OUT_SPANISH, (one.text for one in transcripts), strict=True))
-    assert_words(heard, published(SPANISH) + share_of(2, HELD_OUT_SPANISH))
+    assert_words(heard, published(SPANISH), beyond=BEYOND)
     assert sum(one.language == "es" for one in transcripts) >= 29
 
 
@@ -106,7 +105,7 @@ def test_the_round_trip_of_starter_tts(starter: Model) -> None:
     with antiphon.load("starter-tts", precision="f32") as voice:
         rate = voice.info.sample_rate
         heard = [(text, starter.transcribe(sixteen_khz(voice.speak(text), rate)).text) for text in HELD_OUT]
-    assert_words(heard, published(SPOKEN, VOICE_CARD) + share_of(4))
+    assert_words(heard, published(SPOKEN, VOICE_CARD), beyond=BEYOND)
 
 
 def test_long_audio_is_its_windows(starter: Model, voice: Voice) -> None:
