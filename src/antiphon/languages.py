@@ -154,6 +154,9 @@ OTHER_CODES: Mapping[str, str] = MappingProxyType(
     }
 )
 
+# Written without spaces between words.
+SPACELESS = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
+
 
 def normalise(text: str) -> str | None:
     """The code of a language written as a code, a tag or an English name: "es", "ES", "es-MX", "Spanish"; else None."""

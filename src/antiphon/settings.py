@@ -236,7 +236,7 @@ class Settings(BaseSettings):
         except ValueError:
             is_object = False
         if not is_object:
-            raise ValueError('it should be a JSON object such as {"PERFORMANCE_HINT": "LATENCY"}')
+            raise ValueError('it must be a JSON object such as {"PERFORMANCE_HINT": "LATENCY"}')
         return value
 
     @field_validator("rest_workers")
@@ -307,7 +307,16 @@ def load_settings(flags: Mapping[str, object] | None = None) -> Settings:
         wrong = error.errors()[0]
         field = str(wrong["loc"][0])
         source = f"--{field}" if flags and field in flags else f"{PREFIX}{field.upper()}"
-        raise ConfigError(f"{source} is {wrong['input']!r}: {wrong['msg']}.") from error
+        raise ConfigError(f"{source} is {wrong['input']!r}: {right_of(wrong)}.") from error
+
+
+def right_of(wrong: Mapping[str, Any]) -> str:
+    """What would be right, out of what pydantic says is wrong (one of its `errors()`): "it must be a valid integer"."""
+    said = str(wrong["msg"]).partition(", unable to parse")[0].removeprefix("Value error, ").rstrip(".")
+    _, separator, choices = said.partition(" is not one of ")  # typer's words for a choice
+    if separator:
+        return f"it must be {'one of ' if ',' in choices else ''}{choices.replace(chr(39), '')}"
+    return re.sub("^Input should be ", "it must be ", said)
 
 
 def _with_ovms_variables(flags: dict[str, object]) -> dict[str, object]:

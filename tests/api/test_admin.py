@@ -85,22 +85,27 @@ def test_loading_then_ready_then_draining(start_server: Any) -> None:
     assert client.get("/v2/health/live").status_code == 200
     assert client.get("/v2/health/ready").status_code == 503
     assert client.get("/health").json() == {"status": "loading"}
-    assert [card["id"] for card in client.get("/v1/models").json()["data"]] == ["some-model"]
-    assert client.get("/v1/models/some-model").status_code == 200
-    refused = client.post("/v1/audio/transcriptions", files=files)
-    assert refused.status_code == 503
-    assert int(refused.headers["retry-after"]) >= 1
-    assert refused.json()["error"]["code"] == "unavailable"
+    refusals = [client.post("/v1/audio/transcriptions", files=files)]
+    # Whoever waits for a model by these must not go on too early.
+    for path in ("models", "models/some-model", "audio/voices", "audio/models"):
+        refusals += [client.get(f"/{version}/{path}") for version in ("v1", "v3")]
+    for refused in refusals:
+        assert refused.status_code == 503
+        assert int(refused.headers["retry-after"]) >= 1
+        assert refused.json()["error"]["code"] == "unavailable"
+        assert refused.json()["error"]["message"] == "The server is loading; try again shortly."
 
     service = SpeechService()
     service.load(FakeSession("some-model"))
     server.app.state.door.open(service)
     assert client.get("/v2/health/ready").status_code == 200
+    assert [card["id"] for card in client.get("/v1/models").json()["data"]] == ["some-model"]
     assert client.post("/v1/audio/transcriptions", files=files).status_code == 200
 
     server.app.state.door.drain()
     assert client.get("/v2/health/live").status_code == 200
     assert client.get("/health").json() == {"status": "draining"}
+    assert client.get("/v3/models/some-model").status_code == 200
     assert client.post("/v1/audio/transcriptions", files=files).status_code == 503
 
 
@@ -183,3 +188,9 @@ def test_the_description_lists_the_routes(server: Any) -> None:
     )
     operation = description["paths"]["/v1/audio/transcriptions"]["post"]
     assert "file" in operation["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
+    spoken = description["paths"]["/v1/audio/speech"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert "content" not in description["paths"]["/v2/health/live"]["get"]["responses"]["200"]  # it is an empty answer
+    for path in ("/v1/models", "/v3/models/{model_id}", "/v3/audio/voices", "/v1/config/reload"):
+        (operation,) = description["paths"][path].values()
+        assert "503" in operation["responses"]
+    assert "eSpeak NG and the genai backend take no seed" in spoken["properties"]["seed"]["description"]

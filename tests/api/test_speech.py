@@ -139,7 +139,7 @@ def test_what_clients_add_is_ignored(server: Any) -> None:
     [
         ({"input": ""}, "input", "empty"),
         ({"input": " \n"}, "input", "empty"),
-        ({"input": None}, "input", "required"),
+        ({"input": None}, "input", "input is missing."),
         ({"input": 7}, "input", "string"),
         ({"input": "x" * 100_000}, "input", "20000"),
         ({"voice": "bob"}, "voice", "plain, loud"),

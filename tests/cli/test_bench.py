@@ -135,6 +135,19 @@ def test_speaking_in_this_process(bench: Bench, monkeypatch: pytest.MonkeyPatch,
     assert {sentence.voice for sentence in voice.spoken} == {"loud"}
 
 
+def test_the_audio_context_reaches_the_model(bench: Bench, monkeypatch: pytest.MonkeyPatch, clips: str) -> None:
+    asked: list[object] = []
+
+    def load(*_: object, **options: object) -> FakeSession:
+        asked.append(options["audio_context"])
+        return FakeSession()
+
+    monkeypatch.setattr("antiphon.cli.bench.load_session", load)
+    for flags in ((), ("--audio_context", "auto")):
+        assert not bench("--audio", clips, "--requests", "1", *flags).code
+    assert asked == ["full", "auto"]
+
+
 def test_without_the_library_the_error_rate_is_left_out_with_a_word(
     bench: Bench, clips: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,6 +191,8 @@ def test_without_the_extra_one_line_says_what_is_missing(
         (["--chart", "chart.gif"], "--chart chart.gif"),
         (["--model_path", "/no/such/model"], "/no/such/model"),
         (["--model_path", "espeak"], "The model 'espeak' cannot transcribe; it can: speak."),
+        (["--audio_context", "auto", "--url", "http://127.0.0.1:9"], "--audio_context is for transcribe with a model"),
+        (["speak", "--audio-context", "auto"], "--audio-context is for transcribe with a model in this process"),
         (["dance"], "dance"),
         (["--clients", "0"], "--clients"),
     ],

@@ -101,7 +101,7 @@ def test_the_flags_of_serve_are_the_settings(run: Run) -> None:
         (
             ["transcribe", __file__, "--device", "XPU"],
             {},
-            "antiphon: device XPU: there is no XPU here; OpenVINO finds ",
+            "antiphon: --device XPU: there is no XPU here; OpenVINO finds ",
         ),
         (["transcribe", __file__, "--model", "espeak"], {}, "The model 'espeak' cannot transcribe; it can: speak."),
         (["translate", __file__, "--model", "/no/such/model"], {}, "/no/such/model"),
@@ -142,7 +142,7 @@ def test_a_flag_that_no_built_in_model_can_do_with_ends_the_server(run: Run) -> 
     result = run("serve", "--target_device", "XPU", ANTIPHON_REST_PORT="0")
     assert result.code == 2
     assert "Ready at" not in result.out
-    assert result.err.splitlines()[-1].startswith("antiphon: device XPU: there is no XPU here")
+    assert result.err.splitlines()[-1].startswith("antiphon: --target_device XPU: there is no XPU here")
 
 
 def test_an_unknown_flag_is_refused_with_the_nearest(run: Run) -> None:

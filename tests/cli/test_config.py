@@ -133,7 +133,7 @@ REPOSITORY = ("--model_repository_path", "/models")
         (("--metrics_enable", "--metrics_list", "ovms_streams,x"), "metrics_list: there is no metric 'x'."),
         (("--model_path", "x", "--num_streams", "2", "--plugin_config", '{"NUM_STREAMS": 3}'), "Doubled NUM_STREAMS parameter"),
         (("--model_path", "x", "--cache_dir", "y", "--plugin_config", '{"CACHE_DIR": "z"}'), "Doubled CACHE_DIR parameter"),
-        (("--plugin_config", "[1]"), "--plugin_config is '[1]': Value error, it should be a JSON object"),
+        (("--plugin_config", "[1]"), "--plugin_config is '[1]': it must be a JSON object"),
     ],
 )  # fmt: skip
 def test_what_does_not_go_together_is_told_in_ovms_words(run: Run, arguments: tuple[str, ...], said: str) -> None:

@@ -150,6 +150,8 @@ def test_a_built_in_model_comes_from_its_own_folder(shell: Shell, monkeypatch: p
         ("text2speech --source_model x --model_type kokoro", "--model_type kokoro: not exported here"),
         ("text2speech --source_model espeak", "--source_model espeak: has no weights to export"),
         ("speech2text --source_model elsewhere", "elsewhere: holds no model; looked for config.json"),
+        ("speech2text --source_model /no/such", "--source_model /no/such: no such folder."),
+        ("text2speech --source_model whisper --vocoder /no/such", "--vocoder /no/such: no such folder."),
         ("text2speech --source_model x --speaker_name me", "--speaker_name and --speaker_path belong together"),
     ],
 )
@@ -182,7 +184,7 @@ def test_quantising_without_nncf_names_the_extra(shell: Shell, monkeypatch: pyte
     write_whisper(Path("whisper"))
     monkeypatch.setitem(sys.modules, "nncf", None)
     assert shell("speech2text", "--source_model", "whisper", "--quant_mode", "int8") == 2
-    assert shell.err == "antiphon: --quant-mode int8 needs NNCF; pip install 'antiphon[quantize]' brings it.\n"
+    assert shell.err == "antiphon: --quant_mode int8 needs NNCF; pip install 'antiphon[quantize]' brings it.\n"
     assert not Path("models").exists()
 
 

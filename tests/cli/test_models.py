@@ -48,10 +48,34 @@ def test_what_serve_would_refuse_is_not_listed_as_served(rows, device: str, told
     assert second[:3] == ["espeak", "espeak", "espeak-ng on CPU"]
 
 
-def test_a_folder_without_a_model(rows, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    [[_, family, backend, told]] = rows("--model_path", tmp_path)
-    assert (family, backend) == ("?", "none")
-    assert told.startswith(f"{tmp_path}: holds no model; looked for config.json")
+@pytest.mark.parametrize(
+    ("flag", "place", "told"),
+    [
+        ("--model_path", "empty", "holds no model; looked for config.json, "),
+        ("--model_path", "nowhere", "no such folder, and not a built-in model "),
+        ("--model-repository-path", "empty", "there is no model in it."),
+        ("--model_repository_path", "nowhere", "no such folder; "),
+        ("--config_path", "none.json", "there is no model in it."),
+        ("--config_path", "nowhere", "Config file not found"),
+    ],
+)
+def test_where_there_is_no_model(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    flag: str,
+    place: str,
+    told: str,
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "none.json").write_text(json.dumps({"model_config_list": []}))
+    monkeypatch.setattr(sys, "argv", ["antiphon", "models", flag, str(tmp_path / place)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    out, err = capsys.readouterr()
+    assert (ended.value.code, out) == (2, "")
+    assert err.startswith(f"antiphon: {flag} {tmp_path / place}: {told}")
+    assert err.count("\n") == 1
 
 
 def test_a_repository_with_and_without_a_config(rows, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

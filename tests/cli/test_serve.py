@@ -107,12 +107,14 @@ def test_a_life(number: signal.Signals) -> None:
         assert wait_for(f"{url}/v2/health/live", process).status_code == 200
         assert httpx.get(f"{url}/v2/health/ready").status_code == 503
         assert httpx.post(f"{url}/v1/audio/transcriptions", files=files).status_code == 503
-        assert httpx.get(f"{url}/v1/models").json()["data"][0]["id"] == "mine"
+        assert httpx.get(f"{url}/v1/models").status_code == 503
+        assert list(httpx.get(f"{url}/v1/config").json()) == ["mine"]
 
         say(process, "load")
         assert line_of(process) == ("Serving mine from fake: fake backend on CPU, precision f32, weights fp32, 3 slots")
         assert line_of(process) == f"Ready at {url}"
         assert httpx.get(f"{url}/v2/health/ready").status_code == 200
+        assert httpx.get(f"{url}/v1/models").json()["data"][0]["id"] == "mine"
         assert httpx.post(f"{url}/v1/audio/transcriptions", files=files).json()["text"] == "audio of 1.00 s"
 
         process.send_signal(number)
@@ -123,11 +125,13 @@ def test_a_life(number: signal.Signals) -> None:
 def test_without_a_model_all_that_are_built_in_are_loaded() -> None:
     with serving() as (process, url):
         built_in = ["starter-asr", "espeak", "starter-tts"]
-        assert [card["id"] for card in wait_for(f"{url}/v1/models", process).json()["data"]] == built_in
+        assert list(wait_for(f"{url}/v1/config", process).json()) == built_in
         for model in built_in:
+            assert httpx.get(f"{url}/v1/models").status_code == 503  # some of them would be a wrong answer
             say(process, "load")
             assert line_of(process).startswith(f"Serving {model} from ")
         assert line_of(process) == f"Ready at {url}"
+        assert [card["id"] for card in httpx.get(f"{url}/v1/models").json()["data"]] == built_in
 
 
 def test_a_model_that_does_not_load_ends_the_server_with_one_line() -> None:

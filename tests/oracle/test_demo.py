@@ -230,7 +230,7 @@ def test_a_device_that_is_not_there(place: Path, hub: Hub) -> None:
         check=False,
     )
     assert ended.returncode == 2
-    assert "device GPU: " in ended.stderr  # named by a flag here, by a graph.pbtxt elsewhere
+    assert "--target_device GPU: " in ended.stderr
     assert "CPU" in ended.stderr.splitlines()[-1]
     assert "Traceback" not in ended.stderr
 

@@ -159,6 +159,26 @@ def test_who_is_refused_is_told_when_the_queue_will_be_done() -> None:
     assert told(14_400.0) == 60.0
 
 
+def test_those_whose_files_are_being_read_count_as_long_as_the_others_were() -> None:
+    queue = Queue(Limits(requests=4))
+    paced(queue, seconds=60.0, a_second=10.0)
+    queue.admit(make_job(seconds=20.0), [make_sound(20.0)], now=0.0)  # 60 s and 20 s are 40 on average
+    for _ in range(4):
+        queue.enter()
+
+    def told() -> float:
+        with pytest.raises(Overloaded) as refused:
+            queue.check_room()
+        return refused.value.retry_after
+
+    assert told() == pytest.approx((20 + 3 * 40) / 10)
+    queue.admit(make_job(seconds=10.0), [make_sound(10.0)], now=0.0)  # one of them is known now, and 30 is the average
+    assert told() == pytest.approx((20 + 10 + 2 * 30) / 10)
+    with pytest.raises(Overloaded) as refused:  # who is let in no further is not ahead of himself
+        queue.admit(make_job(seconds=500.0, terms=due(1.0)), [make_sound(30.0)], now=0.0)
+    assert refused.value.retry_after == pytest.approx((20 + 10 + 30) / 10)
+
+
 def test_the_pace_is_that_of_a_crowd() -> None:
     """A unit alone in the batch takes as long, and says nothing about how many could have been beside it."""
     queue = Queue()

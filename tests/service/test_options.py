@@ -9,7 +9,7 @@ import pytest
 from antiphon.errors import InvalidParameter
 from antiphon.models.fake import FAKE_INFO
 from antiphon.service import options
-from antiphon.service.options import check_options
+from antiphon.service.options import check_options, check_text
 from antiphon.types import TranscribeOptions, VadOptions
 
 PLAIN = TranscribeOptions()
@@ -91,3 +91,15 @@ def test_words_that_cannot_be_had_are_refused_with_the_reason() -> None:
         check_options(info, words)
     assert caught.value.param == "timestamp_granularities"
     assert not check_options(info, TranscribeOptions()).words
+
+
+@pytest.mark.parametrize("text", ["\ud800", "Good \udc80 morning.", "\ud83d\ude00"])
+def test_half_a_character_is_refused_before_it_meets_a_model(text: str) -> None:
+    with pytest.raises(InvalidParameter, match="which is half a character") as refused:
+        check_text(text, 100)
+    assert refused.value.param == "input"
+    str(refused.value).encode()  # it can be sent
+
+
+def test_whole_characters_of_any_kind_are_let_through() -> None:
+    check_text("Grüße, 你好 😀 \0", 100)

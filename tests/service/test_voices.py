@@ -53,16 +53,34 @@ def test_any_other_name_is_refused_with_the_list() -> None:
 @pytest.mark.parametrize(
     ("wanted", "told"),
     [
-        ("v08x", "valid: v08, "),
-        ("v08+g", "valid: v08\\+f, v08, "),
-        ("nothing like it", "valid: v00, v01, v02, v03, v04 and 36 others"),
+        ("v08x", r"Did you mean `v08`\? There are 41, which GET "),
+        ("v08+g", "Did you mean `v08\\+f`"),
+        ("V08", r"Did you mean `v08`\? There are 41, which GET "),
+        ("nothing like it", r"has\. There are 41 \(v00, v01, v02, v03, v04, …\), which GET "),
     ],
 )
 def test_of_many_the_nearest_are_told(wanted: str, told: str) -> None:
     names = tuple(f"v{number:02}{variant}" for variant in ("", "+f") for number in range(20))
     with pytest.raises(InvalidParameter, match=told) as caught:
         choose_voice(replace(FAKE_VOICE_INFO, voices=(*names, "plain")), wanted)
-    assert "GET /v1/audio/voices and `antiphon speak --list-voices` list" in str(caught.value)
+    assert "GET /v1/audio/voices and `antiphon speak --list-voices` list; and OpenAI's thirteen" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        ("Es", "`es`"),
+        ("spanish", "`es` or `es-419`"),
+        ("Castilian", "`es` or `es-419`"),
+        ("pt_PT", "`pt-br`"),
+        ("EN-US+F1", "`en-us+f1`"),
+    ],
+)
+def test_another_case_or_the_name_of_a_language_finds_its_voice(wanted: str, told: str) -> None:
+    with pytest.raises(InvalidParameter) as caught:
+        choose_voice(LANGUAGES, wanted)
+    every = "Valid: en-us, cmn, en-gb, es, es-419, pt-br, en-us+f1; and OpenAI's alloy, ash, "
+    assert f"that 'fake-voice' has. Did you mean {told}? {every}" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +118,7 @@ def test_a_language_nobody_speaks(language: str) -> None:
     with pytest.raises(InvalidParameter, match="pt-br") as caught:
         choose_voice(LANGUAGES, None, language)
     assert caught.value.param == "language"
-    with pytest.raises(InvalidParameter, match="valid: en"):
+    with pytest.raises(InvalidParameter, match="Valid: en"):
         choose_voice(FAKE_VOICE_INFO, None, language)
 
 

@@ -39,28 +39,26 @@ RELOAD_FAILED = "Reloading config file failed. Check server logs for more info."
 
 async def list_models(door: TheDoor) -> ModelList:
     """The models served here."""
-    return ModelList(data=[_card(door, name) for name in door.names()])
+    return ModelList(data=[_card(door, info) for info in door.models])
 
 
 async def get_model(model_id: str, door: TheDoor) -> ModelCard:
     """One model, by its name or an alias of it."""
-    return _card(door, door.canonical(model_id))
+    return _card(door, door.model(model_id))
 
 
 async def list_voices(door: TheDoor) -> VoiceList:
     """The voices of the models that speak, the default one first."""
-    return VoiceList(voices=[voice for info in door.models() for voice in _voices(info)])
+    return VoiceList(voices=[voice for info in door.models for voice in _voices(info)])
 
 
 async def list_speech_models(door: TheDoor) -> SpeechModelList:
     """The models that speak, in the shape Open WebUI asks for."""
-    return SpeechModelList(models=[SpeechModel(id=info.name) for info in door.models() if "speak" in info.tasks])
+    return SpeechModelList(models=[SpeechModel(id=info.name) for info in door.models if "speak" in info.tasks])
 
 
-def _card(door: Door, name: str) -> ModelCard:
-    infos = {info.name: info for info in door.models()}
-    voices = _voices(infos[name]) if name in infos else []
-    return ModelCard(id=name, created=door.opened, voices=voices or None)
+def _card(door: Door, info: ModelInfo) -> ModelCard:
+    return ModelCard(id=info.name, created=door.opened, voices=_voices(info) or None)
 
 
 def _voices(info: ModelInfo) -> list[VoiceCard]:
@@ -115,20 +113,25 @@ def routes() -> APIRouter:
     """The router with all of the above."""
     router = APIRouter(tags=["server"])
     for prefix in ("/v1", "/v3"):
-        listed: dict[str, Any] = {"methods": ["GET"], "response_model_exclude_none": True}
-        router.add_api_route(f"{prefix}/models", list_models, **listed)
-        router.add_api_route(f"{prefix}/models/{{model_id:path}}", get_model, **listed)
-        router.add_api_route(f"{prefix}/audio/voices", list_voices, methods=["GET"])
-        router.add_api_route(f"{prefix}/audio/models", list_speech_models, methods=["GET"])
+        listed: dict[str, Any] = {"methods": ["GET"], "responses": {503: {"model": ErrorReply}}}
+        cards = listed | {"response_model_exclude_none": True}
+        card = cards | {"responses": {status: {"model": ErrorReply} for status in (404, 503)}}
+        router.add_api_route(f"{prefix}/models", list_models, **cards)
+        router.add_api_route(f"{prefix}/models/{{model_id:path}}", get_model, **card)
+        router.add_api_route(f"{prefix}/audio/voices", list_voices, **listed)
+        router.add_api_route(f"{prefix}/audio/models", list_speech_models, **listed)
     router.add_api_route("/v1/config", get_config, methods=["GET"])
     router.add_api_route(
         "/v1/config/reload",
         reload_config,
         methods=["POST"],
         response_model=dict[str, ModelStatus],
-        responses={201: {"model": dict[str, ModelStatus]}, 400: {"model": ErrorReply}},
+        responses={
+            201: {"model": dict[str, ModelStatus]},
+            **{status: {"model": ErrorReply} for status in (400, 401, 503)},
+        },
     )
-    router.add_api_route("/v2/health/live", live, methods=["GET"])
+    router.add_api_route("/v2/health/live", live, methods=["GET"], response_class=Response)
     for path in ("/v2/health/ready", "/health"):
         router.add_api_route(path, ready, methods=["GET"], responses={503: {"model": HealthReply}})
     return router

@@ -42,7 +42,7 @@ def read_chunking(form: FormData) -> VadOptions | None:
 def _object(text: str) -> dict[str, object]:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict) or not value:
         raise InvalidParameter(

@@ -55,39 +55,41 @@ class Door:
     def service(self) -> SpeechService:
         """The service, or Unavailable."""
         if self.state != "ready" or self._service is None:
-            raise Unavailable(f"The server is {self.state}; try again shortly.", retry_after=_RETRY_AFTER)
+            raise self._unavailable()
         return self._service
 
+    @property
     def models(self) -> tuple[ModelInfo, ...]:
-        """The models served; none while they are loading."""
-        return () if self._service is None else self._service.info()
+        """The models served, in their order, to the end; Unavailable while they are loading: half a list is a wrong one."""
+        if self._service is None:
+            raise self._unavailable()
+        return self._service.info()
 
     def loads(self) -> tuple[ModelLoad, ...]:
         """How busy the models served are."""
         return () if self._service is None else self._service.loads()
 
-    def names(self) -> tuple[str, ...]:
-        """The models served; while one is loading, the name it will have."""
-        if self._service is None:
-            return self._configured
-        return tuple(info.name for info in self._service.info())
-
     def states(self) -> tuple[ModelState, ...]:
         """Where every model stands, those that could not be loaded or are gone included."""
         if self.pool is not None and (states := self.pool.states()):
             return states
-        return tuple(ModelState(name, "LOADING" if self._service is None else "AVAILABLE") for name in self.names())
+        if self._service is None:
+            return tuple(ModelState(name, "LOADING") for name in self._configured)
+        return tuple(ModelState(info.name, "AVAILABLE") for info in self._service.info())
 
     def reload(self) -> Outcome:
         """Bring what is served in line with what is wanted now. Blocking; ConfigError if that cannot be read."""
         _ = self.service  # Unavailable, unless it is open
         return self.pool.reload() if self.pool is not None else Outcome(False, {})
 
-    def canonical(self, name: str) -> str:
-        """The name of the model that `name` stands for (an alias, or its own), or ModelNotFound."""
+    def model(self, name: str) -> ModelInfo:
+        """The model that `name` stands for (an alias, or its own), or ModelNotFound; Unavailable while they are loading."""
         if self._service is None:
-            return name if name in self._configured else self.service.resolve(name).name
-        return self._service.resolve(name).name
+            raise self._unavailable()
+        return self._service.resolve(name)
+
+    def _unavailable(self) -> Unavailable:
+        return Unavailable(f"The server is {self.state}; try again shortly.", retry_after=_RETRY_AFTER)
 
 
 def door_of(request: Request) -> Door:

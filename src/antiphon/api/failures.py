@@ -30,6 +30,7 @@ from antiphon.errors import (
     Unauthorized,
     Unavailable,
 )
+from antiphon.settings import right_of
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +121,7 @@ async def _on_validation_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     wrong = error.errors()[0]
     field = str(wrong["loc"][-1]) if wrong["loc"] else None
-    return _response(400, f"{field}: {wrong['msg']}", "invalid_request_error", field, "invalid_value", {})
+    return _response(400, f"{field}: {right_of(wrong)}.", "invalid_request_error", field, "invalid_value", {})
 
 
 def _response(

@@ -167,7 +167,7 @@ class TranscriptionForm(BaseModel):
 class SpeechRequest(BaseModel):
     """The body of a speech request; fields that are not in here are ignored."""
 
-    input: str = Field(description="The text to say.")
+    input: str = Field(description="The text to say.", json_schema_extra={"minLength": 1})
     model: str = Field("", description="Name of the model; empty or an OpenAI name for the default one.")
     voice: str | dict[str, str] = Field(
         "", description="A voice of the model, or one of OpenAI's names; or either as the `id` of an object."
@@ -175,10 +175,17 @@ class SpeechRequest(BaseModel):
     response_format: str = Field(
         "", description="mp3, opus, aac, flac, wav or pcm; when empty mp3 under /v1 and wav under /v3."
     )
-    speed: float = Field(1.0, description="From 0.25 to 4; the pitch stays.")
+    speed: float = Field(
+        1.0, description="From 0.25 to 4; the pitch stays.", json_schema_extra={"minimum": 0.25, "maximum": 4}
+    )
     stream_format: str = Field("", description="audio, or sse for server-sent events.")
     language: str = Field("", description="What the text is written in, for models whose voices are languages.")
-    seed: int = Field(0, description="Makes what is random about a voice repeatable.")
+    seed: int = Field(
+        0,
+        description="Makes what is random about a SpeechT5 voice repeatable. eSpeak NG and the genai backend take no seed: "
+        "it changes nothing there.",
+        json_schema_extra={"minimum": 0},
+    )
 
 
 class SpeechDelta(BaseModel):

@@ -6,6 +6,7 @@ It knows JSON habits and spelling; it must not know models or how speech is made
 from __future__ import annotations
 
 import json
+import reprlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from antiphon.api.schemas import SpeechRequest
 from antiphon.audio.encode import AUDIO_FORMATS, AudioFormat
 from antiphon.errors import InvalidParameter
 from antiphon.service.recording import check_speed
+from antiphon.settings import right_of
 from antiphon.types import SpeakOptions
 
 
@@ -68,7 +70,7 @@ def read_object(body: bytes) -> dict[str, Any]:
     """The JSON object of a body; what its Content-Type says is left out of account, for curl sends a wrong one."""
     try:
         fields = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidParameter(f"The body is not JSON: {error}.", code="invalid_json") from error
     if not isinstance(fields, dict):
         raise InvalidParameter("The body must be a JSON object with 'input'.", code="invalid_json")
@@ -79,7 +81,11 @@ def _validated(fields: dict[str, Any]) -> SpeechRequest:
     try:
         return SpeechRequest.model_validate(fields)
     except ValidationError as error:
-        wrong = error.errors()[0]
-        name = str(wrong["loc"][0])
-        code = "missing_field" if wrong["type"] == "missing" else "invalid_value"
-        raise InvalidParameter(f"{name}: {wrong['msg']}.", param=name, code=code) from error
+        first, *others = error.errors()
+        name = str(first["loc"][0])
+        if first["type"] == "missing":
+            raise InvalidParameter(f"{name} is missing.", param=name, code="missing_field") from error
+        # Of a field that may be one thing or another, both are told.
+        right = dict.fromkeys(right_of(each) for each in (first, *others) if each["loc"][0] == name)
+        message = f"{name} is {reprlib.repr(fields[name])}: {', or '.join(right)}."
+        raise InvalidParameter(message, param=name, code="invalid_value") from error

@@ -109,11 +109,13 @@ def run() -> None:
     try:
         sys.exit(application()(arguments, prog_name="antiphon", standalone_mode=False) or 0)
     except AntiphonError as error:
-        _give_up(str(error))
+        from antiphon.cli.mistakes import tell
+
+        _give_up(tell(error, arguments))
     except USAGE_ERROR as error:
-        told: Any = error
-        command = told.ctx.command_path if told.ctx else "antiphon"
-        _give_up(f"{told.format_message().rstrip('.')}. See {command} --help.")
+        from antiphon.cli.mistakes import tell_usage
+
+        _give_up(tell_usage(error, arguments))
     except typer.Abort:
         _give_up("Stopped.")
 

@@ -26,6 +26,7 @@ from antiphon.measure.sentences import SENTENCES
 from antiphon.measure.target import InProcess, Target
 from antiphon.measure.traffic import OK, REFUSED, Answer, Limit, Outcome, run_clients, run_rate
 from antiphon.measure.words import WordErrors, count_word_errors
+from antiphon.types import AudioContext
 
 Job = Literal["transcribe", "speak"]
 LENGTHS = "3-5"  # seconds, unless something else is asked for
@@ -52,6 +53,9 @@ VoiceFlag = Annotated[str, typer.Option("--voice", help="For speak: a voice of t
 TimeoutFlag = Annotated[float, typer.Option("--timeout", min=0.1, help="With --url: seconds to wait for an answer.")]
 SeedFlag = Annotated[int, typer.Option("--seed", min=0, help="Draws the clips made here.")]
 SlotsFlag = Annotated[int, typer.Option("--slots", min=1, help="Without --url: how many units share a batch.")]
+ContextFlag = Annotated[
+    AudioContext, typer.Option("--audio-context", help="Without --url: how much a Whisper model hears, as of serve.")
+]
 ChartFlag = Annotated[Path | None, typer.Option("--chart", help="Draw latency and throughput: a .svg or .png.")]
 
 
@@ -86,9 +90,12 @@ def bench(
     precision: PrecisionFlag = "auto",
     weight_format: WeightFlag = "auto",
     device: DeviceFlag = "CPU",
+    audio_context: ContextFlag = "full",
 ) -> None:
     """Ask a server or a model again and again."""
     _check(job, url, model, model_path, clients, rate, lengths, audio, texts, chart)
+    if audio_context != "full" and (url or job == "speak"):
+        raise ConfigError("--audio_context is for transcribe with a model in this process: leave it out.")
     limit = Limit(requests or math.inf, seconds or (math.inf if requests else SECONDS))
     material = _texts(texts) if job == "speak" else _clips(audio, lengths, seed)
     name = (model or OF_OPENAI[job]) if url else (model_path or MODELS[job])
@@ -96,7 +103,13 @@ def bench(
         target = _endpoint(url, name, api_key=api_key, language=language, voice=voice, timeout=timeout)
     else:
         session = load_session(
-            name, precision=precision, weight_format=weight_format, device=device, slots=slots, report=report
+            name,
+            precision=precision,
+            weight_format=weight_format,
+            device=device,
+            slots=slots,
+            report=report,
+            audio_context=audio_context,
         )
         target = InProcess(session, language=language, voice=voice)
     work = _work(target, material)

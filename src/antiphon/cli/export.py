@@ -29,7 +29,7 @@ SourceFlag = Annotated[
 NameFlag = Annotated[str, typer.Option("--model-name", help="What it is called when served; else as the source is.")]
 FormatFlag = Annotated[IrFormat, typer.Option("--weight-format", help="How weights are held on disk.")]
 ModeFlag = Annotated[
-    Literal["", "int8"],
+    Literal["int8"] | None,
     typer.Option(
         "--quant-mode", help="int8: for speech2text, the encoder's weights and activations in 8 bits, by NNCF."
     ),
@@ -45,9 +45,9 @@ ConfigFlag = Annotated[Path, typer.Option("--config-file-path", help="The config
 OverwriteFlag = Annotated[bool, typer.Option("--overwrite-models", help="Write weights that are there already anew.")]
 DeviceFlag = Annotated[str, typer.Option("--target-device", help="The OpenVINO device it is to run on.")]
 CacheFlag = Annotated[str, typer.Option("--ov-cache-dir", help="Where OpenVINO keeps compiled models.")]
-StreamsFlag = Annotated[int, typer.Option("--num-streams", help="NUM_STREAMS of the device.")]
+StreamsFlag = Annotated[int, typer.Option("--num-streams", min=0, help="NUM_STREAMS of the device.")]
 WordsFlag = Annotated[bool, typer.Option("--enable-word-timestamps", help="For speech2text: times of words.")]
-KindFlag = Annotated[Literal["", "speecht5", "kokoro"], typer.Option("--model-type", help="For text2speech.")]
+KindFlag = Annotated[Literal["speecht5", "kokoro"] | None, typer.Option("--model-type", help="For text2speech.")]
 VocoderFlag = Annotated[
     str, typer.Option("--vocoder", help="For text2speech: a HiFi-GAN's folder, or name on the hub.")
 ]
@@ -61,7 +61,7 @@ def export(
     source_model: SourceFlag,
     model_name: NameFlag = "",
     weight_format: FormatFlag = "int8",
-    quant_mode: ModeFlag = "",
+    quant_mode: ModeFlag = None,
     calibration: CalibrationFlag = None,
     model_repository_path: RepositoryFlag = Path("models"),
     config_file_path: ConfigFlag = Path("config.json"),
@@ -70,7 +70,7 @@ def export(
     ov_cache_dir: CacheFlag = "",
     num_streams: StreamsFlag = 0,
     enable_word_timestamps: WordsFlag = False,
-    model_type: KindFlag = "",
+    model_type: KindFlag = None,
     vocoder: VocoderFlag = "",
     speaker_name: SpeakerFlag = "",
     speaker_path: SpeakerPathFlag = "",
@@ -112,7 +112,9 @@ def export(
     _enter(config_file_path, name, folder)
 
 
-def _check_task(task: str, words: bool, kind: str, vocoder: str, speaker: str, path: str, mode: str) -> None:
+def _check_task(
+    task: str, words: bool, kind: str | None, vocoder: str, speaker: str, path: str, mode: str | None
+) -> None:
     """Flags of the other task are wrong, as export_model.py has it."""
     if task == "speech2text":
         others = {"--model_type": kind, "--vocoder": vocoder, "--speaker_name": speaker, "--speaker_path": path}
@@ -131,7 +133,16 @@ def _check_task(task: str, words: bool, kind: str, vocoder: str, speaker: str, p
 def _name_of(source: str) -> str:
     """What is on the hub keeps its name, slash and all; a folder is called as its last part is."""
     place = Path(source).expanduser()
-    return place.resolve().name if place.is_dir() else source
+    if place.is_dir():
+        return place.resolve().name
+    _check_on_hub("--source_model", source)
+    return source
+
+
+def _check_on_hub(flag: str, name: str) -> None:
+    """What is no folder may be a name of the hub, unless it cannot be one."""
+    if name.startswith(("/", ".", "~")):
+        raise ConfigError(f"{flag} {name}: no such folder.")
 
 
 def _source(source: str, folder: Path, vocoder: str, *, needed: bool) -> tuple[Path, Path | None]:
@@ -141,8 +152,7 @@ def _source(source: str, folder: Path, vocoder: str, *, needed: bool) -> tuple[P
     place = STARTERS.get(source, Path(source).expanduser())
     if place.is_dir() or not needed:
         return place, None
-    if source.startswith(("/", ".", "~")):
-        raise ConfigError(f"--source_model {source}: no such folder.")
+    _check_on_hub("--source_model", source)
     brought = folder.with_name(f".{folder.name}.source")
     beside = VOCODER if not vocoder or Path(vocoder).expanduser().is_dir() else vocoder
     return pull(source, folder.parent, vocoder=beside, into=brought, report=_say), brought
@@ -157,6 +167,7 @@ def _sound(vocoder: str, source: Path, folder: Path, *, needed: bool) -> tuple[P
         return place, None
     if source.name.startswith(f".{folder.name}."):
         return None, None  # pulled with the checkpoint
+    _check_on_hub("--vocoder", vocoder)
     brought = folder.with_name(f".{folder.name}.vocoder")
     return pull(vocoder, folder.parent, vocoder=None, into=brought, report=_say), brought
 

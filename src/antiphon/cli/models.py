@@ -44,16 +44,21 @@ def models(
         wanted = tuple(Wanted(name, str(repository / name), device=target_device) for name in list_models(repository))
     else:
         wanted = wanted_models(settings)
-    rows = [HEADINGS, *map(_row, wanted)]
+    if not wanted:
+        raise ConfigError(f"{settings.config_path or repository}: there is no model in it.")
+    rows = [HEADINGS, *(_row(each, alone=settings.model_path is not None) for each in wanted)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _row(wanted: Wanted) -> tuple[str, str, str, str]:
+def _row(wanted: Wanted, *, alone: bool) -> tuple[str, str, str, str]:
+    """What is told of a model. One that cannot be served has its reason there, unless it is the only one asked for."""
     try:
         choice = look_closely(choose(wanted.source, device=wanted.device, graph=wanted.graph))
     except ConfigError as error:
+        if alone:
+            raise
         return wanted.name, "?", "none", str(error)
     backend = f"{choice.backend} on {choice.device}"
     built_in = choice.folder == Path()

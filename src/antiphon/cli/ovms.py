@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from antiphon.errors import ConfigError
+
 _GRPC = "there is no gRPC here"
 _TENSORS = "it shapes plain tensor models, and these are speech models"
 _LANGUAGE = "it is for language models"
@@ -45,6 +47,7 @@ IGNORED: dict[str, tuple[str, bool]] = {
 }
 # Older releases gave these the config's path; newer ones have --config_path for it.
 _WITH_A_PATH = ("add_to_config", "remove_from_config")
+_TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
 def translate(arguments: Sequence[str], bare: frozenset[str]) -> tuple[list[str], list[str]]:
@@ -72,10 +75,16 @@ def translate(arguments: Sequence[str], bare: frozenset[str]) -> tuple[list[str]
                 value, waiting = waiting[0], next(rest, None)
             ours += [] if value is None else ["--config_path", value]
         elif name in bare and value is not None:
-            ours += [flag] if value.lower() in ("true", "1", "yes", "on") else []
+            ours += [flag] if _is_true(flag, value) else []
         else:
             ours.append(flag if value is None else f"{flag}={value}")
     return ours, said
+
+
+def _is_true(flag: str, value: str) -> bool:
+    if value.lower() not in (*_TRUE, *_FALSE):
+        raise ConfigError(f"{flag} is {value!r}: it must be true or false.")
+    return value.lower() in _TRUE
 
 
 def _split(arguments: Sequence[str], bare: frozenset[str]) -> Iterator[tuple[str, str | None]]:

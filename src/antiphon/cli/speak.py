@@ -26,7 +26,9 @@ OutputFlag = Annotated[str, typer.Option("-o", "--output", metavar="FILE", help=
 VoiceFlag = Annotated[str, typer.Option("--voice", help="A voice of the model, or one of OpenAI's names.")]
 SpeedFlag = Annotated[float, typer.Option("--speed", help="From 0.25 to 4; the pitch stays.")]
 SpokenFlag = Annotated[str, typer.Option("--language", help="What the text is written in; chooses the voice.")]
-SeedFlag = Annotated[int, typer.Option("--seed", help="Makes what is random about a voice repeatable.")]
+SeedFlag = Annotated[
+    int, typer.Option("--seed", help="Makes what is random about a SpeechT5 voice repeatable; espeak takes no seed.")
+]
 FormatFlag = Annotated[str, typer.Option("--format", help=f"{', '.join(AUDIO_FORMATS)}; else what FILE ends in.")]
 ListFlag = Annotated[bool, typer.Option("--list-voices", help="Say nothing, but list the voices of the model.")]
 VocoderFlag = Annotated[Path | None, typer.Option("--vocoder", help="The vocoder's folder of a SpeechT5 model.")]

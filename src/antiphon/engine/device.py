@@ -49,7 +49,7 @@ def open_device(name: str = "CPU", precision: Precision = "auto", cache_dir: Pat
     """
     core = ov.Core()
     if name.upper() != "CPU":
-        raise ConfigError(f"device {name}: only CPU is served in this version.")
+        raise ConfigError(f"device {name}: the native engine runs on CPU; leave --target_device out, or name that.")
     capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision == "bf16" and "BF16" not in capabilities:
         raise ConfigError("--precision bf16: this CPU has no bf16; use --precision f32 or auto.")

@@ -117,7 +117,8 @@ def _is_present(name: str, present: Sequence[str]) -> bool:
 
 
 def _spell(present: Sequence[str]) -> str:
-    return f"OpenVINO finds {', '.join(present) or 'none'} (and AUTO:, HETERO:, MULTI: and BATCH: made of them)"
+    found = f"OpenVINO finds {', '.join(present) or 'none'} (and AUTO:, HETERO:, MULTI: and BATCH: made of them)"
+    return f"{found}, and --target_device chooses"
 
 
 def cause_of(error: BaseException) -> str:

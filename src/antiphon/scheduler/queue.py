@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from statistics import fmean
 
 from antiphon.errors import Overloaded, Refusal
 from antiphon.scheduler.job import Job
@@ -25,6 +26,7 @@ UNKNOWN = 1.0  # the same, while nothing is known of the model's pace
 CAUTION = 1.2  # how much longer than reckoned an answer may take: nobody knows the pace of the next half minute
 SHORT = 10.0  # seconds of audio in a request whose decoding is not held up by others that join
 PATIENCE = 32  # turns in a row that they wait for it at most: the tokens of so much speech
+RECENT = 32  # jobs whose length says how long those will be of which nothing is known yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Queue:
     def __init__(self, limits: Limits = UNLIMITED, *, max_overtakes: int = 4) -> None:
         self._limits = limits
         self._inside = 0
+        self._lengths: deque[float] = deque(maxlen=RECENT)  # seconds of audio in the jobs admitted last
         self._lines: dict[Job, _Line] = {}
         self._owners: dict[Unit, Job] = {}  # of units in flight
         self._turns: Turns[Job] = Turns(CLASSES, max_overtakes)
@@ -134,8 +137,9 @@ class Queue:
             raise ValueError("the job was admitted before")
         if not units:
             raise ValueError("a job needs at least one unit to start with")
-        self._check_load()
+        self._check_load(newcomers=1)
         self._check_deadline(job, now)
+        self._lengths.append(job.seconds)
         self._lines[job] = _Line(max(0, job.expected - len(units)), job.seconds, deque(units))
         self._turns.join(job, _rank(job, started=False))
 
@@ -241,13 +245,14 @@ class Queue:
         line.left = max(0.0, line.left - unit.seconds / 2)
         self._worked += unit.seconds / 2
 
-    def _check_load(self) -> None:
+    def _check_load(self, newcomers: int = 0) -> None:
         if (waiting := self.waiting) >= self._limits.units:
             limit = f"--max_waiting_units allows {self._limits.units}"
-            raise self._refusal("units", f"{waiting} windows or sentences are waiting, and {limit}")
+            why = f"{waiting} windows or sentences are waiting, and {limit}"
+            raise self._refusal("units", why, newcomers=newcomers)
         if (seconds := self.seconds) >= self._limits.seconds:
             limit = f"--max_queued_seconds allows {self._limits.seconds:g}"
-            raise self._refusal("seconds", f"{seconds:.0f} s of audio are not done, and {limit}")
+            raise self._refusal("seconds", f"{seconds:.0f} s of audio are not done, and {limit}", newcomers=newcomers)
 
     def _check_deadline(self, job: Job, now: float) -> None:
         deadline = job.terms.deadline
@@ -259,8 +264,8 @@ class Queue:
         needed = self._pace.time_for(CAUTION * (job.seconds + ahead))
         # With nothing ahead it may try: a pace that was slow once would else be believed for ever, for want of a newer one.
         if ahead and needed is not None and needed > deadline.at - now:
-            allowed = f"and {deadline.source} allows {deadline.seconds:g}"
-            raise self._refusal("deadline", f"the answer would take about {needed:.1f} s, {allowed}", deadline.param)
+            why = f"the answer would take about {needed:.1f} s, and {deadline.source} allows {deadline.seconds:g}"
+            raise self._refusal("deadline", why, deadline.param, newcomers=1)
 
     def _ahead(self, job: Job) -> float:
         """Seconds of other jobs' audio that are worked off before this one is done.
@@ -279,8 +284,18 @@ class Queue:
             ahead += sum(unit.seconds for unit in line.flying) / 2
         return ahead
 
-    def _refusal(self, reason: Refusal, why: str, param: str | None = None) -> Overloaded:
-        needed = self._pace.time_for(self.seconds)
+    def _coming(self, newcomers: int) -> float:
+        """Seconds of audio that those inside will bring who have no job yet, `newcomers` of them left out.
+
+        Their files are being decoded, so each is taken for as long as the last jobs were on average. Who has had all and
+        still reads the answer is taken for one of them too: nothing here tells the two apart.
+        """
+        unknown = max(0, self._inside - len(self._lines) - newcomers)
+        return unknown * fmean(self._lengths) if self._lengths else 0.0
+
+    def _refusal(self, reason: Refusal, why: str, param: str | None = None, *, newcomers: int = 0) -> Overloaded:
+        """The refusal of somebody who is none of those inside, or one of the `newcomers` among them."""
+        needed = self._pace.time_for(self.seconds + self._coming(newcomers))
         wait = UNKNOWN if needed is None else min(max(needed, SOONEST), LATEST)
         message = f"The server is busy: {why}. Try again in {wait:.1f} s."
         return Overloaded(message, retry_after=wait, reason=reason, param=param)

@@ -6,6 +6,7 @@ It must not know HTTP; errors name the field as the OpenAI API spells it.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from typing import get_args
 
@@ -50,7 +51,7 @@ def check_seed(seed: int) -> None:
 
 
 def check_text(text: str, most: int) -> None:
-    """`InvalidParameter` for a text that holds nothing, or more than `most` characters."""
+    """`InvalidParameter` for a text that holds nothing, more than `most` characters, or what is no character."""
     if not text.strip():
         raise InvalidParameter("input is empty: there is nothing to say.", param="input", code="empty_input")
     if len(text) > most:
@@ -59,6 +60,9 @@ def check_text(text: str, most: int) -> None:
             param="input",
             code="string_above_max_length",
         )
+    # A lone surrogate: JSON can spell one and UTF-8 cannot. In a batch it would end the requests beside it as well.
+    if half := re.search("[\ud800-\udfff]", text):
+        raise InvalidParameter(f"input holds {half[0]!r}, which is half a character: send all of it.", param="input")
 
 
 def _check_vad(vad: VadOptions) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from antiphon.errors import InvalidParameter
-from antiphon.languages import normalise
+from antiphon.languages import NAMES, normalise
 from antiphon.types import ModelInfo
 
 # In alphabetical order. The i-th of them means the model's i-th stand-in, going round where there are fewer of those.
@@ -32,7 +32,8 @@ OPENAI_VOICES = (
 # Names that ask for none in particular; "unused" is what the scripts of OVMS users send.
 DEFAULT_VOICES = frozenset({"default", "unused"})
 
-MANY, FEW = 20, 5  # more names than the first are not all told of, but the nearest, so many of them
+MANY, FEW = 20, 5  # more names than the first are not all told of, but so many of them
+LISTED = "GET /v1/audio/voices and `antiphon speak --list-voices`"
 
 
 def choose_voice(info: ModelInfo, wanted: str | None, language: str | None = None) -> str:
@@ -44,9 +45,9 @@ def choose_voice(info: ModelInfo, wanted: str | None, language: str | None = Non
     if wanted in info.voices:
         return wanted
     if wanted and wanted not in DEFAULT_VOICES and wanted not in OPENAI_VOICES:
+        openai = ", ".join(OPENAI_VOICES) if len(info.voices) <= MANY else "thirteen names, alloy to verse"
         raise InvalidParameter(
-            f"voice {wanted!r} is not one that {info.name!r} has; {_told(wanted, info.voices)}; "
-            f"and OpenAI's {', '.join(OPENAI_VOICES)}.",
+            f"voice {wanted!r} is not one that {info.name!r} has.{_told(wanted, info.voices)}; and OpenAI's {openai}.",
             param="voice",
         )
     other = _voice_of(info, language) if language else None
@@ -74,20 +75,35 @@ def _voice_of(info: ModelInfo, language: str) -> str | None:
         return called[0]
     valid = info.languages or (info.default_language,)
     raise InvalidParameter(
-        f"language {language!r} is not one that {info.name!r} speaks; {_told(asked, valid)}.", param="language"
+        f"language {language!r} is not one that {info.name!r} speaks.{_told(asked, valid)}.", param="language"
     )
 
 
 def _told(wanted: str, valid: Sequence[str]) -> str:
-    """The valid names; of many the nearest, and where to find them all."""
+    """What comes near, and the valid names; of many how many, and where to find them."""
+    near = _near(wanted, valid)
+    *others, last = (f"`{each}`" for each in near or ("",))
+    meant = f" Did you mean {', '.join(others)}{' or ' if others else ''}{last}?" if near else ""
     if len(valid) <= MANY:
-        return f"valid: {', '.join(valid)}"
-    plain = [
-        each for each in valid if "+" in wanted or "+" not in each
-    ]  # who names no speaker of a voice is told of none
-    near = get_close_matches(wanted, plain, n=FEW, cutoff=0.5) or plain[:FEW]
-    listed = "GET /v1/audio/voices and `antiphon speak --list-voices`"
-    return f"valid: {', '.join(near)} and {len(valid) - len(near)} others, which {listed} list"
+        return f"{meant} Valid: {', '.join(valid)}"
+    such = "" if near else f" ({', '.join(valid[:FEW])}, …)"
+    return f"{meant} There are {len(valid)}{such}, which {LISTED} list"
+
+
+def _near(wanted: str, valid: Sequence[str]) -> list[str]:
+    """The few names that may have been meant: another case, the name of a language for its code, a slip of the pen."""
+    asked = wanted.strip().casefold()
+    # Who names no speaker of a voice is told of none.
+    plain = [each for each in valid if "+" in asked or "+" not in each]
+    spelt: dict[str, list[str]] = {}
+    for each in plain:
+        for name in (each.casefold(), NAMES.get(normalise(each) or "", each.casefold())):
+            spelt.setdefault(name, []).append(each)
+    kin = [each for each in plain if normalise(each) is not None and normalise(each) == normalise(asked)]
+    found = spelt.get(asked) or kin
+    if not found:
+        found = [each for name in get_close_matches(asked, spelt, n=FEW, cutoff=0.7) for each in spelt[name]]
+    return list(dict.fromkeys(found))[:FEW]
 
 
 def language_of(info: ModelInfo, voice: str) -> str:
