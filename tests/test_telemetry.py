@@ -106,6 +106,7 @@ def test_what_is_told_is_counted_in_its_unit() -> None:
     model.ended(failed=False)
     model.ended(failed=True)
     model.heard(30.0, 4.0)
+    model.dropped(2)
     model.spoken(1.5)
     text = telemetry.render([])
     assert value(text, "ovms_wait_for_infer_req_time_us_sum", name="ears") == 500_000
@@ -118,6 +119,7 @@ def test_what_is_told_is_counted_in_its_unit() -> None:
     assert value(text, "antiphon_units_total", name="ears", outcome="failed") == 1
     assert value(text, "antiphon_audio_heard_seconds_total", name="ears") == 30
     assert value(text, "antiphon_audio_skipped_seconds_total", name="ears") == 4
+    assert value(text, "antiphon_segments_dropped_total", name="ears") == 2
     assert value(text, "antiphon_audio_spoken_seconds_total", name="ears") == 1.5
 
 

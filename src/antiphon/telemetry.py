@@ -119,6 +119,7 @@ FAMILIES: tuple[Family, ...] = (
     _counter("antiphon_requests_total", ("task", "status"), "Requests for a task, by the status of their answer."),
     _counter("antiphon_audio_heard_seconds_total", _NAME, "Seconds of audio that were transcribed, silence included."),
     _counter("antiphon_audio_skipped_seconds_total", _NAME, "Those of them that were skipped as silence."),
+    _counter("antiphon_segments_dropped_total", _NAME, "Segments left out because nobody spoke where they were heard."),
     _counter("antiphon_audio_spoken_seconds_total", _NAME, "Seconds of audio that were spoken."),
     _counter("antiphon_units_total", ("name", "outcome"), "Windows and sentences that ended: done or failed."),
     _counter(
@@ -176,6 +177,7 @@ class Telemetry:
             },
             heard_seconds=self._child("antiphon_audio_heard_seconds_total", name=name),
             skipped_seconds=self._child("antiphon_audio_skipped_seconds_total", name=name),
+            dropped_segments=self._child("antiphon_segments_dropped_total", name=name),
             spoken_seconds=self._child("antiphon_audio_spoken_seconds_total", name=name),
         )
 
@@ -245,6 +247,7 @@ class ModelTelemetry:
     refusals: Mapping[Refusal, Counter]
     heard_seconds: Counter
     skipped_seconds: Counter
+    dropped_segments: Counter
     spoken_seconds: Counter
 
     def refused(self, reason: Refusal) -> None:
@@ -269,6 +272,9 @@ class ModelTelemetry:
     def heard(self, seconds: float, skipped: float) -> None:
         self.heard_seconds.inc(seconds)
         self.skipped_seconds.inc(skipped)
+
+    def dropped(self, segments: int) -> None:
+        self.dropped_segments.inc(segments)
 
     def spoken(self, seconds: float) -> None:
         self.spoken_seconds.inc(seconds)

@@ -46,6 +46,17 @@ def test_what_is_lively() -> None:
     assert measure(silence(3.0)).lively == 0.0
 
 
+def test_the_pauses_between() -> None:
+    """Those that reach into a stretch, whole."""
+    loudness = measure(join(speech(2.0), silence(1.0), speech(2.0), silence(1.0), speech(2.0)))
+    first, second = loudness.pauses
+    assert loudness.between(0, loudness.total) == (first, second)
+    assert loudness.between(SECOND, 2 * SECOND + SECOND // 2) == (first,)
+    assert loudness.between(2 * SECOND + SECOND // 2, 3 * SECOND) == (first,)
+    assert loudness.between(first.end, second.start) == ()
+    assert loudness.between(4 * SECOND, 4 * SECOND) == ()
+
+
 def test_sounding_seconds() -> None:
     loudness = measure(join(silence(2.0), noise(3.0, -65.0), silence(2.0)))
     assert loudness.sounding_seconds(0, loudness.total) == pytest.approx(3.0, abs=0.05)

@@ -27,7 +27,9 @@ from antiphon.models.base import AnySession
 from antiphon.models.fake import FakeSession, FakeVoice
 from antiphon.scheduler.terms import Deadline, Terms
 from antiphon.service.speech import HEARING_NAMES, SPEAKING_NAMES, SpeechService
-from antiphon.types import Samples, SpeakOptions, TranscribeOptions, VadOptions
+from antiphon.telemetry import Telemetry
+from antiphon.types import Piece, Samples, SpeakOptions, TranscribeOptions, VadOptions, WindowResult
+from tests.speech_map import SOUND, SPEECH, Knowing, Map
 
 PLAIN = TranscribeOptions()
 LOUD = TranscribeOptions(vad=VadOptions("energy"))  # long noise is no speech otherwise
@@ -191,6 +193,22 @@ def test_many_tasks_with_long_and_short_files() -> None:
 
     with serving(FakeSession(slots=4)) as service:
         assert asyncio.run(main(service)) == lengths
+
+
+def test_what_nobody_said_is_left_out_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a file that was searched for a voice; a model makes words of the music in it."""
+    file = Map([(SPEECH, 50), (SOUND, 40), (SPEECH, 50)])
+    pieces = (Piece(0.0, 8.0, " she told me a story" * 2, (1,)), Piece(9.0, 13.0, " thank you", (2,)))
+    session = FakeSession(script=lambda _unit: WindowResult("en", pieces, (1, 2), 30.0, -0.3, 0.0, 0.0))
+    telemetry = Telemetry()
+    for mode, counted in (("always", 1.0), ("energy", 1.0)):
+        with serving(session) as service:
+            monkeypatch.setattr(service, "_detectors", Knowing())
+            service.observe(telemetry.model)
+            options = TranscribeOptions(language="en", timestamps=True, vad=VadOptions(mode))  # type: ignore[arg-type]
+            heard = service.transcribe_blocking(file, None, options)
+        assert ("thank you" in heard.text) == (mode == "energy")
+        assert f'antiphon_segments_dropped_total{{name="fake"}} {counted}' in telemetry.render([])
 
 
 def test_progress_reaches_the_end() -> None:

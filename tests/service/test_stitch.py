@@ -27,6 +27,7 @@ from antiphon.types import (
     Samples,
     TranscribeOptions,
     Transcript,
+    VadOptions,
     Window,
     WindowResult,
 )
@@ -265,6 +266,25 @@ def test_a_tail_with_speech_is_decoded_again() -> None:
     assert [(segment.start, segment.end, segment.seek) for segment in result.segments] == [(0, 8, 0), (8, 20, 800)]
 
 
+def test_a_tail_begins_behind_the_pause() -> None:
+    """Of a silence before it a model may make words, or be late; of the word before it, it may hear the end again."""
+    plan = make_plan(np.concatenate([speech(8.0), silence(3.0), speech(9.0)]), TIMED)
+    answers = iter(
+        [make_result((0.0, 7.9, " one"), (7.9, 20.0, " un"), resume=7.9), make_result((0.3, 9.0, " two"), resume=9.3)]
+    )
+    first, second = play(plan, lambda _unit: next(answers))
+    assert (first.start, second.start / SAMPLE_RATE) == (0, pytest.approx(10.7, abs=0.02))
+    assert plan.result().text == "one two"
+    assert [segment.start for segment in plan.result().segments] == [0.0, pytest.approx(11.0, abs=0.02)]
+
+
+def test_all_of_a_window_in_no_time_is_not_heard_twice() -> None:
+    """A closing time that nobody can keep says nothing of how far the model came."""
+    plan = make_plan(speech(29.0), TIMED)
+    assert len(play(plan, lambda _unit: make_result((0.0, 1.8, " so it goes on" * 20), resume=1.8))) == 1
+    assert [(segment.start, segment.end) for segment in plan.result().segments] == [(0.0, 29.0)]
+
+
 def test_a_single_timestamp_ending_is_followed_as_well() -> None:
     plan = make_plan(speech(30.0), TIMED)
     answers = iter([make_result((0.0, 4.0, " one"), resume=4.0), make_result((0.0, 26.0, " two"), resume=26.0)])
@@ -319,6 +339,102 @@ def test_a_tail_of_noise_is_not_decoded_again() -> None:
         plan = make_voiced(unheard, TIMED)
         answers = iter([make_result((0.0, 8.0, " one"), resume=8.0), make_result((0.0, 1.0, " two"), resume=24.0)])
         assert len(play(plan, lambda _unit, answers=answers: next(answers))) == 2
+
+
+@pytest.mark.parametrize(
+    ("pieces", "resume", "tail", "windows"),
+    [
+        (((0.0, 8.0, " one"), (8.0, 30.0, " unfin")), 8.0, SPEECH, 2),  # <0> a <8> <8> b
+        (((0.0, 8.0, " one"),), 8.0, SPEECH, 2),  # <0> a <8>
+        (((0.0, 8.0, " one"),), 8.0, SOUND, 1),
+    ],
+)
+def test_what_a_window_abandons_is_heard_again_if_it_is_speech(
+    pieces: Sequence[tuple[float, float, str]], resume: float, tail: int, windows: int
+) -> None:
+    """T18."""
+    file = make_map((SPEECH, 8.0), (tail, 21.92))
+    plan = make_voiced(file, TIMED)
+    answers = iter([make_result(*pieces, resume=resume), make_result((0.0, 21.92, " two"), resume=21.92)])
+    assert len(play(plan, lambda _unit: next(answers))) == windows
+    assert plan.result().text == ("one two" if windows == 2 else "one")
+
+
+SEARCHED = replace(TIMED, vad=VadOptions("always"))
+
+
+def test_a_silent_continuation_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """T18: the model makes the noise between two sentences into words, and is not sure of them."""
+    file = make_map((SPEECH, 8.0), (SOUND, 8.0), (SPEECH, 1.6), (SOUND, 8.0))
+    plan = make_voiced(file, SEARCHED)
+    answers = iter(
+        [
+            make_result((0.0, 8.0, " one and so on"), resume=8.0),
+            replace(make_result((0.2, 2.0, " two"), (4.0, 7.0, " thank you"), resume=7.0), avg_logprob=-0.7),
+        ]
+    )
+    with caplog.at_level(logging.INFO):
+        play(plan, lambda _unit: next(answers))
+    assert plan.result().text == "one and so on two"
+    assert plan.dropped == 1
+    assert "from 19.70 s to 22.70 s is left out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "length", "dropped"),
+    [
+        (ENGLISH, 40.0, True),
+        (ENGLISH, 24.0, False),
+        (SEARCHED, 24.0, True),
+        (replace(ENGLISH, vad=VadOptions("energy")), 40.0, False),
+    ],
+    ids=["a long file", "a short one", "searched", "by loudness"],
+)
+def test_phantoms_are_left_out_of_files_that_are_searched(
+    options: TranscribeOptions, length: float, dropped: bool
+) -> None:
+    """Without a voice activity detector, or where it was not asked, whatever the model says is said."""
+    file = make_map((SPEECH, 1.6), (SOUND, length))
+    plan = make_voiced(file, replace(options, timestamps=True))
+    play(plan, lambda _unit: make_result((0.0, 1.5, " one and so on"), (7.0, 9.0, " amen"), resume=9.0))
+    assert ("amen" in plan.result().text) == (not dropped)
+    assert plan.dropped == dropped
+    unheard = TranscriptionPlan(7, file, replace(options, timestamps=True), FAKE_INFO)  # no detector at all
+    play(unheard, lambda _unit: make_result((7.0, 9.0, " amen"), resume=9.0))
+    assert "amen" in unheard.result().text
+
+
+def test_a_phantom_leads_nobody() -> None:
+    file = make_map((SPEECH, 20.8), (HUSH, 0.96), (SPEECH, 4.8), (SOUND, 16.0))
+    plan = make_voiced(file, replace(LED, timestamps=True))
+    told = []
+
+    def model(unit: Window) -> WindowResult:
+        told.append(unit.history)
+        return make_result((0.0, 2.0, " one and so on"), (10.0, 10.4, " x"), (20.0, 22.0, " ha"), resume=30.0)
+
+    play(plan, model)
+    assert told[1] == (len(" one and so on"), len(" x"), len(" ha"))
+    assert plan.dropped > 0
+
+
+def test_a_window_that_says_next_to_nothing_is_heard_again_with_times() -> None:
+    """Of 20 s of speech three words: the model gave up, and times may tell how far it came."""
+    file = make_map((SPEECH, 20.0))
+
+    def model(unit: Window) -> WindowResult:
+        length = seconds(unit)
+        if not unit.timestamps:
+            return make_result((0.0, length, " no more words"), resume=length)
+        resume = 9.0 if unit.start == 0 else length
+        return make_result((0.0, resume, f" from {unit.start // SAMPLE_RATE}"), resume=resume)
+
+    plan = make_voiced(file, replace(ENGLISH, vad=VadOptions("always")))
+    assert spans(play(plan, model)) == [(0.0, 20.0), (0.0, 20.0), (9.0, 20.0)]
+    assert plan.result().text == "from 0 from 9"
+    for options in (ENGLISH, replace(ENGLISH, vad=VadOptions("always"), max_new_tokens=5)):
+        # Nobody looked for a voice in it; or it was not to say more.
+        assert len(play(make_voiced(file, options), model)) == 1
 
 
 def test_music_is_not_heard_and_the_language_is_told_behind_it() -> None:

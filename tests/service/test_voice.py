@@ -38,6 +38,16 @@ def test_seconds_are_counted_as_far_as_needed() -> None:
     assert file.voice().share() == pytest.approx(71 / 233)
 
 
+def test_seconds_with_padding() -> None:
+    """What is spoken just before and behind a stretch reaches into it, and nothing is counted twice."""
+    voice = Map(((SOUND, 60), (SPEECH, 30), (HUSH, 2), (SPEECH, 40), (SOUND, 100))).voice()
+    second = UNIT / SAMPLE_RATE
+    assert voice.seconds(0, 60 * UNIT, padding=2 * UNIT) == pytest.approx(2 * second)
+    assert voice.seconds(50 * UNIT, 140 * UNIT, padding=2 * UNIT) == pytest.approx(76 * second)
+    assert voice.seconds(133 * UNIT, 160 * UNIT, padding=2 * UNIT) == pytest.approx(second)
+    assert voice.seconds(134 * UNIT, 160 * UNIT, padding=2 * UNIT) == 0.0
+
+
 def test_pauses() -> None:
     voice = Map(TALK).voice()
     assert voice.pauses(60 * UNIT, 140 * UNIT) == [

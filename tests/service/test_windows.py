@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from antiphon.service.loudness import DEAD_LEVEL, HOP, Loudness, Run, measure
-from antiphon.service.windows import EARLIEST_CUT, REACH, plan
+from antiphon.service.windows import EARLIEST_CUT, REACH, pauses_long, plan, resume_at
 from antiphon.types import SAMPLE_RATE, WINDOW_SAMPLES, Samples, VadOptions
 from tests.levels import join, noise, silence, speech
 from tests.speech_map import DEAD, HUSH, MURMUR, SOUND, SPEECH, UNIT, Map
@@ -196,6 +196,51 @@ def test_of_fluent_speech_little_is_looked_at() -> None:
     voice = file.voice()
     assert len(plan(file.loudness, VadOptions(), voice)) == pytest.approx(448 / 28, abs=2)
     assert voice.seconds_looked_at < 0.1 * 448
+
+
+# --- where it goes on inside a window ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("closed", "begin"),
+    [
+        (7.0, 7.0),  # in the middle of speech: as the model says
+        (9.7, 9.7),
+        (9.9, 12.7),  # a little too early: what is left of the last word is no word
+        (10.0, 12.7),  # right: of the pause no more is heard than is needed
+        (12.9, 12.7),
+        (13.1, 12.7),  # a little too late: the next word is heard whole
+        (13.3, 13.3),
+    ],
+)
+def test_what_a_model_left_is_heard_again_from_a_pause(closed: float, begin: float) -> None:
+    loudness = measure(join(speech(10.0), silence(3.0), speech(10.0)))
+    found = resume_at(loudness, None, round(closed * SECOND), 23 * SECOND)
+    assert found == pytest.approx(begin * SECOND, abs=2 * HOP)
+
+
+def test_in_a_short_pause_it_is_the_middle_and_never_behind_the_window() -> None:
+    loudness = measure(join(speech(10.0), silence(0.2), speech(10.0)))
+    assert resume_at(loudness, None, 10 * SECOND, 20 * SECOND) == pytest.approx(10.1 * SECOND, abs=HOP)
+    loudness = measure(join(speech(10.0), silence(3.0), speech(10.0)))
+    assert resume_at(loudness, None, 10 * SECOND, 11 * SECOND) == 11 * SECOND
+
+
+def test_over_background_noise_the_voice_tells_where_it_goes_on() -> None:
+    file = make_map((SPEECH, 8.0), (SOUND, 3.2), (SPEECH, 8.0))
+    closed = 8 * SECOND
+    assert resume_at(file.loudness, file.voice(), closed, len(file)) == pytest.approx(10.9 * SECOND, abs=HOP)
+    assert resume_at(file.loudness, None, closed, len(file)) == closed
+    assert resume_at(file.loudness, file.voice(), closed, 10 * SECOND) == closed  # no speech up to there
+    assert resume_at(file.loudness, file.voice(), 4 * SECOND, len(file)) == 4 * SECOND
+
+
+@pytest.mark.parametrize(("seconds", "long"), [(2.4, False), (2.7, True), (7.0, True)])
+def test_a_pause_that_may_seem_the_end(seconds: float, long: bool) -> None:
+    loudness = measure(join(speech(3.0), silence(seconds), speech(3.0)))
+    assert pauses_long(loudness, 0, loudness.total) == long
+    assert not pauses_long(loudness, 0, 3 * SECOND)
+    assert not pauses_long(measure(join(silence(7.0), speech(3.0), silence(7.0))), 0, 17 * SECOND)
 
 
 MAPS = st.lists(

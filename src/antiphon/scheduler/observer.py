@@ -41,6 +41,10 @@ class Observer(Protocol):
         """So much audio was transcribed, some of which was skipped as silence."""
         ...
 
+    def dropped(self, segments: int) -> None:
+        """So many segments of a request were left out, because nobody spoke where they were heard."""
+        ...
+
     def spoken(self, seconds: float) -> None:
         """So much audio was made."""
         ...
@@ -68,6 +72,9 @@ class Nobody:
         pass
 
     def heard(self, seconds: float, skipped: float) -> None:
+        pass
+
+    def dropped(self, segments: int) -> None:
         pass
 
     def spoken(self, seconds: float) -> None:

@@ -5,6 +5,7 @@ Pure arithmetic on samples; it must not know windows, models or text.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -49,6 +50,11 @@ class Loudness:
             for start, end in stretches(self.levels < self.threshold)
             if end - start >= PAUSE_FRAMES
         )
+
+    def between(self, start: int, end: int) -> tuple[Run, ...]:
+        """The pauses that reach into [start, end), whole."""
+        first = bisect_right(self.pauses, start, key=lambda pause: pause.end)
+        return self.pauses[first : max(first, bisect_left(self.pauses, end, key=lambda pause: pause.start))]
 
     @cached_property
     def sounding(self) -> NDArray[np.intp]:

@@ -332,3 +332,4 @@ def _checked(info: ModelInfo, samples: Waveform, options: TranscribeOptions) -> 
 def _tell_heard(scheduler: Scheduler, plan: TranscriptionPlan) -> None:
     _, total = plan.progress
     scheduler.observer.heard(total, max(0.0, total - plan.seconds))
+    scheduler.observer.dropped(plan.dropped)

@@ -13,9 +13,12 @@ from functools import partial
 from antiphon.audio.spool import Stretch
 from antiphon.audio.voice_activity import Detectors
 from antiphon.errors import EngineFailed
+from antiphon.languages import SPACELESS
 from antiphon.service.loudness import Loudness, Run, measure
+from antiphon.service.phantoms import is_phantom, is_sparse, unhurried
+from antiphon.service.segments import Heard, arrange
 from antiphon.service.voice import Voice
-from antiphon.service.windows import pauses_long
+from antiphon.service.windows import is_searched, pauses_long, resume_at
 from antiphon.service.windows import plan as plan_runs
 from antiphon.types import (
     SAMPLE_RATE,
@@ -25,13 +28,11 @@ from antiphon.types import (
     LanguageDetected,
     ModelInfo,
     Piece,
-    Segment,
     TranscribeOptions,
     Transcript,
     Waveform,
     Window,
     WindowResult,
-    Word,
 )
 
 logger = logging.getLogger(__name__)
@@ -40,8 +41,6 @@ ADVANCE = SAMPLE_RATE // 2  # samples; follow-ups that get on by less are counte
 CONTINUATION_SPEECH = 0.5  # seconds of speech after the last closed segment that are worth decoding again
 CONTINUATION_DEPTH = 4
 LANGUAGE_SPEECH = 1.0  # seconds of speech a window should have for its language to be trusted
-FRAME = SAMPLE_RATE // 100  # samples in one `seek` step, 10 ms
-LEAST_WORD = 0.02  # seconds, one place of the encoder's
 AHEAD = 32  # windows out at a time; a model should decode at most half as many side by side
 HISTORY = 224  # sampled ids that a window is told of those before it: Whisper's prompt has room for one less
 MOST_TEMPERATURE = 0.5  # of a window whose text is to lead the next one, as in the reference
@@ -56,20 +55,6 @@ class _Place:
 
     run: Run
     depth: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Heard:
-    """A window's result, and those of its pieces that no follow-up decodes again: all before `limit`, in its seconds.
-
-    Where the window stands, in samples, and not the window: its samples are of no more use, and a long file has many.
-    """
-
-    start: int
-    end: int
-    result: WindowResult
-    pieces: tuple[Piece, ...]
-    limit: float
 
 
 class TranscriptionPlan:
@@ -103,10 +88,14 @@ class TranscriptionPlan:
         asked = detectors is not None and vad.mode in ("auto", "always")
         self._voice = Voice(samples, self._loudness, detectors, vad) if detectors is not None and asked else None
         self._runs = plan_runs(self._loudness, vad, self._voice)
+        # Who is asked whether somebody said what was heard. Of a file that was not searched nothing is left out either; nor
+        # does an answer that has to be of some length (benchmarks) tell what was heard.
+        self._judge = self._voice if is_searched(len(samples), vad) and not options.min_new_tokens else None
+        self.dropped = 0  # segments that nobody said
         self._unstarted: list[Run] = list(self._runs)
         self._history: tuple[int, ...] = ()
         self._places: dict[Window, _Place] = {}  # of the units that have not ended
-        self._heard: list[_Heard] = []
+        self._heard: list[Heard] = []
         self._language = options.language
         self._error: Exception | None = None
         self._first = self._first_run()
@@ -169,7 +158,7 @@ class TranscriptionPlan:
             raise self._error
         if not self.done:
             raise EngineFailed("The transcript was asked for before it was ready. This is a bug.")
-        segments = _segments(sorted(self._heard, key=lambda heard: heard.start), len(self._samples) / SAMPLE_RATE)
+        segments = arrange(self._heard, self._loudness)
         return Transcript(
             task=self._options.task,
             language=self._language or self._info.default_language,
@@ -234,32 +223,67 @@ class TranscriptionPlan:
     def _go_on(self, unit: Window, place: _Place, result: WindowResult) -> list[Window]:
         """Keep what a window said and start what follows from it: the chain's next window, or the tail it abandoned."""
         end = unit.start + len(unit.samples)
-        resume = min(unit.start + round(result.resume * SAMPLE_RATE), end)
+        if self._gave_up(unit, result):
+            return [self._unit(_Place(place.run, place.depth + 1), unit.start, end, timestamps=True)]
+        result = unhurried(result, unit.seconds)
+        closed = min(unit.start + round(result.resume * SAMPLE_RATE), end)
         decoded = end  # what is heard from here on is decoded again
         follow: Callable[[], Window] | None = None
         if end < place.run.end:
+            decoded = self._resume_at(unit, closed)
             # A model that closes almost nothing would be asked nearly the same again: only so many times.
-            depth = 0 if resume - unit.start >= ADVANCE else place.depth + 1
-            if unit.start < resume and depth <= CONTINUATION_DEPTH:
-                decoded = resume
-            else:
-                self._warn_of_loss(place, resume, end)
+            depth = 0 if decoded - unit.start >= ADVANCE else place.depth + 1
+            if unit.start >= decoded or depth > CONTINUATION_DEPTH:
+                self._warn_of_loss(place, closed, end)
+                decoded = closed = end
                 depth = 0
             if self._loudness.speech_seconds(decoded, place.run.end) > 0.0:
                 follow = partial(self._window, place.run, decoded, depth)
             else:
                 decoded = end
-        elif unit.timestamps and self._left_speech(unit.start, resume, end):
-            if unit.start < resume and place.depth < CONTINUATION_DEPTH:
-                decoded = resume
-                follow = partial(self._unit, _Place(place.run, place.depth + 1), resume, end, timestamps=True)
+        elif unit.timestamps and self._left_speech(unit.start, closed, end):
+            if unit.start < closed and place.depth < CONTINUATION_DEPTH:
+                decoded = self._resume_at(unit, closed)
+                follow = partial(self._unit, _Place(place.run, place.depth + 1), decoded, end, timestamps=True)
             else:
-                self._warn_of_loss(place, resume, end)
-        limit = (decoded - unit.start) / SAMPLE_RATE
-        kept = result.pieces if follow is None else tuple(piece for piece in result.pieces if piece.start < limit)
-        self._heard.append(_Heard(unit.start, end, result, kept, limit))
+                self._warn_of_loss(place, closed, end)
+        reached = min(closed, decoded) - unit.start
+        kept = [piece for piece in result.pieces if follow is None or piece.start < reached / SAMPLE_RATE]
+        kept = [piece for piece in kept if not self._drops(unit, result, piece)]
+        self._heard.append(Heard(unit.start, end, result, tuple(kept), (decoded - unit.start) / SAMPLE_RATE))
         self._remember(result, kept)
         return [] if follow is None else [follow()]
+
+    def _spaced(self, result: WindowResult) -> bool:
+        """True if the words of the text have spaces between them."""
+        return self._options.task == "translate" or result.language not in SPACELESS
+
+    def _gave_up(self, unit: Window, result: WindowResult) -> bool:
+        """True if a window has next to no text for the voice in it, and was asked for no times, which might tell why."""
+        if self._judge is None or unit.timestamps or self._options.max_new_tokens is not None:
+            return False
+        end = unit.start + len(unit.samples)
+        loud = self._loudness.speech_seconds(unit.start, end)
+        return is_sparse(self._judge, unit.start, end, result, loud, spaces=self._spaced(result))
+
+    def _drops(self, unit: Window, result: WindowResult, piece: Piece) -> bool:
+        """True for what nobody said, which is counted and told."""
+        if self._judge is None or not is_phantom(self._judge, unit.start, piece, result, spaces=self._spaced(result)):
+            return False
+        self.dropped += 1
+        begin = unit.start / SAMPLE_RATE
+        logger.info(
+            "request %d: what was heard from %.2f s to %.2f s is left out: nobody speaks there",
+            self._request,
+            begin + piece.start,
+            begin + piece.end,
+        )
+        return True
+
+    def _resume_at(self, unit: Window, closed: int) -> int:
+        """Where what comes after the last segment that a window closed is decoded, or `closed` if that got nowhere."""
+        begin = resume_at(self._loudness, self._voice, closed, unit.start + len(unit.samples))
+        return begin if begin > unit.start else closed
 
     def _left_speech(self, start: int, resume: int, end: int) -> bool:
         """True if there is speech from `resume` to `end` that is worth decoding again; words were heard before it."""
@@ -277,60 +301,3 @@ class TranscriptionPlan:
         misled = result.doubtful or result.temperature > MOST_TEMPERATURE  # a loop leads to loops
         said = tuple(token for piece in kept for token in piece.tokens)
         self._history = () if misled else (self._history + said)[-HISTORY:]
-
-
-def _segments(heard: Sequence[_Heard], duration: float) -> tuple[Segment, ...]:
-    """Pieces in file order as segments: times of the file, monotone and inside it, blank text dropped."""
-    segments: list[Segment] = []
-    reached = 0.0  # the end of the segment before
-    for window in heard:
-        result = window.result
-        offset = window.start / SAMPLE_RATE
-        window_end = min(window.end / SAMPLE_RATE, duration)
-        ratio = result.compression_ratio
-        for piece in window.pieces:
-            # A piece that starts in the padding behind the audio was made up.
-            if not piece.text.strip() or offset + piece.start >= window_end:
-                continue
-            words = _words(piece, offset, reached, min(round(offset + window.limit, 3), duration))
-            begin, end = (words[0].start, words[-1].end) if words else (offset + piece.start, offset + piece.end)
-            start = min(max(round(begin, 3), reached), duration)
-            reached = min(max(round(min(end, window_end), 3), start), duration)
-            segments.append(
-                Segment(
-                    id=len(segments),
-                    seek=round(window.start / FRAME),
-                    start=start,
-                    end=reached,
-                    text=piece.text,
-                    tokens=piece.tokens,
-                    temperature=result.temperature,
-                    avg_logprob=result.avg_logprob,
-                    compression_ratio=ratio,
-                    no_speech_prob=result.no_speech_prob,
-                    words=words,
-                )
-            )
-    return tuple(segments)
-
-
-def _words(piece: Piece, offset: float, low: float, high: float) -> tuple[Word, ...]:
-    """A piece's words in the file's time: in order, none before `low`, none behind `high` (unless `low` is).
-
-    Attention may begin and end a word at the same moment; as far as there is room, each lasts as long as it can tell.
-    """
-    times: list[tuple[float, float]] = []
-    at = low
-    for word in piece.words:
-        start = max(at, min(round(offset + word.start, 3), high))
-        at = max(start, min(max(round(offset + word.end, 3), round(start + LEAST_WORD, 3)), high))
-        times.append((start, at))
-    before = max(low, high)  # when what comes next begins
-    for index in reversed(range(len(times))):
-        start, end = times[index]
-        if end <= before and round(end - start, 3) >= LEAST_WORD:
-            break  # so do all before it
-        end = min(end, before)
-        before = max(low, min(start, round(end - LEAST_WORD, 3)))
-        times[index] = before, end
-    return tuple(replace(word, start=start, end=end) for word, (start, end) in zip(piece.words, times, strict=True))

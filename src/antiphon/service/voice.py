@@ -49,11 +49,16 @@ class Voice:
         end = self._total if end is None else end
         return next((stretch.start for stretch in self._speech(start, end)), end)
 
-    def seconds(self, start: int, end: int, enough: float = math.inf) -> float:
-        """Seconds of speech in [start, end); looks no further once there are `enough`."""
+    def seconds(self, start: int, end: int, enough: float = math.inf, *, padding: int = 0) -> float:
+        """Seconds of speech in [start, end), each stretch longer by `padding` samples at either end.
+
+        Looks no further once there are `enough`.
+        """
         found = 0.0
-        for stretch in self._speech(start, end):
-            found += (stretch.end - stretch.start) / SAMPLE_RATE
+        reached = start
+        for stretch in self._speech(max(0, start - padding), min(end + padding, self._total)):
+            begin, reached = max(reached, stretch.start - padding), max(reached, min(stretch.end + padding, end))
+            found += max(0, reached - begin) / SAMPLE_RATE
             if found >= enough:
                 break
         return found

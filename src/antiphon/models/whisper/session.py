@@ -11,6 +11,7 @@ from itertools import groupby
 
 import numpy as np
 
+from antiphon.languages import SPACELESS
 from antiphon.models.whisper.alignment import begin_places
 from antiphon.models.whisper.config import PLACE, TIMESTAMP_SECONDS, WhisperConfig
 from antiphon.models.whisper.context import places_for
@@ -18,7 +19,7 @@ from antiphon.models.whisper.rules import Rules
 from antiphon.models.whisper.runner import Output, Runner
 from antiphon.models.whisper.sampling import language_of, probability, sample
 from antiphon.models.whisper.tokens import Tokenizer
-from antiphon.models.whisper.words import SPACELESS, Said, settle, split_words, time_words
+from antiphon.models.whisper.words import Said, settle, split_words, time_words
 from antiphon.types import (
     SAMPLE_RATE,
     AudioContext,

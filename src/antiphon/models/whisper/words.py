@@ -17,8 +17,6 @@ from antiphon.types import Piece, Word
 
 Decode = Callable[[list[int]], str]
 
-# Written without spaces: what decodes to whole characters is a word.
-SPACELESS = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
 _OPENING = "\"'“¿([{-"  # with a space before it, a mark that belongs to the word behind it
 _CLOSING = "\"'.。,，!！?？:：”)]}、"  # marks that belong to the word before them
 _SENTENCE_ENDS = ".。!！?？"
