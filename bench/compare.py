@@ -167,6 +167,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--short-tokens", type=int, default=15, help="forced in a clip of 3 to 5 s")
     parser.add_argument("--weight-format", default="int8", help="of Antiphon's weights")
     parser.add_argument("--audio-context", default="full", help="of Antiphon's: full, or auto")
+    parser.add_argument("--num-streams", type=int, default=1, help="of Antiphon's sessions")
     parser.add_argument("--work", type=Path, default=Path(".bench"), help="where the models are, or are made")
     return parser.parse_args()
 
@@ -175,7 +176,8 @@ def main() -> None:
     options = read_options()
     names = tuple(name for name in PEERS if name == OURS or name in options.peers)
     shape = SHAPES[options.shape]
-    peers = load_peers(prepare(options.work, shape, names), names, options.weight_format, options.audio_context)
+    folders = prepare(options.work, shape, names)
+    peers = load_peers(folders, names, options.weight_format, options.audio_context, options.num_streams)
     wanted = [
         scene
         for scene in scenes(

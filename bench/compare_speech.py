@@ -70,7 +70,7 @@ def load_locked(folder: Path, ratio: float) -> Speak:
     return speak
 
 
-def load_ours(folder: Path, ratio: float, weight_format: str) -> tuple[Speak, Callable[[str], float]]:
+def load_ours(folder: Path, ratio: float, weight_format: str, streams: int) -> tuple[Speak, Callable[[str], float]]:
     """Antiphon's own service in process, and how long it takes it to the first samples."""
     from antiphon.engine.device import open_device
     from antiphon.models.speecht5.load import load
@@ -82,7 +82,7 @@ def load_ours(folder: Path, ratio: float, weight_format: str) -> tuple[Speak, Ca
     session = load(
         folder,
         name="speecht5",
-        runtime=open_device(),
+        runtime=open_device(streams=streams),
         weight_format=weight_format,  # type: ignore[arg-type]
         slots=8,
         report=print,
@@ -143,10 +143,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ratio", type=float, default=4.0, help="frames a letter")
     parser.add_argument("--weight-format", default="auto")
+    parser.add_argument("--num-streams", type=int, default=1, help="of Antiphon's sessions")
     parser.add_argument("--work", type=Path, default=Path(".bench"))
     arguments = parser.parse_args()
     checkpoint, exported = prepare(arguments.work)
-    ours, first_samples = load_ours(checkpoint, arguments.ratio, arguments.weight_format)
+    ours, first_samples = load_ours(checkpoint, arguments.ratio, arguments.weight_format, arguments.num_streams)
     peers = {"locked genai": load_locked(exported, arguments.ratio), "antiphon": ours}
     lengths = {name: [len(speak(text)) / RATE for text in SENTENCES] for name, speak in peers.items()}
     print(f"seconds of audio a sentence: {lengths}")

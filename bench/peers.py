@@ -66,12 +66,12 @@ def prepare(work: Path, shape: Shape, peers: tuple[str, ...] = PEERS) -> Folders
 
 
 def load_peers(
-    folders: Folders, names: tuple[str, ...], weight_format: str, audio_context: str = "full"
+    folders: Folders, names: tuple[str, ...], weight_format: str, audio_context: str = "full", streams: int = 1
 ) -> dict[str, Transcribe]:
     """Those of PEERS that are wanted, loaded into this process, in their order."""
     loaded: dict[str, Transcribe] = {}
     if OURS in names:
-        loaded[OURS] = load_ours(folders.checkpoint, weight_format, audio_context)
+        loaded[OURS] = load_ours(folders.checkpoint, weight_format, audio_context, streams)
     if LOCKED in names:
         loaded[LOCKED] = load_locked(folders.exported)
     if {SINGLE, BATCHED} & set(names):
@@ -80,7 +80,7 @@ def load_peers(
     return loaded
 
 
-def load_ours(folder: Path, weight_format: str, audio_context: str = "full") -> Transcribe:
+def load_ours(folder: Path, weight_format: str, audio_context: str = "full", streams: int = 1) -> Transcribe:
     """Antiphon's own service in process, as the HTTP layer calls it."""
     from antiphon.engine.registry import load_session
     from antiphon.service.speech import SpeechService
@@ -90,6 +90,7 @@ def load_ours(folder: Path, weight_format: str, audio_context: str = "full") -> 
         str(folder),
         weight_format=weight_format,  # type: ignore[arg-type]
         audio_context=audio_context,  # type: ignore[arg-type]
+        plugin_config={"NUM_STREAMS": streams},
         report=print,
     )
     service = SpeechService()

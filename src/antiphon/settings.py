@@ -93,7 +93,11 @@ class Settings(BaseSettings):
         None, "The OpenVINO device to run on; without it, what the model's graph.pbtxt says, else CPU."
     )
     plugin_config: str | None = _knob(None, 'OpenVINO properties as JSON, such as {"INFERENCE_NUM_THREADS": 8}.')
-    num_streams: int | None = _knob(None, "NUM_STREAMS of the plugin_config; it changes nothing on CPU.", ge=1)
+    num_streams: int | None = _knob(
+        None,
+        "NUM_STREAMS of the plugin_config: sessions of a model side by side, each with a share of the cores.",
+        ge=1,
+    )
     precision: Precision = _knob("auto", "The arithmetic: what the device does best, or as named.")
     weight_format: WeightFormat = _knob("auto", "How weights are held in memory: as stored, or as named.")
     slots: int = _knob(16, "How many windows of audio are decoded together.", unit="windows", ge=1, le=1024)

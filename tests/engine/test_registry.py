@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from antiphon.errors import ConfigError, NotNative, WeightError
 from antiphon.models.base import AnySession
 from antiphon.models.fake import FakeSession
 from antiphon.models.whisper import load as whisper
+from antiphon.service.speech import SpeechService
 from antiphon.store.graph import GraphFile, render_graph
+from antiphon.types import TranscribeOptions, VadOptions
 
 
 def test_a_folder_becomes_a_session_and_says_what_was_chosen(tmp_path: Path) -> None:
@@ -191,14 +194,41 @@ def test_a_folder_our_engine_cannot_read(
 def test_openvino_properties_reach_the_native_engine(tmp_path: Path) -> None:
     folder = str(write_tiny(tmp_path / "x"))
     lines: list[str] = []
-    properties = {"NUM_STREAMS": "4", "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
+    properties = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
     session = load_session(folder, plugin_config=properties, report=lines.append)
     assert session.info.precision == "f32"
-    assert "x: NUM_STREAMS 4 changes nothing: the native engine decodes requests in one batch." in lines
+    assert "x: PERFORMANCE_HINT THROUGHPUT changes nothing: requests are decoded in one batch." in lines
     with pytest.raises(ConfigError, match="--plugin_config: OpenVINO does not take NONSENSE=1 on CPU"):
         load_session(folder, plugin_config={"NONSENSE": 1})
     with pytest.raises(ConfigError, match="INFERENCE_PRECISION_HINT f16"):
         load_session(folder, plugin_config={"INFERENCE_PRECISION_HINT": "f16"})
+
+
+def test_streams_are_sessions_that_share_the_slots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    folder = str(write_tiny(tmp_path / "x"))
+    lines: list[str] = []
+    for value, slots in (("2", [3, 2]), (2, [3, 2]), ("4", [3, 2]), ("AUTO", [5]), (1, [5])):
+        session = load_session(folder, slots=5, plugin_config={"NUM_STREAMS": value}, report=lines.append)
+        assert [each.slots for each in (session, *session.twins)] == slots
+    assert "x: 2 streams, not 4: there are no more cores." in lines
+    assert any("5 slots in 2 streams" in line for line in lines)
+    with pytest.raises(ConfigError, match=re.escape("--num_streams two: a whole number of at least 1 is needed.")):
+        load_session(folder, plugin_config={"NUM_STREAMS": "two"})
+
+
+def test_two_streams_hear_what_one_does(tmp_path: Path) -> None:
+    """The windows of one file in two sessions at once, with the times of words, for which both share a graph."""
+    folder = str(write_tiny(tmp_path / "x"))
+    heard = []
+    for streams in (1, 2):
+        service = SpeechService()
+        service.load(load_session(folder, precision="f32", slots=4, plugin_config={"NUM_STREAMS": streams}))
+        options = TranscribeOptions("transcribe", "en", words=True, max_new_tokens=8, vad=VadOptions("energy"))
+        heard.append(service.transcribe_blocking(noise(200.0), None, options))
+        service.close()
+    assert heard[0].segments
+    assert heard[0] == heard[1]
 
 
 def test_what_contradicts_itself_is_told(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ class Bf16Caches:
 
     name = "CPU"
     precision: Literal["bf16", "f32"] = "bf16"
+    streams = 1
 
     def __init__(self) -> None:
         self._device: Device = open_device("CPU", "f32")

@@ -279,7 +279,7 @@ def test_what_is_late_is_dropped_and_its_slots_given_back() -> None:
     assert queue.expire(4.9) == []
     assert queue.expire(5.0) == [late]
     assert queue.expire(5.0) == []
-    assert queue.take_cancelled() == [flying]
+    assert queue.take_cancelled(0) == [flying]
     assert queue.jobs == (patient, later)
     assert waiting not in queue.take(5)
 
@@ -348,7 +348,7 @@ def test_cancelling_drops_what_waits_and_hands_out_what_flies() -> None:
     assert queue.in_flight == 1  # its slot is not free before the session has left it
     assert queue.owner(units[0]) is None
     assert queue.take(5) == []
-    assert queue.take_cancelled() == [units[0]]
+    assert queue.take_cancelled(0) == [units[0]]
     assert queue.idle
     queue.add(job, make_units(1))
     assert queue.idle
@@ -370,7 +370,7 @@ def beside(seconds: float, *, theirs: Priority = "normal", mine: Priority = "nor
     queue.admit(make_job(seconds=3_600.0, terms=Terms(theirs)), make_units(3 * PATIENCE), now=0.0)
     queue.take(1)
     queue.admit(make_job(seconds=seconds, terms=Terms(mine)), [clip], now=0.0)
-    while clip not in queue.flying:
+    while clip not in queue.flying(0):
         queue.take(1)
     return queue, clip
 

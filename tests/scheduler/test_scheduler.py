@@ -6,14 +6,13 @@ import asyncio
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from threading import Event as Gate
 from typing import Any
 
-import numpy as np
 import pytest
+from scheduling import Holder, OneUnit, running
 
 from antiphon.errors import DeadlineMissed, EngineFailed, Overloaded, Refusal, Unavailable
 from antiphon.models.fake import FakeSession
@@ -21,62 +20,8 @@ from antiphon.scheduler.job import Job
 from antiphon.scheduler.observer import Nobody
 from antiphon.scheduler.queue import Limits
 from antiphon.scheduler.scheduler import Scheduler
-from antiphon.scheduler.terms import Deadline, Terms
-from antiphon.types import Event, Failed, Finished, TranscribeOptions, Window
-
-
-class OneUnit:
-    """The smallest plan: one unit, answered with its text."""
-
-    expected = 1
-    seconds = 0.0
-
-    def __init__(self, seconds: float) -> None:
-        samples = np.zeros(round(seconds * 16_000), np.float32)
-        self.unit = Window(0, samples, 0, False, TranscribeOptions(language="en"))
-        self.answer: str | Exception | None = None
-
-    @property
-    def done(self) -> bool:
-        return self.answer is not None
-
-    def start(self) -> Sequence[Window]:
-        return [self.unit]
-
-    def receive(self, event: Event) -> Sequence[Window]:
-        if isinstance(event, Finished):
-            self.answer = event.result.pieces[0].text
-        elif isinstance(event, Failed):
-            self.answer = event.error
-        return []
-
-    def result(self) -> str:
-        assert self.answer is not None
-        if isinstance(self.answer, Exception):
-            raise self.answer
-        return self.answer
-
-
-@contextmanager
-def running(session: FakeSession, **options: Any) -> Iterator[Scheduler]:
-    scheduler = Scheduler(session, **options)
-    scheduler.start()
-    try:
-        yield scheduler
-    finally:
-        scheduler.close(drain=False)
-
-
-class Holder:
-    """Holds the worker in its first step until told to go on."""
-
-    def __init__(self) -> None:
-        self.reached = Gate()
-        self.go_on = Gate()
-
-    def __call__(self) -> None:
-        self.reached.set()
-        assert self.go_on.wait(60)
+from antiphon.scheduler.terms import ORDINARY, Deadline, Terms
+from antiphon.types import Event, Window
 
 
 def test_many_threads_each_get_their_own_answer() -> None:
@@ -163,14 +108,18 @@ def soon(seconds: float = 0.05) -> Terms:
 @pytest.mark.parametrize("waiting", [True, False])
 def test_who_is_late_is_told_so_and_takes_up_no_slot(waiting: bool) -> None:
     """Whether it waits for a slot or has one; whoever has no deadline goes on."""
-    session = FakeSession(slots=1 + (not waiting), seconds_per_step=0.001, before_step=lambda: time.sleep(0.001))
-    with running(session) as scheduler, ThreadPoolExecutor(1) as pool:
-        patient = pool.submit(scheduler.run_blocking, OneUnit(0.2))
-        while not scheduler.in_flight:
-            time.sleep(0.001)
-        with pytest.raises(DeadlineMissed, match=r"within the 0\.05 s that x-request-timeout allows"):
-            scheduler.run_blocking(OneUnit(100.0), soon())
-        assert patient.result(60) == " audio of 0.20 s"
+    hold = Holder()  # nothing is known of the pace before it lets go: a slow machine would else refuse at once
+    session = FakeSession(
+        slots=1 + (not waiting), seconds_per_step=0.001, before_step=lambda: hold() or time.sleep(0.001)
+    )
+    with running(session) as scheduler, ThreadPoolExecutor(2) as pool:
+        patient = pool.submit(scheduler.run_blocking, OneUnit(1.0))
+        assert hold.reached.wait(60)
+        late = scheduler_accepts(scheduler, OneUnit(100.0), pool.submit, soon(0.5))
+        hold.go_on.set()
+        with pytest.raises(DeadlineMissed, match=r"within the 0\.5 s that x-request-timeout allows"):
+            late.result(60)
+        assert patient.result(60) == " audio of 1.00 s"
         assert asyncio.run(scheduler.run(OneUnit(0.01), soon(60.0))) == " audio of 0.01 s"
     assert session.join([OneUnit(1.0).unit]) == []  # no slot is taken
 
@@ -191,7 +140,7 @@ def test_a_full_queue_refuses_in_the_callers_thread() -> None:
         assert second.result(60) == " audio of 2.00 s"
 
 
-def scheduler_accepts(scheduler: Scheduler, plan: OneUnit, submit: Callable[..., Any]) -> Any:
+def scheduler_accepts(scheduler: Scheduler, plan: OneUnit, submit: Callable[..., Any], terms: Terms = ORDINARY) -> Any:
     """Run a plan in another thread and come back once it is in the queue."""
     entered = Gate()
     admit = scheduler.submit
@@ -201,7 +150,7 @@ def scheduler_accepts(scheduler: Scheduler, plan: OneUnit, submit: Callable[...,
         entered.set()
 
     scheduler.submit = tell  # type: ignore[method-assign]
-    future = submit(scheduler.run_blocking, plan)
+    future = submit(scheduler.run_blocking, plan, terms)
     assert entered.wait(60)
     scheduler.submit = admit  # type: ignore[method-assign]
     return future

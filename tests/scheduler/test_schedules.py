@@ -1,4 +1,4 @@
-"""Random schedules through the queue and the loop: a scripted session, an invented clock, and no threads.
+"""Random schedules through the queue and the loops: scripted sessions, an invented clock, and no threads.
 
 Every byte of a tape is a choice: who arrives with what, who leaves, how long a unit takes and how it ends. Thousands of
 tapes are played (`--schedules`), the same ones each time.
@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from antiphon.errors import Cancelled, DeadlineMissed, Overloaded
+from antiphon.models.base import AnySession
 from antiphon.models.fake import FAKE_INFO, describe
 from antiphon.scheduler.job import Job
 from antiphon.scheduler.queue import CLASSES, LATEST, SOONEST, UNKNOWN, Limits, Queue
@@ -55,54 +56,66 @@ class Tape:
         return self.choose(one_in) == one_in - 1
 
 
-class Scripted:
-    """A session that does with each unit what the tape says, and books how it ended here."""
+class Book:
+    """What time it is, and how units ended, in whichever session."""
 
-    def __init__(self, tape: Tape, take: Callable[[Window], None]) -> None:
-        self.info = FAKE_INFO
-        self.slots = SLOTS
+    def __init__(self) -> None:
         self.now = 0.0
-        self.inside: dict[Window, int] = {}  # how many steps each has to go
         self.ended: dict[Window, str] = {}
         self.doomed: set[Window] = set()  # members of a call that failed
+
+    def end(self, unit: Window, how: str) -> None:
+        assert unit not in self.ended, f"ended by {self.ended[unit]}, and again by {how}"
+        self.ended[unit] = how
+
+
+class Scripted:
+    """A session that does with each unit what the tape says, and books how it ended."""
+
+    twins: Sequence[AnySession] = ()
+
+    def __init__(self, tape: Tape, take: Callable[[Window], None], book: Book) -> None:
+        self.info = FAKE_INFO
+        self.slots = SLOTS
+        self.inside: dict[Window, int] = {}  # how many steps each has to go
         self._tape = tape
         self._take = take
+        self._book = book
 
     def join(self, units: Sequence[Window]) -> list[Event]:
         assert len(self.inside) + len(units) <= SLOTS
         for unit in units:
             assert unit not in self.inside
-            assert unit not in self.ended
+            assert unit not in self._book.ended
             self._take(unit)
-        self.now += 0.2 * len(units)
+        self._book.now += 0.2 * len(units)
         if self._tape.rarely(16):
-            self.doomed.update(units)
+            self._book.doomed.update(units)
             for unit in units:
-                self._book(unit, "join")
+                self._book.end(unit, "join")
             raise RuntimeError("scripted")
         self.inside |= {unit: 1 + self._tape.choose(4) for unit in units}
         return []
 
     def step(self) -> list[Event]:
-        self.now += 0.1
+        self._book.now += 0.1
         if self._tape.rarely(16):
-            self.doomed.update(self.inside)  # they are left one by one
+            self._book.doomed.update(self.inside)  # they are left one by one
             raise RuntimeError("scripted")
         self.inside = {unit: steps - 1 for unit, steps in self.inside.items()}
         return [self._end(unit) for unit, steps in list(self.inside.items()) if steps == 0]
 
     def leave(self, unit: Window) -> None:
         if self.inside.pop(unit, None) is not None:
-            self._book(unit, "leave")
+            self._book.end(unit, "leave")
+
+    def rest(self) -> None:
+        raise AssertionError("there was work")
 
     def _end(self, unit: Window) -> Event:
         del self.inside[unit]
-        self._book(unit, "step")
+        self._book.end(unit, "step")
         return Failed(unit, ValueError("its own")) if self._tape.rarely(12) else Finished(unit, RESULT)
-
-    def _book(self, unit: Window, how: str) -> None:
-        assert unit not in self.ended, f"ended by {self.ended[unit]}, and again by {how}"
-        self.ended[unit] = how
 
 
 class Request:
@@ -139,7 +152,7 @@ class Request:
         self.open.remove(event.unit)  # KeyError: told twice, or of somebody else's unit
         if isinstance(event, Failed):
             alone = isinstance(event.error, ValueError)
-            assert alone or event.unit in self._play.session.doomed, "failed with a batch it was not in"
+            assert alone or event.unit in self._play.book.doomed, "failed with a batch it was not in"
             self.failure = event.error
             return ()
         following = [make_unit(0)] if self._play.tape.rarely(6) else []
@@ -161,12 +174,15 @@ class Play:
     def __init__(self, data: bytes) -> None:
         self.tape = Tape(data)
         self.overtakes = 1 + self.tape.choose(4)
-        self.session = Scripted(self.tape, self.take)
-        self.queue = Queue(LIMITS, max_overtakes=self.overtakes)
-        joins = 1 + self.tape.choose(2)
-        self.worker = Worker(
-            self.session, self.queue, Condition(), joins_per_step=joins, clock=lambda: self.session.now
-        )
+        lanes = 1 + self.tape.choose(2)
+        self.book = Book()
+        self.sessions = [Scripted(self.tape, self.take, self.book) for _ in range(lanes)]
+        self.queue = Queue(LIMITS, max_overtakes=self.overtakes, lanes=lanes)
+        joins, changed = 1 + self.tape.choose(2), Condition()
+        self.workers = [
+            Worker(session, self.queue, changed, joins_per_step=joins, clock=lambda: self.book.now, lane=lane)
+            for lane, session in enumerate(self.sessions)
+        ]
         self.requests: list[Request] = []  # those that were let in
         self.taken = 0
 
@@ -178,17 +194,18 @@ class Play:
                 case 3:
                     self.cancel()
                 case 4:
-                    self.session.now += 0.5 * self.tape.choose(8)
+                    self.book.now += 0.5 * self.tape.choose(8)
                 case _:
-                    self.turn()
+                    self.turn(self.tape.choose(len(self.workers)))
         while not self.queue.idle:
-            self.turn()
+            for lane in range(len(self.workers)):
+                self.turn(lane)
         self.check_the_end()
 
     def admit(self) -> None:
         units = [make_unit(self.tape.choose(4)) for _ in range(1 + self.tape.choose(5))]
         left = (None, None, 0.0, 0.5, 2.0, 10.0)[self.tape.choose(6)]
-        now = self.session.now
+        now = self.book.now
         deadline = None if left is None else Deadline(now + left, left, "x-request-timeout")
         request = Request(units, Terms(PRIORITIES[self.tape.choose(3)], deadline), self)
         queue = self.queue
@@ -206,7 +223,7 @@ class Play:
 
     def _try(self, request: Request, units: list[Window]) -> Overloaded | DeadlineMissed | None:
         try:
-            self.queue.admit(request.job, units, now=self.session.now)
+            self.queue.admit(request.job, units, now=self.book.now)
         except (Overloaded, DeadlineMissed) as error:
             return error
         return None
@@ -219,11 +236,11 @@ class Play:
             request.ends.append(Cancelled("by the schedule"))
             self.check_wait(request)
 
-    def turn(self) -> None:
-        if self.queue.idle:
+    def turn(self, lane: int) -> None:
+        if not self.queue.calls(lane):
             return
-        late = [each for each in self.requests if not each.ends and each.is_late(self.session.now)]
-        assert self.worker.turn()
+        late = [each for each in self.requests if not each.ends and each.is_late(self.book.now)]
+        assert self.workers[lane].turn()
         for each in late:
             assert [type(reason) for reason in each.ends] == [DeadlineMissed]
         for each in self.requests:
@@ -231,9 +248,10 @@ class Play:
                 self.check_wait(each)
                 each.waiting.clear()
         assert self.queue.waiting == sum(len(each.waiting) for each in self.requests)
-        assert self.queue.in_flight >= len(self.session.inside)  # one that failed to join may still be on its way out
+        # One that failed to join may still be on its way out.
+        assert self.queue.in_flight >= sum(len(session.inside) for session in self.sessions)
         given_up = {unit for each in late for unit in each.open}
-        assert not given_up & self.session.inside.keys(), "late, and in the batch after a turn"
+        assert not given_up & self.sessions[lane].inside.keys(), "late, and in the batch after a turn"
 
     def take(self, unit: Window) -> None:
         [request] = [each for each in self.requests if each.waiting and each.waiting[0] is unit]
@@ -261,9 +279,9 @@ class Play:
             assert len(each.ends) == 1
             assert each.done or isinstance(each.ends[0], Cancelled | DeadlineMissed)
             if isinstance(each.ends[0], DeadlineMissed):
-                assert each.is_late(self.session.now)
-        assert not self.session.inside
-        assert self.taken == len(self.session.ended)
+                assert each.is_late(self.book.now)
+        assert not any(session.inside for session in self.sessions)
+        assert self.taken == len(self.book.ended)
         assert (self.queue.waiting, self.queue.in_flight, self.queue.seconds, self.queue.jobs) == (0, 0, 0.0, ())
 
 

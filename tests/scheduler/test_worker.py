@@ -152,6 +152,26 @@ def test_a_session_rests_once_after_a_while_without_work_and_not_before() -> Non
     thread.join()
 
 
+def test_nobody_rests_while_a_twin_works_and_both_do_after_it() -> None:
+    """They share graphs, of which OpenVINO gives nothing back while one of them runs."""
+    queue, changed, session = Queue(lanes=2), Condition(), FakeSession()
+    worker = Worker(session, queue, changed, rest_after=0.01)
+    unit = make_unit()
+    queue.admit(Listener().job, [unit], now=0.0)
+    queue.take(1, lane=1)
+    thread = Thread(target=worker.run)
+    thread.start()
+    time.sleep(0.05)
+    assert session.rests == 0
+    with changed:
+        queue.finish(unit)
+    wait_until(lambda: session.rests == 1)
+    with changed:
+        worker.stopping = "drained"
+        changed.notify()
+    thread.join()
+
+
 def test_where_joining_takes_long_a_short_request_is_decoded_before_more_join() -> None:
     """A clip of three steps beside a file: while it is in flight, nothing of the file joins."""
     joined: list[str] = []
@@ -182,7 +202,7 @@ def test_a_file_leaves_slots_to_newcomers() -> None:
     def arrive() -> None:
         if len(session.batches) == 12:
             queue.admit(Listener().job, [clip], now=0.0)
-        joined.append(clip in queue.flying)
+        joined.append(clip in queue.flying(0))
 
     session = FakeSession(slots=8, seconds_per_step=1.0, before_step=arrive)
     run_dry(session, queue)

@@ -48,6 +48,20 @@ def test_many_callers_hear_what_each_would_hear_alone(service: SpeechService) ->
         np.testing.assert_allclose(heard, alone, atol=1e-4)
 
 
+def test_two_streams_say_what_one_does(folder: Path, service: SpeechService) -> None:
+    """Sentences of one request in two sessions at once."""
+    session = load_session(str(folder), precision="f32", slots=3, plugin_config={"NUM_STREAMS": 2})
+    both = SpeechService()
+    both.load(session)
+    options, text = SpeakOptions(seed=7), " ".join(TEXTS * 2)
+    try:
+        for _ in range(3):
+            heard = both.speak_blocking(text, None, options)
+            np.testing.assert_allclose(heard, service.speak_blocking(text, None, options), atol=1e-4)
+    finally:
+        both.close(drain=False)
+
+
 def test_digits_are_spelt_for_it(service: SpeechService) -> None:
     spelt, digits = (service.speak_blocking(text, None, SpeakOptions()) for text in ("It is five.", "It is 5."))
     np.testing.assert_array_equal(spelt, digits)

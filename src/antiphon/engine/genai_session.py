@@ -11,6 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from antiphon.engine.genai_toolkit import cause_of
 from antiphon.errors import EngineFailed, RequestError
+from antiphon.models.base import AnySession
 from antiphon.types import Event, Failed, ModelInfo, Unit
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class PipelineSession(Generic[UnitT]):
     """
 
     slots = 1
+    twins: Sequence[AnySession] = ()
 
     def __init__(self, info: ModelInfo, pipeline: Any, reopen: Callable[[], Any], work: Work[UnitT]) -> None:
         self.info = info

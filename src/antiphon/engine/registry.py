@@ -242,8 +242,8 @@ def _load_native(choice: Choice, asked: Asked, word_timestamps: bool) -> AnySess
 
     module = _ESPEAK_MODULE if choice.family == ESPEAK else FAMILIES[choice.family][1]
     assert module is not None
-    precision, cache_dir, rest = _told_apart(asked)
-    runtime = open_device(choice.device, precision, cache_dir)
+    precision, cache_dir, streams, rest = _told_apart(asked)
+    runtime = open_device(choice.device, precision, cache_dir, streams)
     for key, value in rest.items():
         try:
             runtime.core.set_property(choice.device, {key: value})
@@ -265,7 +265,7 @@ def _load_native(choice: Choice, asked: Asked, word_timestamps: bool) -> AnySess
     return session
 
 
-def _told_apart(asked: Asked) -> tuple[Precision, Path | None, dict[str, object]]:
+def _told_apart(asked: Asked) -> tuple[Precision, Path | None, int, dict[str, object]]:
     """OpenVINO properties that the native engine has words of its own for, and those that go to the device as they are."""
     rest = dict(asked.properties)
     precision, cache_dir = asked.precision, asked.cache_dir
@@ -278,13 +278,22 @@ def _told_apart(asked: Asked) -> tuple[Precision, Path | None, dict[str, object]
         precision = "f32" if hint == "f32" else "bf16"
     if "CACHE_DIR" in rest:
         cache_dir = Path(str(rest.pop("CACHE_DIR")))
-    for key, usual in (("NUM_STREAMS", ("1",)), ("PERFORMANCE_HINT", ("LATENCY",))):
-        value = str(rest.pop(key, usual[0]))
-        if value not in usual:
-            asked.report(
-                f"{asked.name}: {key} {value} changes nothing: the native engine decodes requests in one batch."
-            )
-    return precision, cache_dir, rest
+    hint = str(rest.pop("PERFORMANCE_HINT", "LATENCY"))
+    if hint != "LATENCY":
+        asked.report(f"{asked.name}: PERFORMANCE_HINT {hint} changes nothing: requests are decoded in one batch.")
+    return precision, cache_dir, _streams(rest.pop("NUM_STREAMS", 1), asked), rest
+
+
+def _streams(value: object, asked: Asked) -> int:
+    """Into how many streams the cores are divided: never more than there are cores; one, if that is left to the device."""
+    if str(value).upper() in ("AUTO", "NUMA", "0", "-1"):
+        return 1
+    if not str(value).isdecimal() or int(str(value)) < 1:
+        raise ConfigError(f"--num_streams {value}: a whole number of at least 1 is needed.")
+    cores = os.cpu_count() or 1
+    if int(str(value)) > cores:
+        asked.report(f"{asked.name}: {cores} streams, not {value}: there are no more cores.")
+    return min(int(str(value)), cores)
 
 
 def _load_genai(choice: Choice, asked: Asked, word_timestamps: bool, reason: str) -> AnySession:

@@ -28,6 +28,11 @@ class Runtime(Protocol):
         """What graphs compute in, and what caches are kept in."""
         ...
 
+    @property
+    def streams(self) -> int:
+        """How many threads may run a graph at the same time, each with a share of the cores: one session for each."""
+        ...
+
     def compile(
         self, model: Any, *, precision: Literal["bf16", "f32"] | None = None, fuse_attention: bool = True
     ) -> Any:
@@ -45,6 +50,11 @@ class Session(Protocol[UnitT]):
 
     info: ModelInfo
     slots: int
+
+    @property
+    def twins(self) -> Sequence[Session[UnitT]]:
+        """More sessions of the same model, each for a worker thread of its own; mostly there are none."""
+        ...
 
     def join(self, units: Sequence[UnitT]) -> list[Event]:
         """Encode and prefill `units` (at most as many as there are free slots)."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from antiphon.models.base import AnySession
 from antiphon.types import (
     SAMPLE_RATE,
     AudioChunk,
@@ -96,9 +97,11 @@ class FakeSession:
         join_fails: Choice = _never,
         step_fails: Choice = _never,
         before_step: Callable[[], None] = _nothing,
+        twins: Sequence[AnySession] = (),
     ) -> None:
         self.info = replace(info, name=name)
         self.slots = slots
+        self.twins = twins
         self.batches: list[int] = []
         self.rests = 0
         self._seconds_per_step = seconds_per_step
@@ -164,6 +167,8 @@ class FakeVoice:
 
     The level tells the sentence's voice: 0.25 for "plain", 0.5 for any other.
     """
+
+    twins: Sequence[AnySession] = ()
 
     def __init__(
         self,

@@ -20,8 +20,9 @@ Result_co = TypeVar("Result_co", covariant=True)
 class Job:
     """One request in the queue. Compared by identity.
 
-    `on_event` is called on the worker thread and answers with the units to go on with, which go to the front of this
-    job's own line. `finished` says whether it has its answer, so that what it still has in the queue is of no use.
+    `on_event` is called on a worker thread, on two at the same time where the job has units in two lanes, and answers
+    with the units to go on with, which go to the front of this job's own line. `finished` says whether it has its answer,
+    so that what it still has in the queue is of no use.
     `on_end` is called once no more events will come, with the reason if that was not the job's own doing; a job that has
     its answer ignores it. `expected` is how many units the job will need in all, as far as it can tell: admission
     reserves room for those it has not handed in yet. `seconds` is how much audio they are. `on_take` is called whenever

@@ -57,7 +57,9 @@ class _Line:
 
 
 class Queue:
-    """Every unit put in ends exactly once: by `finish`, or with its job by `cancel` or `expire`.
+    """Units in turn, for one session or for several `lanes`, each a session that takes from the same line.
+
+    Every unit put in ends exactly once: by `finish`, or with its job by `cancel` or `expire`.
 
     A job is refused while one of the `limits` is reached, and if it cannot meet its deadline. The limits are on what is
     ahead of a newcomer, not on the newcomer: a file is never too long to be admitted. Requests are counted from `enter`
@@ -68,14 +70,17 @@ class Queue:
     got in line for its next unit, that unit is taken within p * (max_overtakes + CLASSES) units, whatever arrives.
     """
 
-    def __init__(self, limits: Limits = UNLIMITED, *, max_overtakes: int = 4) -> None:
+    def __init__(self, limits: Limits = UNLIMITED, *, max_overtakes: int = 4, lanes: int = 1) -> None:
         self._limits = limits
+        self._lanes = lanes
         self._inside = 0
         self._lengths: deque[float] = deque(maxlen=RECENT)  # seconds of audio in the jobs admitted last
         self._lines: dict[Job, _Line] = {}
         self._owners: dict[Unit, Job] = {}  # of units in flight
+        self._flights: tuple[dict[Unit, None], ...] = tuple({} for _ in range(lanes))  # those of each lane, in order
         self._turns: Turns[Job] = Turns(CLASSES, max_overtakes)
-        self._cancelled: list[Unit] = []  # in flight, of cancelled jobs: their slots are still to be given back
+        # In flight, of cancelled jobs: their slots are still to be given back.
+        self._cancelled: tuple[list[Unit], ...] = tuple([] for _ in range(lanes))
         self._pace = Pace()
         self._worked = 0.0  # seconds of audio worked off since `spent` was called
         self._crowded = False  # when units were last taken somebody had to wait, or no slot was left
@@ -94,21 +99,28 @@ class Queue:
     @property
     def in_flight(self) -> int:
         """Units taken that still hold a slot."""
-        return len(self._owners) + len(self._cancelled)
+        return sum(map(self.held, range(self._lanes)))
 
     @property
     def idle(self) -> bool:
         """True if there is nothing to take, advance or leave."""
-        return not (self._turns or self._owners or self._cancelled)
+        return not any(map(self.calls, range(self._lanes)))
 
     @property
     def jobs(self) -> tuple[Job, ...]:
         return tuple(self._lines)
 
-    @property
-    def flying(self) -> tuple[Unit, ...]:
-        """The units in flight whose jobs still want them."""
-        return tuple(self._owners)
+    def calls(self, lane: int) -> bool:
+        """True if there is something for this lane to take, advance or leave."""
+        return bool(self._turns or self.held(lane))
+
+    def held(self, lane: int) -> int:
+        """Units that this lane took and that still hold a slot."""
+        return len(self._flights[lane]) + len(self._cancelled[lane])
+
+    def flying(self, lane: int) -> tuple[Unit, ...]:
+        """The units in flight in this lane whose jobs still want them."""
+        return tuple(self._flights[lane])
 
     def owner(self, unit: Unit) -> Job | None:
         """The job of a unit in flight; None if it was cancelled or has ended."""
@@ -161,18 +173,18 @@ class Queue:
         line.reserved = max(0, line.reserved - len(units))
 
     def take(
-        self, count: int, *, later: int = sys.maxsize, gentle: bool = False, room: int | None = None
+        self, count: int, *, lane: int = 0, later: int = sys.maxsize, gentle: bool = False, room: int | None = None
     ) -> list[Unit]:
         """Up to `count` units whose turn it is, now in flight. `room` is how many slots were free, if that is to be known.
 
         Not more than `later` of them are not their request's first: all windows of a batch may have long to go, and a
         newcomer should find a slot.
         `gentle`: joining is dear, and all in flight wait for it. Then a request's later units do not join while a short
-        request of no lower priority is in flight, `PATIENCE` turns in a row at most: a 3 s clip beside two long files would
+        request of no lower priority is in flight there, `PATIENCE` turns in a row at most: a 3 s clip beside two long files would
         wait for an encode every second step (starter-asr). Who was overtaken often enough joins all the same.
         """
         taken: list[Unit] = []
-        held = 2 * self._short_priority() if gentle and self._patient < PATIENCE else CLASSES
+        held = 2 * self._short_priority(lane) if gentle and self._patient < PATIENCE else CLASSES
         self._patient = self._patient + 1 if held < CLASSES else 0
         while len(taken) < count:
             job = self._turns.take(partial(_may_join, held=held if later > 0 else 0))
@@ -184,6 +196,7 @@ class Queue:
             unit = line.waiting.popleft()
             line.flying.add(unit)
             self._owners[unit] = job
+            self._flights[lane][unit] = None
             self._half_done(line, unit)
             if line.waiting:
                 self._turns.join(job, _rank(job, started=True))
@@ -198,6 +211,7 @@ class Queue:
             return None
         line = self._lines[job]
         line.flying.discard(unit)
+        self._land(unit)
         self._half_done(line, unit)
         if line.flying or line.waiting:
             return None
@@ -212,7 +226,7 @@ class Queue:
         self._turns.leave(job)
         for unit in line.flying:
             del self._owners[unit]
-        self._cancelled.extend(line.flying)
+            self._cancelled[self._land(unit)].append(unit)
         return True
 
     def expire(self, now: float) -> list[Job]:
@@ -222,23 +236,32 @@ class Queue:
             self.cancel(job)
         return late
 
-    def take_cancelled(self) -> list[Unit]:
-        """The units in flight that nobody wants any more; the caller makes the session leave them."""
-        cancelled, self._cancelled = self._cancelled, []
+    def take_cancelled(self, lane: int) -> list[Unit]:
+        """The units in flight in this lane that nobody wants any more; the caller makes its session leave them."""
+        cancelled = self._cancelled[lane][:]
+        self._cancelled[lane].clear()
         return cancelled
 
     def spent(self, seconds: float) -> None:
-        """So long was worked on what was taken and finished since this was last told: the measure of the pace.
+        """So long one lane worked, on what was taken and finished since this was last told: the measure of the pace.
 
-        A turn with slots to spare and nobody waiting counts for nothing, for the model could have done more in it.
+        Lanes work at the same time, so that of all their time together each counts for its share. A turn with slots to
+        spare and nobody waiting counts for nothing, for the model could have done more in it.
         """
         if self._crowded:
-            self._pace.add(self._worked, seconds)
+            self._pace.add(self._worked, seconds / self._lanes)
         self._worked = 0.0
 
-    def _short_priority(self) -> int:
-        """The highest priority (0) of short requests in flight; one behind all there are if there is none."""
-        shorts = (job.terms.priority for job in self._owners.values() if job.seconds <= SHORT)
+    def _land(self, unit: Unit) -> int:
+        """Take a unit out of its lane, which is answered."""
+        lane = next(index for index, flight in enumerate(self._flights) if unit in flight)
+        del self._flights[lane][unit]
+        return lane
+
+    def _short_priority(self, lane: int) -> int:
+        """The highest priority (0) of short requests in flight in a lane; one behind all there are if there is none."""
+        jobs = map(self._owners.__getitem__, self._flights[lane])
+        shorts = (job.terms.priority for job in jobs if job.seconds <= SHORT)
         return min(map(PRIORITIES.index, shorts), default=len(PRIORITIES))
 
     def _half_done(self, line: _Line, unit: Unit) -> None:

@@ -1,4 +1,4 @@
-"""The one hand-off between callers (asyncio tasks or threads) and the worker thread of a session.
+"""The one hand-off between callers (asyncio tasks or threads) and the worker threads of a model's sessions.
 
 It runs plans; it must not know what a plan is about, nor HTTP.
 """
@@ -13,7 +13,8 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from threading import Condition, Thread
+from threading import Condition, Lock, Thread
+from typing import Any
 
 from antiphon.errors import AntiphonError, Cancelled, EngineFailed, Overloaded, Unavailable
 from antiphon.models.base import AnySession
@@ -22,7 +23,7 @@ from antiphon.scheduler.observer import Observer
 from antiphon.scheduler.queue import UNLIMITED, Limits, Queue
 from antiphon.scheduler.terms import ORDINARY, Terms
 from antiphon.scheduler.worker import Worker
-from antiphon.types import Unit
+from antiphon.types import Event, Unit
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +32,9 @@ RETRY_AFTER_CLOSE = 5.0  # seconds; a server that drains is usually back after a
 
 
 class Scheduler:
-    """One session, its queue and its worker thread. Every method may be called from any thread.
+    """One model: a session and its twins, a worker thread for each, one queue. Methods may be called from any thread.
 
-    Work may be handed in before `start`; it then waits. After `close`, or if the worker thread dies, everything that
+    Work may be handed in before `start`; it then waits. After `close`, or if a worker thread dies, everything that
     still waits is failed and new work is refused.
     """
 
@@ -47,13 +48,19 @@ class Scheduler:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.info = session.info
-        self.slots = session.slots
-        self._session = session
+        self._sessions: tuple[AnySession, ...] = (session, *session.twins)
+        self.slots = sum(each.slots for each in self._sessions)
         self._changed = Condition()
         self._clock = clock
-        self._queue = Queue(limits, max_overtakes=max_overtakes)
-        self._worker = Worker(session, self._queue, self._changed, joins_per_step=joins_per_step, clock=clock)
-        self._thread = Thread(target=self._run_worker, name=f"antiphon-{session.info.name}", daemon=True)
+        self._queue = Queue(limits, max_overtakes=max_overtakes, lanes=len(self._sessions))
+        self._workers = [
+            Worker(each, self._queue, self._changed, joins_per_step=joins_per_step, clock=clock, lane=lane)
+            for lane, each in enumerate(self._sessions)
+        ]
+        self._threads = [
+            Thread(target=self._run_worker, args=(lane,), name=f"antiphon-{session.info.name}", daemon=True)
+            for lane in range(len(self._sessions))
+        ]
         self._refusal: AntiphonError | None = None  # why new work is refused
 
     @property
@@ -78,32 +85,36 @@ class Scheduler:
 
     @property
     def observer(self) -> Observer:
-        return self._worker.observer
+        return self._workers[0].observer
 
     def observe(self, observer: Observer) -> None:
         """Tell `observer` from now on how the work goes."""
-        self._worker.observer = observer
+        for worker in self._workers:
+            worker.observer = observer
 
     def start(self) -> None:
-        self._thread.start()
-        atexit.register(_end, weakref.ref(self), self._thread)
+        for thread in self._threads:
+            thread.start()
+            atexit.register(_end, weakref.ref(self), thread)
 
     def close(self, *, drain: bool = True, timeout: float | None = None) -> None:
-        """Refuse new work and end the worker thread, after what was admitted is done if `drain`.
+        """Refuse new work and end the worker threads, after what was admitted is done if `drain`.
 
         After `timeout` seconds of draining the rest is failed with `Unavailable`, as all of it is without `drain`.
         """
         self._stop(drain)
-        if self._thread.ident is None:  # never started: nobody else will tell those who wait
+        if self._threads[0].ident is None:  # never started: nobody else will tell those who wait
             self._end_all(_closing())
             return
-        self._thread.join(timeout)
-        if self._thread.is_alive():
-            self._stop(drain=False)
-            self._thread.join()
+        until = None if timeout is None else time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(None if until is None else max(0.0, until - time.monotonic()))
+            if thread.is_alive():
+                self._stop(drain=False)
+                thread.join()
 
     def abandon(self) -> None:
-        """Refuse new work and let the worker thread end on its own, its work undone: for a finalizer, which must not wait."""
+        """Refuse new work and let the worker threads end on their own, its work undone: for a finalizer, which must not wait."""
         self._stop(drain=False)
 
     def check_room(self) -> None:
@@ -132,14 +143,14 @@ class Scheduler:
         """Admit a job with its first units, or raise `Overloaded`, `DeadlineMissed`, `Unavailable` or `EngineFailed`."""
         with self._admitting():
             self._queue.admit(job, units, now=self._clock())
-            self._changed.notify()
+            self._changed.notify_all()
 
     def cancel(self, job: Job) -> None:
         """Drop a job's waiting units and give back its slots; a job that has ended is left alone."""
         with self._changed:
             if self._queue.cancel(job):
                 job.on_end(Cancelled("The request was cancelled."))
-                self._changed.notify()
+                self._changed.notify_all()  # whichever lane has its units
 
     async def run(self, plan: Plan[Result], terms: Terms = ORDINARY) -> Result:
         """Carry out a plan; cancelling the awaiting task cancels its work."""
@@ -183,18 +194,19 @@ class Scheduler:
         if plan.done:
             return None
         answered: Future[None] = Future()
-        answered.set_running_or_notify_cancel()  # from here on only the worker and `cancel` settle it
+        answered.set_running_or_notify_cancel()  # from here on only the workers and `cancel` settle it
 
-        watch = _Stopwatch(self._worker.observer)
+        watch = _Stopwatch(self.observer)
+        intake = _Intake(plan)
 
         def end(reason: Exception) -> None:
             watch.end()
-            self._settle(answered, None if plan.done else reason)
+            self._settle(answered, None if intake.done else reason)
 
         job = Job(
-            plan.receive,
+            intake.receive,
             end,
-            finished=lambda: plan.done,
+            finished=lambda: intake.done,
             expected=plan.expected,
             seconds=plan.seconds,
             terms=terms,
@@ -204,7 +216,7 @@ class Scheduler:
         return job, answered
 
     def _settle(self, answered: Future[None], error: Exception | None) -> None:
-        with self._changed:  # the worker and a cancelling caller may both come here; the first one stands
+        with self._changed:  # a worker and a cancelling caller may both come here; the first one stands
             if answered.done():
                 return
             if error is None:
@@ -215,21 +227,25 @@ class Scheduler:
     def _stop(self, drain: bool) -> None:
         with self._changed:
             self._refusal = self._refusal or _closing()
-            self._worker.stopping = "drained" if drain else "now"
-            self._changed.notify()
+            for worker in self._workers:
+                worker.stopping = "drained" if drain else "now"
+            self._changed.notify_all()
 
-    def _run_worker(self) -> None:
+    def _run_worker(self, lane: int) -> None:
         try:
-            self._worker.run()
+            self._workers[lane].run()
         except BaseException as error:  # answered, not swallowed: everyone who waits is told
-            logger.critical("%s: the worker thread died; this is a bug", self.info.name, exc_info=True)
+            logger.critical("%s: a worker thread died; this is a bug", self.info.name, exc_info=True)
             failure = EngineFailed(f"The worker of {self.info.name} died: {type(error).__name__}: {error}")
             failure.__cause__ = error
             self._end_all(failure)
+            self._stop(drain=False)  # the other lanes too: all that there was to do was ended
         else:
             self._end_all(_closing())
-            for unit in self._queue.take_cancelled():
-                self._session.leave(unit)
+            with self._changed:
+                leaving = self._queue.take_cancelled(lane)
+            for unit in leaving:
+                self._sessions[lane].leave(unit)
 
     def _end_all(self, reason: AntiphonError) -> None:
         with self._changed:
@@ -237,6 +253,21 @@ class Scheduler:
             for job in self._queue.jobs:
                 self._queue.cancel(job)
                 job.on_end(_again(reason))
+
+
+class _Intake:
+    """A plan as several worker threads may use it: one event at a time, and `done` never read in the middle of one."""
+
+    def __init__(self, plan: Plan[Any]) -> None:
+        self._plan = plan
+        self._turn = Lock()
+        self.done = plan.done
+
+    def receive(self, event: Event) -> Sequence[Unit]:
+        with self._turn:
+            units = self._plan.receive(event)
+            self.done = self._plan.done
+        return units
 
 
 class _Stopwatch:

@@ -1,4 +1,4 @@
-"""The loop: take units, leave the cancelled ones, join, step, deliver. One thread runs it for one session.
+"""The loop: take units, leave the cancelled ones, join, step, deliver. One thread runs it for one session, one lane.
 
 It knows the queue and the session; it must not know asyncio, HTTP, or what a request makes of its events.
 """
@@ -32,7 +32,8 @@ class Work(NamedTuple):
 
 
 class Worker:
-    """Runs one session. `changed` guards `queue` and `stopping`, and is notified when either has something new.
+    """Runs one session, which is one `lane` of the queue. `changed` guards `queue` and `stopping`, and is notified when
+    either has something new.
 
     At most `joins_per_step` units join a turn, so that decoding, and a newcomer, never wait longer than that many
     encodes. `stopping` "drained" ends the loop when the queue is idle, "now" at the next turn. What is cancelled, or late
@@ -49,6 +50,7 @@ class Worker:
         joins_per_step: int = 1,
         clock: Callable[[], float] = time.monotonic,
         rest_after: float = REST_AFTER,
+        lane: int = 0,
     ) -> None:
         if joins_per_step < 1:
             raise ValueError(f"joins_per_step must be at least 1, not {joins_per_step}")
@@ -60,6 +62,7 @@ class Worker:
         self._joins_per_step = joins_per_step
         self._clock = clock
         self._rest_after = rest_after
+        self._lane = lane
         self._joined = self._stepped = 0.0  # seconds that a unit's join and a step took of late, averages
 
     def run(self) -> None:
@@ -69,9 +72,11 @@ class Worker:
     def turn(self) -> bool:
         """Wait for work and do one turn of it; False once there will be no more."""
         with self._changed:
-            idle = not self._changed.wait_for(self._called, self._rest_after)
-        if idle:
-            self._session.rest()
+            rested = False
+            while not self._changed.wait_for(self._called, None if rested else self._rest_after):
+                # Not while a twin is at work: they share graphs. Under the lock none begins, for as long as it takes.
+                if rested := self._queue.idle:
+                    self._session.rest()
         work = self._take()
         if work is None:
             return False
@@ -84,6 +89,8 @@ class Worker:
             self._deliver(self._step(flying))
         with self._changed:
             self._queue.spent(self._clock() - begun)
+            if self.stopping != "no":
+                self._changed.notify_all()  # the other lanes wait for the last of them to be done
         return True
 
     @property
@@ -91,7 +98,8 @@ class Worker:
         return self._joined >= max(DEAR_JOIN, 2 * self._stepped)
 
     def _called(self) -> bool:
-        return self.stopping != "no" or not self._queue.idle
+        over = self.stopping == "now" or (self.stopping == "drained" and self._queue.idle)
+        return over or self._queue.calls(self._lane)
 
     def _take(self) -> Work | None:
         with self._changed:
@@ -99,10 +107,11 @@ class Worker:
             if self.stopping == "now" or self._queue.idle:
                 return None
             self._end_late()
-            leaving = self._queue.take_cancelled()
-            free = self._session.slots - self._queue.in_flight
+            leaving = self._queue.take_cancelled(self._lane)
+            free = self._session.slots - self._queue.held(self._lane)
             joining = self._queue.take(
                 min(free, self._joins_per_step),
+                lane=self._lane,
                 later=free - self._session.slots // NEWCOMERS,
                 gentle=self._joins_are_dear,
                 room=free,
@@ -120,7 +129,7 @@ class Worker:
 
     def _flying(self) -> tuple[Unit, ...]:
         with self._changed:
-            return self._queue.flying
+            return self._queue.flying(self._lane)
 
     def _join(self, units: Sequence[Unit]) -> list[Event]:
         begun = time.perf_counter()
@@ -167,6 +176,8 @@ class Worker:
                 continue
             with self._changed:
                 self._queue.add(job, units)
+                if units:
+                    self._changed.notify_all()  # another lane may have nothing to do
                 # First the unit that ended gives its place up, then whatever else a job with an answer has here.
                 ended = over and self._queue.finish(event.unit) is not None
                 if job.finished():

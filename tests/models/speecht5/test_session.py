@@ -277,6 +277,7 @@ class HalfCaches:
     device: Device
     name: str = "CPU"
     precision: Literal["bf16", "f32"] = "bf16"
+    streams: int = 1
 
     def compile(
         self, model: Any, *, precision: Literal["bf16", "f32"] | None = None, fuse_attention: bool = True

@@ -190,9 +190,11 @@ def test_what_times_words_is_made_when_words_are_asked_for(tiny_folder: Path) ->
 
 
 def test_a_server_started_for_words_has_it_made(tiny_folder: Path) -> None:
-    session = load_session(str(tiny_folder), precision="f32", slots=2, word_timestamps=True)
-    assert isinstance(session, WhisperSession)
-    assert session.runner._align is not None
+    streams = {"NUM_STREAMS": 2}
+    session = load_session(str(tiny_folder), precision="f32", slots=2, word_timestamps=True, plugin_config=streams)
+    for each in (session, *session.twins):
+        assert isinstance(each, WhisperSession)
+        assert each.runner._align is not None
 
 
 def test_where_words_cannot_be_timed_only_those_who_want_them_fail(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from antiphon.models.base import AnySession
 from antiphon.models.espeak.synthesiser import Synthesiser
 from antiphon.types import AudioChunk, Event, ModelInfo, Sentence, Spoken
 
@@ -16,6 +17,8 @@ class EspeakSession:
 
     There is nothing to batch; a step speaks the one that has waited longest, so that no caller waits for all the others.
     """
+
+    twins: Sequence[AnySession] = ()
 
     def __init__(self, info: ModelInfo, synthesiser: Synthesiser, slots: int) -> None:
         self.info = info

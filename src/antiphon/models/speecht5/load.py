@@ -6,6 +6,7 @@ It must not know how a folder was found or which thread will run the session.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from antiphon.models.speecht5.shapes import stored_shapes, stored_vocoder_shapes
 from antiphon.models.speecht5.tokens import read_tokenizer
 from antiphon.models.speecht5.vocoder import Vocoder
 from antiphon.models.speecht5.voices import read_voices
+from antiphon.models.streams import shares, slots_line
 from antiphon.types import ModelInfo, WeightFormat
 from antiphon.weights.checkpoint import has_checkpoint, open_checkpoint
 from antiphon.weights.fit import check_shapes, making_graphs
@@ -84,18 +86,16 @@ def load(
     info = _info(folder, name, runtime, kept, sound.sample_rate, known.names)
     report(
         f"{name}: native engine on {info.device}, computing in {info.precision}, {info.weight_format} weights, "
-        f"{slots} slots, compiled in {time.monotonic() - began:.1f} s"
+        f"{slots_line(slots, runtime)}, compiled in {time.monotonic() - began:.1f} s"
     )
-    return SpeechT5Session(
-        info,
-        config,
-        tokenizer,
-        known,
-        Runner(config, graphs, slots, runtime.precision),
-        Vocoder(config, sound, graphs.postnet, graphs.vocoder),
-        rules or Rules(),
-        slots,
-    )
+
+    def session(share: int, twins: Sequence[SpeechT5Session] = ()) -> SpeechT5Session:
+        runner = Runner(config, graphs, share, runtime.precision)
+        sounding = Vocoder(config, sound, graphs.postnet, graphs.vocoder)
+        return SpeechT5Session(info, config, tokenizer, known, runner, sounding, rules or Rules(), share, twins)
+
+    share, *others = shares(slots, runtime.streams)
+    return session(share, [session(other) for other in others])
 
 
 def _info(

@@ -70,9 +70,11 @@ class SpeechT5Session:
         vocoder: Vocoder,
         rules: Rules,
         slots: int,
+        twins: Sequence[SpeechT5Session] = (),
     ) -> None:
         self.info = info
         self.slots = slots
+        self.twins = twins
         self.runner = runner
         self.vocoder = vocoder
         self._config = config

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from antiphon.models.base import Report, Runtime
+from antiphon.models.streams import shares, slots_line
 from antiphon.models.whisper.config import WhisperConfig, read_config
 from antiphon.models.whisper.graph import align_graph, features_graph, hear_graph, step_graph
 from antiphon.models.whisper.ir import has_ir, open_ir
@@ -60,31 +61,42 @@ def load(
             f"{'the OpenVINO model in ' if exported else ''}{folder}"
         )
         with making_graphs(folder):
-            align = partial(
+            timing = partial(
                 _compile_align, folder, name, config, runtime, weight_format, exported=exported, any_length=auto
             )
+            align = cache(timing)  # once for all sessions
             graphs = _compile(config, runtime, weights, align, audio_context)
-    runner = Runner(config, graphs, slots, runtime.precision)
-    if words:
-        runner.prepare_align()
+    info = _info(folder, name, runtime, kept, config)
+    report(
+        f"{name}: native engine on {info.device}, computing in {info.precision}, {info.weight_format} weights, "
+        f"{slots_line(slots, runtime)}, {'an audio context as long as the audio, ' if auto else ''}"
+        f"compiled in {time.monotonic() - began:.1f} s"
+    )
+
+    def session(share: int, twins: Sequence[WhisperSession] = ()) -> WhisperSession:
+        runner = Runner(config, graphs, share, runtime.precision)
+        if words:
+            runner.prepare_align()
+        return WhisperSession(info, config, tokenizer, runner, share, audio_context, twins)
+
+    share, *others = shares(slots, runtime.streams)
+    return session(share, [session(other) for other in others])
+
+
+def _info(folder: Path, name: str, runtime: Runtime, weight_format: str, config: WhisperConfig) -> ModelInfo:
     languages = tuple(config.tokens.languages)
-    info = ModelInfo(
+    return ModelInfo(
         name=name,
         family="whisper",
         path=folder,
         backend="native",
         device=runtime.name,
         precision=runtime.precision,
-        weight_format=kept,
+        weight_format=weight_format,
         languages=languages,
         tasks=_tasks(config),
         default_language=languages[0] if languages and "en" not in languages else "en",
     )
-    report(
-        f"{name}: native engine on {info.device}, computing in {info.precision}, {info.weight_format} weights, "
-        f"{slots} slots, {'an audio context as long as the audio, ' if auto else ''}compiled in {time.monotonic() - began:.1f} s"
-    )
-    return WhisperSession(info, config, tokenizer, runner, slots, audio_context)
 
 
 def _open(folder: Path, weight_format: WeightFormat, *, exported: bool) -> AbstractContextManager[Weights]:

@@ -63,9 +63,11 @@ class WhisperSession:
         runner: Runner,
         slots: int,
         audio_context: AudioContext = "full",
+        twins: Sequence[WhisperSession] = (),
     ) -> None:
         self.info = info
         self.slots = slots
+        self.twins = twins
         self.runner = runner
         self._config = config
         self._tokenizer = tokenizer

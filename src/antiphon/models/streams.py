@@ -1,0 +1,20 @@
+"""How a model's slots are divided between its sessions, one for each stream of the device.
+
+Pure arithmetic and words; it must not know models, threads or the runtime.
+"""
+
+from __future__ import annotations
+
+from antiphon.models.base import Runtime
+
+
+def shares(slots: int, streams: int) -> list[int]:
+    """The slots of each of so many sessions: as equal as can be, the larger ones first, and none without any."""
+    least, more = divmod(max(slots, streams), streams)
+    return [least + (stream < more) for stream in range(streams)]
+
+
+def slots_line(slots: int, runtime: Runtime) -> str:
+    """What to tell a person of them."""
+    divided = shares(slots, runtime.streams)
+    return f"{sum(divided)} slots" + (f" in {len(divided)} streams" if len(divided) > 1 else "")
