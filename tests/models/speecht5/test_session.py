@@ -15,6 +15,7 @@ from antiphon.engine.device import Device, open_device
 from antiphon.errors import InvalidParameter
 from antiphon.models.speecht5.load import load
 from antiphon.models.speecht5.session import Rules, SpeechT5Session
+from antiphon.models.speecht5.vocoder import LONGEST_CHUNK_SECONDS
 from antiphon.types import AudioChunk, Event, Failed, Sentence, Spoken
 from tests.models.speecht5.conftest import Open
 from tests.models.speecht5.speaking import Floats, Guest, audio, sentence, speak
@@ -116,7 +117,7 @@ def test_the_first_chunk_is_small_and_comes_before_the_last_frame(endless_sessio
                 early += bool(endless_session._rows)
     assert sizes[0] == pytest.approx(0.25, abs=0.02)
     assert sizes[:3] == [sizes[0], 2 * sizes[0], 4 * sizes[0]]
-    assert max(sizes) <= 2.0
+    assert max(sizes) <= LONGEST_CHUNK_SECONDS
     assert early >= 3
 
 

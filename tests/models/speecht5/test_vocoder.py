@@ -22,7 +22,7 @@ def frames() -> Floats:
 
 
 def test_chunks_grow_from_a_quarter_of_a_second(vocoder: Vocoder) -> None:
-    assert vocoder.sizes == (16, 32, 64)
+    assert vocoder.sizes == (16, 32, 64, 128)
 
 
 def test_a_chunk_waits_for_every_frame_it_looks_at(vocoder: Vocoder, frames: Floats) -> None:
@@ -42,11 +42,19 @@ def test_at_the_end_nothing_is_waited_for(vocoder: Vocoder) -> None:
 
 def test_a_sentence_that_had_to_wait_gets_all_that_was_made_meanwhile(vocoder: Vocoder) -> None:
     assert vocoder.next_chunk(0, 0, 100, ended=True) == (0, 64)
-    assert vocoder.next_chunk(16, 1, 1000, ended=False) == (16, 80)
-    assert vocoder.next_chunk(112, 9, 1000, ended=False) == (112, 176)
+    assert vocoder.next_chunk(16, 1, 1000, ended=False) == (16, 144)
+    assert vocoder.next_chunk(112, 9, 1000, ended=False) == (112, 240)
 
 
-@pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 33, 64, 65, 129, 200])
+def test_in_a_crowd_chunks_behind_the_first_grow_sooner(vocoder: Vocoder) -> None:
+    enough = 16 + 128 + 100
+    for crowd, second in ((1, 32), (2, 64), (3, 64), (4, 128), (100, 128)):
+        assert vocoder.next_chunk(0, 0, 16, ended=True, crowd=crowd) == (0, 16)
+        made = next(count for count in range(enough) if vocoder.next_chunk(16, 1, count, ended=False, crowd=crowd))
+        assert vocoder.next_chunk(16, 1, made, ended=False, crowd=crowd) == (16, 16 + second)
+
+
+@pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 33, 64, 65, 127, 128, 129, 200])
 def test_any_last_chunk_is_the_end_of_the_whole(vocoder: Vocoder, frames: Floats, length: int) -> None:
     given = frames[:length]
     whole = vocoder.samples(given, (0, length), ended=True)

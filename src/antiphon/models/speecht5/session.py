@@ -189,7 +189,8 @@ class SpeechT5Session:
 
     def _next_chunk(self, speaking: Speaking) -> Stretch | None:
         made = len(speaking.frames) * self._config.reduction
-        return self.vocoder.next_chunk(speaking.done, speaking.chunks, made, ended=speaking.ended)
+        crowd = len(self._rows) + len(self._ended)
+        return self.vocoder.next_chunk(speaking.done, speaking.chunks, made, ended=speaking.ended, crowd=crowd)
 
     def _sound(self, speaking: Speaking, chunk: Stretch) -> list[Event]:
         frames = np.concatenate(speaking.frames)

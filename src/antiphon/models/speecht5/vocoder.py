@@ -18,7 +18,8 @@ from antiphon.models.speecht5.reach import Stretch, plan_vocoder, postnet_reach,
 Floats = NDArray[np.float32]
 
 FIRST_CHUNK_SECONDS = 0.25  # soon heard; what follows grows, since the frames around a chunk are worked on twice
-LONGEST_CHUNK_SECONDS = 2.0  # others wait for as long as one chunk takes
+LONGEST_CHUNK_SECONDS = 2.05  # eight times the first, in whole frames; others wait for as long as one chunk takes
+LAST_CHUNKS = 8  # lengths that a sentence's last chunk may have: OpenVINO spends 0.1 s and more on each that is new
 
 
 class Vocoder:
@@ -34,16 +35,18 @@ class Vocoder:
         self._postnet_reach = postnet_reach(config)
         self._reach = vocoder_reach(sound) + self._postnet_reach
 
-    def next_chunk(self, done: int, chunks: int, made: int, *, ended: bool) -> Stretch | None:
+    def next_chunk(self, done: int, chunks: int, made: int, *, ended: bool, crowd: int = 1) -> Stretch | None:
         """The frames of the next chunk, or None if it cannot be made yet (or nothing is left).
 
-        `done` frames have become sound, in `chunks` chunks; `made` frames exist, all of the sentence's if `ended`. A
-        sentence that had to wait for others gets all that has been made meanwhile at once: the larger a chunk, the less
-        is spent on the frames around it.
+        `done` frames have become sound, in `chunks` chunks; `made` frames exist, all of the sentence's if `ended`. The
+        larger a chunk, the less is spent on the frames around it. So a sentence that had to wait for others gets all that
+        has been made meanwhile at once, and where a `crowd` of sentences is spoken side by side, so that each has the
+        vocoder less often, chunks behind the first grow sooner.
         """
         known = made if ended else made - self._reach
         size = max((size for size in self.sizes if done + size <= known), default=0)
-        last = done + max(size, self.sizes[min(chunks, len(self.sizes) - 1)])
+        place = chunks + crowd.bit_length() - 1 if chunks else 0
+        last = done + max(size, self.sizes[min(place, len(self.sizes) - 1)])
         if ended:
             return (done, min(last, made)) if done < made else None
         return (done, last) if last <= known else None
@@ -53,7 +56,9 @@ class Vocoder:
         total = len(frames) if ended else None
         # At the sentence's end a chunk has any length. Making one of a usual length, whose start was made before, costs
         # less than what OpenVINO spends on every shape that is new to it.
-        usual = next((size for size in self.sizes if size >= stretch[1] - stretch[0]), stretch[1] - stretch[0])
+        length = stretch[1] - stretch[0]
+        step = -(-self.sizes[-1] // LAST_CHUNKS)
+        usual = max(length, min(-(-length // step) * step, self.sizes[-1]))
         whole = (max(0, stretch[1] - usual), stretch[1]) if ended else stretch
         plan = plan_vocoder(self._sound, whole, total)
         samples = self._run(self._refined(frames, plan.frames, total), np.array(plan.cuts, np.int32))
@@ -91,6 +96,6 @@ def _sizes(sound: VocoderConfig) -> Iterator[int]:
     frames = max(1, round(FIRST_CHUNK_SECONDS * sound.sample_rate / sound.hop))
     longest = LONGEST_CHUNK_SECONDS * sound.sample_rate / sound.hop
     yield frames
-    while frames * 2 <= longest + 1:
+    while frames * 2 <= longest:
         frames *= 2
         yield frames
