@@ -285,7 +285,8 @@ class ModelInfo:
 
     `languages` are codes, empty for one that takes none (".en" models). A model that speaks lists its `voices`, its own
     default first, and the rate its samples come at; `stand_ins` are the voices that names of OpenAI's are given, in turn;
-    `reads_digits` is False for one that can only say letters. `reason` says why the backend is not the native one,
+    `reads_digits` is False for one that can only say letters, `longest_sentence` how many characters it can be given at
+    once, if that is limited. `reason` says why the backend is not the native one,
     `no_words` why the times of words cannot be had, and what would mend it; `speeds` are the least and the greatest that
     speech may be asked for at.
     """
@@ -304,6 +305,7 @@ class ModelInfo:
     stand_ins: tuple[str, ...] = ()
     sample_rate: int = SAMPLE_RATE
     reads_digits: bool = True
+    longest_sentence: int | None = None
     reason: str = ""
     speeds: tuple[float, float] = (0.25, 4.0)
     no_words: str = ""

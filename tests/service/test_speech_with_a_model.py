@@ -48,6 +48,14 @@ def test_many_callers_hear_what_each_would_hear_alone(service: SpeechService) ->
         np.testing.assert_allclose(heard, alone, atol=1e-4)
 
 
+def test_a_sentence_longer_than_the_model_reads_is_cut(service: SpeechService) -> None:
+    """The tiny one has 90 positions; without a full stop in sight it gets parts, cut at clauses."""
+    longest = service.info()[0].longest_sentence
+    assert longest == 82
+    text = "one word after the other, " * 12 + "and 12 more."
+    assert len(service.speak_blocking(text, None, SpeakOptions()))
+
+
 def test_two_streams_say_what_one_does(folder: Path, service: SpeechService) -> None:
     """Sentences of one request in two sessions at once."""
     session = load_session(str(folder), precision="f32", slots=3, plugin_config={"NUM_STREAMS": 2})

@@ -43,7 +43,7 @@ class Device:
         }
         if self.streams > 1:
             # Each graph would pin its streams to cores without a look at the others', and two threads end up on one
-            # core (whisper-base, 2 cores: 0.58 of one stream's throughput; without pinning 1.21 of it).
+            # core (whisper-base, 2 cores, 8 clients: 0.58 of one stream's throughput; without pinning 1.1 to 1.2).
             options |= {"NUM_STREAMS": self.streams, "ENABLE_CPU_PINNING": False}
         if not fuse_attention:
             options["SNIPPETS_MODE"] = "DISABLE"

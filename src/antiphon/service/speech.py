@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from threading import Condition
 
 import numpy as np
@@ -314,11 +315,13 @@ class SpeechService:
         check_seed(options.seed)
         voice = choose_voice(info, options.voice, options.language)
         language = language_of(info, voice)
-        sentences = split_sentences(text, language)
+        longest = min(LONGEST, info.longest_sentence or LONGEST)
+        sentences = split_sentences(text, language, longest=longest)
         if not info.reads_digits:
             # Spelt sentence by sentence, because "1999. five" no longer looks like an end; then cut again, for it is longer.
             spelt = [spell_numbers(sentence, language) for sentence in sentences]
-            sentences = [part for each in spelt for part in split_sentences(each, language, first_longest=LONGEST)]
+            again = partial(split_sentences, language=language, first_longest=longest, longest=longest)
+            sentences = [part for each in spelt for part in again(each)]
         logger.debug("%s: %d characters in %d sentences, voice %s", info.name, len(text), len(sentences), voice)
         return SpeakPlan(next(self._requests), sentences, voice, options, info.sample_rate, listener)
 

@@ -38,6 +38,7 @@ from antiphon.weights.ir import IrWeights
 from antiphon.weights.source import Weights
 
 _VOCODER = "vocoder"
+_SPARE = 8  # letters: a sentence's end, and marks that become several
 _LANGUAGE = "en"  # what a voice speaks whose name does not say
 
 
@@ -83,7 +84,7 @@ def load(
     stored = nullcontext(sound_weights) if sound_weights is not None else open_checkpoint(sound_folder, weight_format)
     with stored as weights:
         graphs = Graphs(**transformer, vocoder=_compile_vocoder(sound_folder, sound, runtime, weights))
-    info = _info(folder, name, runtime, kept, sound.sample_rate, known.names)
+    info = _info(folder, name, runtime, kept, known.names, config, sound)
     report(
         f"{name}: native engine on {info.device}, computing in {info.precision}, {info.weight_format} weights, "
         f"{slots_line(slots, runtime)}, compiled in {time.monotonic() - began:.1f} s"
@@ -99,7 +100,13 @@ def load(
 
 
 def _info(
-    folder: Path, name: str, runtime: Runtime, weight_format: str, sample_rate: int, voices: tuple[str, ...]
+    folder: Path,
+    name: str,
+    runtime: Runtime,
+    weight_format: str,
+    voices: tuple[str, ...],
+    config: SpeechT5Config,
+    sound: VocoderConfig,
 ) -> ModelInfo:
     # A voice called after a language speaks it: a checkpoint has no other place to say so.
     spoken = {voice: CODES.get(voice.lower()) for voice in voices}
@@ -119,8 +126,9 @@ def _info(
         voices=voices,
         # Nobody who asks for one of OpenAI's voices means another language.
         stand_ins=tuple(voice for voice, code in spoken.items() if code in (None, default)),
-        sample_rate=sample_rate,
+        sample_rate=sound.sample_rate,
         reads_digits=False,
+        longest_sentence=max(1, config.text_positions - _SPARE),
     )
 
 
