@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,14 @@ def test_speecht5_has_a_voice_without_any_file(tmp_path: Path) -> None:
     pipeline = opened[1].pipelines[0]
     assert opened[1].opened == [("Text2SpeechPipeline", "CPU", {})]
     assert pipeline.asked == [("a", {}), ("Hello.", {})]  # the first to learn the rate
+
+
+def test_what_speecht5_reads_at_once_is_what_its_config_says(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path, "speecht5")
+    assert open_voice(folder, spoken())[0].info.longest_sentence is None
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"max_text_positions": 128}))
+    assert open_voice(folder, spoken())[0].info.longest_sentence == 120
 
 
 def test_speecht5s_voices_come_from_files_and_from_the_one_given(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from antiphon.engine.genai_voice import Speaking, kokoro_language, kokoro_voices
 from antiphon.errors import ConfigError
 from antiphon.languages import normalise
 from antiphon.models.base import AnySession, Report
+from antiphon.models.speecht5.config import longest_sentence
 from antiphon.types import ModelInfo
 
 NO_PROPERTIES: Mapping[str, object] = MappingProxyType({})
@@ -173,6 +174,7 @@ def _load_voice(opening: _Opening, speaker: tuple[str, Path] | None) -> AnySessi
     shape = tuple(int(size) for size in pipeline.get_speaker_embedding_shape())
     read = kokoro_voices if kokoro else speecht5_voices
     voices = read(opening.folder.path, speaker, shape, opening.toolkit)
+    positions = opening.folder.config.get("max_text_positions")
     first = voices.names[0]
     language = kokoro_language(first) if kokoro else None
     try:
@@ -190,6 +192,7 @@ def _load_voice(opening: _Opening, speaker: tuple[str, Path] | None) -> AnySessi
         stand_ins=voices.stand_ins,
         sample_rate=rate,
         reads_digits=kokoro,
+        longest_sentence=longest_sentence(positions) if isinstance(positions, int) else None,
     )
     return PipelineSession(info, pipeline, opening.reopen, Speaking(voices, kokoro, rate))
 

@@ -17,7 +17,14 @@ from antiphon.weights.folder import read_json
 ACTIVATIONS = ("gelu", "gelu_new", "relu", "silu")
 CONFIG = "config.json"
 
+_SPARE = 8  # letters: a sentence's end, and marks that become several
+
 ReadT = TypeVar("ReadT")
+
+
+def longest_sentence(text_positions: int) -> int:
+    """How many characters of a sentence there is room for."""
+    return max(1, text_positions - _SPARE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from antiphon.models.speecht5.config import (
     CONFIG,
     SpeechT5Config,
     VocoderConfig,
+    longest_sentence,
     read_config,
     read_vocoder_config,
 )
@@ -38,7 +39,6 @@ from antiphon.weights.ir import IrWeights
 from antiphon.weights.source import Weights
 
 _VOCODER = "vocoder"
-_SPARE = 8  # letters: a sentence's end, and marks that become several
 _LANGUAGE = "en"  # what a voice speaks whose name does not say
 
 
@@ -128,7 +128,7 @@ def _info(
         stand_ins=tuple(voice for voice, code in spoken.items() if code in (None, default)),
         sample_rate=sound.sample_rate,
         reads_digits=False,
-        longest_sentence=max(1, config.text_positions - _SPARE),
+        longest_sentence=longest_sentence(config.text_positions),
     )
 
 
