@@ -212,8 +212,11 @@ def test_streams_are_sessions_that_share_the_slots(tmp_path: Path, monkeypatch: 
         session = load_session(folder, slots=5, plugin_config={"NUM_STREAMS": value}, report=lines.append)
         assert [each.slots for each in (session, *session.twins)] == slots
     assert "x: 2 streams, not 4: there are no more cores." in lines
+    assert "x: NUM_STREAMS AUTO leaves it to the engine: 1 stream." in lines
     assert any("5 slots in 2 streams" in line for line in lines)
-    with pytest.raises(ConfigError, match=re.escape("--num_streams two: a whole number of at least 1 is needed.")):
+    with pytest.raises(
+        ConfigError, match=re.escape("--num_streams (NUM_STREAMS) two: a whole number of at least 1 is needed.")
+    ):
         load_session(folder, plugin_config={"NUM_STREAMS": "two"})
 
 

@@ -143,7 +143,7 @@ class Loading(threading.Thread):
 
 
 def _announce(session: AnySession) -> None:
-    typer.echo(summary(session.info, session.slots))
+    typer.echo(summary(session.info, sum(each.slots for each in (session, *session.twins))))
 
 
 def _none_of(failed: dict[str, AntiphonError]) -> AntiphonError:

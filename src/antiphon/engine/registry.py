@@ -287,9 +287,10 @@ def _told_apart(asked: Asked) -> tuple[Precision, Path | None, int, dict[str, ob
 def _streams(value: object, asked: Asked) -> int:
     """Into how many streams the cores are divided: never more than there are cores; one, if that is left to the device."""
     if str(value).upper() in ("AUTO", "NUMA", "0", "-1"):
+        asked.report(f"{asked.name}: NUM_STREAMS {value} leaves it to the engine: 1 stream.")
         return 1
     if not str(value).isdecimal() or int(str(value)) < 1:
-        raise ConfigError(f"--num_streams {value}: a whole number of at least 1 is needed.")
+        raise ConfigError(f"--num_streams (NUM_STREAMS) {value}: a whole number of at least 1 is needed.")
     cores = os.cpu_count() or 1
     if int(str(value)) > cores:
         asked.report(f"{asked.name}: {cores} streams, not {value}: there are no more cores.")
