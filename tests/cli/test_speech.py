@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import typer
 from sounds import make_audio
 
 from antiphon.__main__ import main
@@ -140,8 +141,13 @@ def test_a_bad_file_is_named(tmp_path: Path, files: list[str], capsys: pytest.Ca
     bad = tmp_path / "bad.wav"
     bad.write_bytes(b"junk")
     with pytest.raises(InvalidAudio, match=r"bad\.wav: The file is not audio"):
-        speech.transcribe([files[0], str(bad)])
-    assert "audio of 1.00 s" in capsys.readouterr().out
+        speech.transcribe([str(bad)])
+    with pytest.raises(typer.Exit) as ended:
+        speech.transcribe([files[0], str(bad), files[0]])
+    told = capsys.readouterr()
+    assert ended.value.exit_code == 2
+    assert told.out.count("audio of 1.00 s") == 2  # the one behind it loses nothing
+    assert told.err.startswith(f"antiphon: {bad}: The file is not audio")
 
 
 def test_a_missing_file_is_told_before_anything_is_loaded(files: list[str], loaded: list[dict[str, Any]]) -> None:

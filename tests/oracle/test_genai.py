@@ -194,7 +194,7 @@ class Remembering:
     def __init__(self, session: Any) -> None:
         self._session = session
         self.answers: list[tuple[int, str]] = []
-        self.info, self.slots = session.info, session.slots
+        self.info, self.slots, self.twins = session.info, session.slots, session.twins
         self.join, self.leave = session.join, session.leave
 
     def step(self) -> Any:

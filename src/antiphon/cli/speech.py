@@ -102,11 +102,11 @@ def _command(task: Task) -> Callable[..., None]:
         )
         render = to_word_list if words else RENDERED[form]
         try:
-            for name in files:
-                text = render(_recognised(service, name, options))
-                typer.echo(f"# {name}\n{text}" if len(files) > 1 else text.removesuffix("\n"))
+            whole = _recognise(service, files, options, render)
         finally:
             service.close(drain=False)
+        if not whole:
+            raise typer.Exit(2)  # as for a wrong file alone
 
     return recognise
 
@@ -134,6 +134,24 @@ def report(line: str) -> None:
     """What is chosen while loading, if there is someone to read it; a pipe gets errors only."""
     if sys.stderr.isatty():
         typer.echo(line, err=True)
+
+
+def _recognise(
+    service: SpeechService, files: list[str], options: TranscribeOptions, render: Callable[[Transcript], str]
+) -> bool:
+    """Print what each file says. One of several that is not audio is told, and does not keep the others back: then False."""
+    whole = True
+    for name in files:
+        try:
+            text = render(_recognised(service, name, options))
+        except InvalidAudio as error:
+            if len(files) == 1:
+                raise
+            typer.echo(f"antiphon: {error}", err=True)
+            whole = False
+        else:
+            typer.echo(f"# {name}\n{text}" if len(files) > 1 else text.removesuffix("\n"))
+    return whole
 
 
 def _recognised(service: SpeechService, name: str, options: TranscribeOptions) -> Transcript:
