@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 import typer
 
 from antiphon.audio.decode import decode
+from antiphon.cli import FAILED
 from antiphon.engine.registry import load_session
 from antiphon.errors import ConfigError, InvalidAudio
 from antiphon.service.options import check_task
@@ -106,7 +107,7 @@ def _command(task: Task) -> Callable[..., None]:
         finally:
             service.close(drain=False)
         if not whole:
-            raise typer.Exit(2)  # as for a wrong file alone
+            raise typer.Exit(FAILED)
 
     return recognise
 

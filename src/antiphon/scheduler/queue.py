@@ -76,8 +76,9 @@ class Queue:
         self._inside = 0
         self._lengths: deque[float] = deque(maxlen=RECENT)  # seconds of audio in the jobs admitted last
         self._lines: dict[Job, _Line] = {}
-        self._owners: dict[Unit, Job] = {}  # of units in flight
-        self._flights: tuple[dict[Unit, None], ...] = tuple({} for _ in range(lanes))  # those of each lane, in order
+        self._flights: tuple[dict[Unit, Job], ...] = tuple(
+            {} for _ in range(lanes)
+        )  # each lane's units, and whose they are
         self._turns: Turns[Job] = Turns(CLASSES, max_overtakes)
         # In flight, of cancelled jobs: their slots are still to be given back.
         self._cancelled: tuple[list[Unit], ...] = tuple([] for _ in range(lanes))
@@ -124,7 +125,7 @@ class Queue:
 
     def owner(self, unit: Unit) -> Job | None:
         """The job of a unit in flight; None if it was cancelled or has ended."""
-        return self._owners.get(unit)
+        return next((flight[unit] for flight in self._flights if unit in flight), None)
 
     @property
     def full(self) -> bool:
@@ -180,8 +181,8 @@ class Queue:
         Not more than `later` of them are not their request's first: all windows of a batch may have long to go, and a
         newcomer should find a slot.
         `gentle`: joining is dear, and all in flight wait for it. Then a request's later units do not join while a short
-        request of no lower priority is in flight there, `PATIENCE` turns in a row at most: a 3 s clip beside two long files would
-        wait for an encode every second step (starter-asr). Who was overtaken often enough joins all the same.
+        request of no lower priority is in flight there, `PATIENCE` turns in a row at most: a 3 s clip beside two long
+        files would wait for an encode every second step (starter-asr). Who was overtaken often enough joins all the same.
         """
         taken: list[Unit] = []
         held = 2 * self._short_priority(lane) if gentle and self._patient < PATIENCE else CLASSES
@@ -195,8 +196,7 @@ class Queue:
             line.started = True
             unit = line.waiting.popleft()
             line.flying.add(unit)
-            self._owners[unit] = job
-            self._flights[lane][unit] = None
+            self._flights[lane][unit] = job
             self._half_done(line, unit)
             if line.waiting:
                 self._turns.join(job, _rank(job, started=True))
@@ -206,12 +206,12 @@ class Queue:
 
     def finish(self, unit: Unit) -> Job | None:
         """End a unit in flight; answers with its job if that was the last thing the job had here."""
-        job = self._owners.pop(unit, None)
+        job = self.owner(unit)
         if job is None:
             return None
+        self._land(unit)
         line = self._lines[job]
         line.flying.discard(unit)
-        self._land(unit)
         self._half_done(line, unit)
         if line.flying or line.waiting:
             return None
@@ -225,7 +225,6 @@ class Queue:
             return False
         self._turns.leave(job)
         for unit in line.flying:
-            del self._owners[unit]
             self._cancelled[self._land(unit)].append(unit)
         return True
 
@@ -260,8 +259,7 @@ class Queue:
 
     def _short_priority(self, lane: int) -> int:
         """The highest priority (0) of short requests in flight in a lane; one behind all there are if there is none."""
-        jobs = map(self._owners.__getitem__, self._flights[lane])
-        shorts = (job.terms.priority for job in jobs if job.seconds <= SHORT)
+        shorts = (job.terms.priority for job in self._flights[lane].values() if job.seconds <= SHORT)
         return min(map(PRIORITIES.index, shorts), default=len(PRIORITIES))
 
     def _half_done(self, line: _Line, unit: Unit) -> None:

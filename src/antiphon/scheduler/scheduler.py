@@ -114,7 +114,7 @@ class Scheduler:
                 thread.join()
 
     def abandon(self) -> None:
-        """Refuse new work and let the worker threads end on their own, its work undone: for a finalizer, which must not wait."""
+        """Refuse new work; the worker threads end on their own, their work undone: for a finalizer, which must not wait."""
         self._stop(drain=False)
 
     def check_room(self) -> None:

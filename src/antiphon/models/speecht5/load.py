@@ -31,7 +31,7 @@ from antiphon.models.speecht5.shapes import stored_shapes, stored_vocoder_shapes
 from antiphon.models.speecht5.tokens import read_tokenizer
 from antiphon.models.speecht5.vocoder import Vocoder
 from antiphon.models.speecht5.voices import read_voices
-from antiphon.models.streams import shares, slots_line
+from antiphon.models.streams import side_by_side, slots_line
 from antiphon.types import ModelInfo, WeightFormat
 from antiphon.weights.checkpoint import has_checkpoint, open_checkpoint
 from antiphon.weights.fit import check_shapes, making_graphs
@@ -90,13 +90,12 @@ def load(
         f"{slots_line(slots, runtime)}, compiled in {time.monotonic() - began:.1f} s"
     )
 
-    def session(share: int, twins: Sequence[SpeechT5Session] = ()) -> SpeechT5Session:
+    def session(share: int, twins: Sequence[SpeechT5Session]) -> SpeechT5Session:
         runner = Runner(config, graphs, share, runtime.precision)
         sounding = Vocoder(config, sound, graphs.postnet, graphs.vocoder)
         return SpeechT5Session(info, config, tokenizer, known, runner, sounding, rules or Rules(), share, twins)
 
-    share, *others = shares(slots, runtime.streams)
-    return session(share, [session(other) for other in others])
+    return side_by_side(session, slots, runtime)
 
 
 def _info(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from antiphon.models.base import Report, Runtime
-from antiphon.models.streams import shares, slots_line
+from antiphon.models.streams import side_by_side, slots_line
 from antiphon.models.whisper.config import WhisperConfig, read_config
 from antiphon.models.whisper.graph import align_graph, features_graph, hear_graph, step_graph
 from antiphon.models.whisper.ir import has_ir, open_ir
@@ -73,14 +73,13 @@ def load(
         f"compiled in {time.monotonic() - began:.1f} s"
     )
 
-    def session(share: int, twins: Sequence[WhisperSession] = ()) -> WhisperSession:
+    def session(share: int, twins: Sequence[WhisperSession]) -> WhisperSession:
         runner = Runner(config, graphs, share, runtime.precision)
         if words:
             runner.prepare_align()
         return WhisperSession(info, config, tokenizer, runner, share, audio_context, twins)
 
-    share, *others = shares(slots, runtime.streams)
-    return session(share, [session(other) for other in others])
+    return side_by_side(session, slots, runtime)
 
 
 def _info(folder: Path, name: str, runtime: Runtime, weight_format: str, config: WhisperConfig) -> ModelInfo:
