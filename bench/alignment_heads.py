@@ -19,14 +19,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from antiphon.engine.registry import load_session
+from antiphon.loader import load_session
 from antiphon.models.whisper.alignment import normalised, smoothed, warp
+from antiphon.models.whisper.alignment_heads import Head
 from antiphon.models.whisper.config import TIMESTAMP_SECONDS, read_config
-from antiphon.models.whisper.heads import Head
 from antiphon.models.whisper.session import WhisperSession
 from antiphon.models.whisper.tokens import Tokenizer, read_tokenizer
-from antiphon.models.whisper.words import Said, settle, split_words, time_words
-from antiphon.types import SAMPLE_RATE, Piece, Samples
+from antiphon.models.whisper.word_times import TokenTimings, settle, split_words, time_words
+from antiphon.types.audio import SAMPLE_RATE, Samples
+from antiphon.types.results import Piece
 from training.voice import Voice
 
 MOST = 6  # heads
@@ -78,7 +79,7 @@ class Measured:
         rows, places = warp(-np.mean([self._maps[head] for head in heads], axis=0))
         begins = places[np.concatenate([[True], np.diff(rows) > 0])] * TIMESTAMP_SECONDS
         piece = Piece(0.0, self._seconds, self._clip.text, ())
-        timings = time_words([self._words], Said(begins.tolist(), [1.0] * len(begins)))
+        timings = time_words([self._words], TokenTimings(begins.tolist(), [1.0] * len(begins)))
         (settled,) = settle([piece], timings, self._seconds)
         pairs = list(zip(settled.words, self._clip.words, strict=True))
         found = [abs(word.start - at) for word, (_, at) in pairs if at is not None]

@@ -26,10 +26,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from antiphon.audio.decode import decode
-from antiphon.engine.registry import load_session
-from antiphon.scheduler.worker import NEWCOMERS
-from antiphon.service.speech import SpeechService
-from antiphon.types import SAMPLE_RATE, Samples, TranscribeOptions, Waveform
+from antiphon.loader import load_session
+from antiphon.scheduling.worker import NEWCOMERS
+from antiphon.service import SpeechService
+from antiphon.types.audio import SAMPLE_RATE, Samples, Waveform
+from antiphon.types.options import TranscribeOptions
 from bench.long_file import write_speech
 
 FULL = 0.1  # seconds between two looks at whether all slots are taken that later windows may have

@@ -24,10 +24,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from antiphon.engine.device import open_device
-from antiphon.measure.clips import make_noise
-from antiphon.measure.figures import percentile
-from antiphon.types import SAMPLE_RATE, WINDOW_SECONDS, Samples
+from antiphon.benchmark.clips import make_noise
+from antiphon.benchmark.figures import percentile
+from antiphon.runtime.openvino import open_device
+from antiphon.types.audio import SAMPLE_RATE, WINDOW_SECONDS, Samples
 from bench.checkpoints import Shape
 from bench.clients import Timed, run_clients
 from bench.peers import OURS, PEERS, SHAPES, Transcribe, load_peers, prepare

@@ -28,11 +28,11 @@ RATIO = 1.5  # decoder steps a letter; with random weights a sentence stops as s
 
 def speak(folder: Path, form: str) -> np.ndarray:
     """Both sentences, one behind the other."""
-    from antiphon.engine.device import open_device
     from antiphon.models.speecht5.load import load
     from antiphon.models.speecht5.session import Rules
-    from antiphon.service.speech import SpeechService
-    from antiphon.types import SpeakOptions
+    from antiphon.runtime.openvino import open_device
+    from antiphon.service import SpeechService
+    from antiphon.types.options import SpeakOptions
 
     session = load(
         folder,

@@ -39,9 +39,8 @@ def write_lively(folder: Path, name: str) -> None:
 
 def hear_here(folder: Path, form: str) -> Answers:
     """What our engine samples, computing in f32."""
-    from driving import drive, make_unit
-
-    from antiphon.engine.registry import load_session
+    from antiphon.loader import load_session
+    from tests.support.drive_session import drive, make_unit
 
     session = load_session(str(folder), name=folder.name, precision="f32", weight_format=form, slots=1)
     length = {"language": "en", "max_new_tokens": TOKENS, "min_new_tokens": TOKENS}

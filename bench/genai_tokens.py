@@ -11,7 +11,7 @@ from openvino_genai import StreamerBase, StreamingStatus, WhisperPipeline
 EXACT = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
 
 
-class Heard(StreamerBase):
+class WindowText(StreamerBase):
     """The ids a pipeline samples."""
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ def sample(pipeline: WhisperPipeline, samples: np.ndarray, tokens: int) -> list[
 
     Without times: with them it decodes the abandoned tail of a window again, in the same stream.
     """
-    heard = Heard()
+    heard = WindowText()
     length = {"max_new_tokens": tokens, "min_new_tokens": tokens}
     pipeline.generate(samples.tolist(), streamer=heard, language="<|en|>", task="transcribe", **length)
     return heard.ids

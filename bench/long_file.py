@@ -64,7 +64,7 @@ def reset_peak() -> None:
 
 def hear(model: str, path: Path, tokens: int, minutes: float) -> dict[str, float]:
     import antiphon
-    from antiphon.scheduler.worker import REST_AFTER
+    from antiphon.scheduling.worker import REST_AFTER
 
     noise = np.random.default_rng(0).normal(0, 0.1, RATE).astype(np.float32)
     with antiphon.load(model) as loaded:

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from antiphon.types import SAMPLE_RATE, WINDOW_SAMPLES, Samples
+from antiphon.types.audio import SAMPLE_RATE, WINDOW_SAMPLES, Samples
 from bench.checkpoints import PUBLISHED, Shape, write_checkpoint
 
 SHAPES = {name: replace(shape, init_std=0.02) for name, shape in PUBLISHED.items()}
@@ -82,9 +82,9 @@ def load_peers(
 
 def load_ours(folder: Path, weight_format: str, audio_context: str = "full", streams: int = 1) -> Transcribe:
     """Antiphon's own service in process, as the HTTP layer calls it."""
-    from antiphon.engine.registry import load_session
-    from antiphon.service.speech import SpeechService
-    from antiphon.types import TranscribeOptions, VadOptions
+    from antiphon.loader import load_session
+    from antiphon.service import SpeechService
+    from antiphon.types.options import TranscribeOptions, VadOptions
 
     session = load_session(
         str(folder),

@@ -67,12 +67,12 @@ def bare() -> list[str]:
 
 
 def be_fake(step: float, flags: Sequence[str]) -> None:
-    from antiphon.cli import server
-    from antiphon.engine.wanted import Wanted
-    from antiphon.models.fake import FakeSession
+    from antiphon.model_spec import ModelSpec
+    from antiphon.server import lifecycle as server
     from antiphon.settings import load_settings
+    from antiphon.testing.fake import FakeSession
 
-    def load(wanted: Wanted, *_: object, **__: object) -> FakeSession:
+    def load(wanted: ModelSpec, *_: object, **__: object) -> FakeSession:
         return FakeSession(wanted.name, slots=16, before_step=lambda: time.sleep(step) if step else None)
 
     server.load = load
@@ -87,7 +87,7 @@ def be_bare() -> None:
     from starlette.responses import JSONResponse, Response
     from starlette.routing import Route
 
-    from antiphon.cli.server import bind, url_of
+    from antiphon.server.lifecycle import bind, url_of
 
     async def read(request: Request) -> Response:
         return JSONResponse({"bytes": len(await request.body())})

@@ -27,15 +27,15 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import antiphon
-from antiphon.cli.calibration import calibration_windows
-from antiphon.engine.export import export
-from antiphon.engine.registry import find_folder
 from antiphon.errors import ConfigError
-from antiphon.store.graph import GraphFile
+from antiphon.export.calibration import calibration_windows
+from antiphon.export.export import export
+from antiphon.loader import find_folder
+from antiphon.repository.graph_pbtxt import GraphFile
 from bench.clients import run_clients
 from training.starter_asr import text
 from training.starter_asr.heldout import word_errors, words
-from training.starter_asr.listen import Once, Said, spoken
+from training.starter_asr.listen import Once, TokenTimings, spoken
 
 VOICES = {"en": "en-us", "es": "es"}
 CLIENTS = 16
@@ -103,7 +103,7 @@ def modes(model: str, target: Path) -> list[Mode]:
     return found
 
 
-def heard(mode: Mode, model: str, said: Said) -> list[int]:
+def heard(mode: Mode, model: str, said: TokenTimings) -> list[int]:
     """Words wrong in each sentence."""
     wrong = [0] * len(said)
     with antiphon.load(mode.folder() if mode.folder else model, slots=CLIENTS, **mode.options) as loaded:

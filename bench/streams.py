@@ -21,10 +21,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from antiphon.engine.registry import load_session
-from antiphon.measure.clips import make_noise
-from antiphon.service.speech import SpeechService
-from antiphon.types import WINDOW_SECONDS, TranscribeOptions
+from antiphon.benchmark.clips import make_noise
+from antiphon.loader import load_session
+from antiphon.service import SpeechService
+from antiphon.types.audio import WINDOW_SECONDS
+from antiphon.types.options import TranscribeOptions
 from bench.clients import run_clients
 
 FOLDER = Path(__file__).parent.parent / ".bench" / "base"

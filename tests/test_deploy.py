@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from antiphon.api.app import create_app
-from antiphon.cli import COMMANDS
+from antiphon.cli.main import COMMANDS
+from antiphon.server.app import create_app
 from antiphon.settings import PREFIX, Settings, load_settings
 from deploy.healthcheck import READY, address_of
 from deploy.prove import Stage, read_dockerfile

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 import antiphon
 from antiphon.errors import InvalidAudio, InvalidParameter, Unavailable
 from antiphon.local import Model
-from antiphon.models.fake import FakeSession, FakeVoice
-from antiphon.types import VadOptions
+from antiphon.testing.fake import FakeSession, FakeVoice
+from antiphon.types.options import VadOptions
 
 
 def wav(seconds: float) -> bytes:

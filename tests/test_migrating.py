@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sounds import make_audio
 
-from antiphon.api.app import create_app
-from antiphon.cli.ovms import IGNORED
-from antiphon.engine.wanted import wanted_metrics
-from antiphon.models.fake import FakeSession, FakeVoice
-from antiphon.service.speech import SpeechService
+from antiphon.cli.ovms_flags import IGNORED
+from antiphon.model_spec import wanted_metrics
+from antiphon.server.app import create_app
+from antiphon.service import SpeechService
 from antiphon.settings import Settings
+from antiphon.testing.fake import FakeSession, FakeVoice
+from tests.support.sounds import make_audio
 
 PAGE = Path(__file__).parent.parent / "docs" / "migrating.md"
 # Every flag that OVMS 2026.4 has for serving audio.

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 import antiphon
 from antiphon.local import Model
-from antiphon.service.loudness import measure
-from antiphon.service.windows import plan
-from antiphon.types import WINDOW_SAMPLES
+from antiphon.transcription.chunking import plan
+from antiphon.transcription.energy import measure
+from antiphon.types.audio import WINDOW_SAMPLES
 from training.starter_asr.heldout import HELD_OUT, HELD_OUT_SPANISH, held_out_pairs, word_errors, words
 from training.starter_asr.pairs import DEMONSTRATION
 from training.voice import Voice

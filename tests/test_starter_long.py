@@ -8,10 +8,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from antiphon.audio.voice_activity import available
 from antiphon.local import Model
-from antiphon.types import SAMPLE_RATE, WINDOW_SECONDS, Samples, Transcript
-from tests.levels import join, noise, silence
+from antiphon.transcription.silero import available
+from antiphon.types.audio import SAMPLE_RATE, WINDOW_SECONDS, Samples
+from antiphon.types.results import Transcript
+from tests.support.levels import join, noise, silence
 from training.starter_asr.augment import clicks, coloured, not_speech
 from training.starter_asr.heldout import HELD_OUT, word_errors, words
 from training.voice import Voice

@@ -10,13 +10,13 @@ import pytest
 from fastapi.testclient import TestClient
 from numpy.typing import NDArray
 
-from antiphon.api.app import create_app
-from antiphon.engine.registry import load_session
+from antiphon.loader import load_session
 from antiphon.local import Model
-from antiphon.service.speech import SpeechService
+from antiphon.server.app import create_app
+from antiphon.service import SpeechService
 from antiphon.settings import Settings
-from antiphon.types import Transcript
-from tests.sounds import encode
+from antiphon.types.results import Transcript
+from tests.support.sounds import encode
 from training.starter_asr.heldout import HELD_OUT
 from training.voice import Voice
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from metering import families, value
 
 from antiphon.errors import ConfigError
 from antiphon.telemetry import FAMILIES, MICROSECONDS, Telemetry
+from tests.support.prometheus_parse import families, value
 
 PAGE = Path(__file__).parent.parent / "docs" / "metrics.md"
 # What OVMS shows unasked, and what it shows only if it is listed.

@@ -6,7 +6,7 @@ import zlib
 
 import pytest
 
-from antiphon.types import Piece, WindowResult
+from antiphon.types.results import Piece, WindowResult
 
 
 def result(text: str = " hello there", avg_logprob: float = -0.2) -> WindowResult:

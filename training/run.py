@@ -23,7 +23,7 @@ CHECKPOINT_SECONDS = 120.0
 LOG_STEPS = 50
 
 
-class Run:
+class Span:
     """A budget of active time, spent step by step. What is trained overrides `train_step`, and `look` if it has one."""
 
     # Names of the checkpoint and of the log in the work folder.

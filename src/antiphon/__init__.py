@@ -5,12 +5,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from antiphon._version import __version__
+
 if TYPE_CHECKING:
     from antiphon.errors import AntiphonError
     from antiphon.local import Model, load
-    from antiphon.types import ModelInfo, Segment, Transcript, Word
+    from antiphon.types.results import ModelInfo, Segment, Transcript, Word
 
-__version__ = "0.1.0"
 __all__ = ["AntiphonError", "Model", "ModelInfo", "Segment", "Transcript", "Word", "__version__", "load"]
 
 
@@ -18,10 +19,10 @@ def __getattr__(name: str) -> object:
     homes = {
         "AntiphonError": "antiphon.errors",
         "Model": "antiphon.local",
-        "ModelInfo": "antiphon.types",
-        "Segment": "antiphon.types",
-        "Transcript": "antiphon.types",
-        "Word": "antiphon.types",
+        "ModelInfo": "antiphon.types.results",
+        "Segment": "antiphon.types.results",
+        "Transcript": "antiphon.types.results",
+        "Word": "antiphon.types.results",
         "load": "antiphon.local",
     }
     if name not in homes:

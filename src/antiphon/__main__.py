@@ -8,7 +8,7 @@ from __future__ import annotations
 
 def main() -> None:
     """Run the command line and exit."""
-    from antiphon.cli import run
+    from antiphon.cli.main import run
 
     run()
 

@@ -108,7 +108,19 @@ class EngineFailed(AntiphonError):
 
 
 class ConfigError(AntiphonError):
-    """A flag, folder or file is wrong; the message names it and the fix."""
+    """A setting, folder or file is wrong; the message names it and the fix.
+
+    `setting` is the name of the setting at fault, as `settings.py` and the Python API spell it. `message` does not repeat
+    it: `str(error)` puts the name in front, and the command line puts the flag or the environment variable there instead.
+    """
+
+    def __init__(self, message: str, *, setting: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.setting = setting
+
+    def __str__(self) -> str:
+        return f"{self.setting}: {self.message}" if self.setting else self.message
 
 
 class WeightError(ConfigError):

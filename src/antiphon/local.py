@@ -18,21 +18,19 @@ from numpy.typing import NDArray
 
 from antiphon.audio.decode import decode
 from antiphon.errors import InvalidAudio
-from antiphon.models.base import AnySession
-from antiphon.service.speech import SpeechService
-from antiphon.types import (
+from antiphon.models.session import AnySession
+from antiphon.service import SpeechService
+from antiphon.types.audio import Samples, Waveform
+from antiphon.types.options import (
     AudioContext,
-    ModelInfo,
     Precision,
-    Samples,
     SpeakOptions,
     TranscribeOptions,
-    Transcript,
     Vad,
     VadOptions,
-    Waveform,
     WeightFormat,
 )
+from antiphon.types.results import ModelInfo, Transcript
 
 logger = logging.getLogger(__name__)
 
@@ -150,7 +148,7 @@ def load(
     A SpeechT5 model's `vocoder` is the folder of that name in its own, unless another is given. A Whisper model's
     `audio_context` "auto" makes short clips cheaper: about as much of a window of 30 s is heard as there is audio.
     """
-    from antiphon.engine.registry import load_session  # brings OpenVINO in, which only loading needs
+    from antiphon.loader import load_session  # brings OpenVINO in, which only loading needs
 
     session = load_session(
         fspath(name_or_folder),

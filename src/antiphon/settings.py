@@ -17,7 +17,8 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from antiphon.errors import ConfigError
-from antiphon.types import SAMPLE_RATE, AudioContext, GraphTask, Precision, Vad, WeightFormat
+from antiphon.types.audio import SAMPLE_RATE
+from antiphon.types.options import AudioContext, GraphTask, Precision, Vad, WeightFormat
 
 PREFIX = "ANTIPHON_"
 REPOSITORY_VARIABLE = "OVMS_MODEL_REPOSITORY_PATH"  # OVMS's own, which stands behind ours

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sounds import encode, make_audio, tone
 
 from antiphon.audio.decode import decode
 from antiphon.errors import Cancelled, InvalidAudio, TooLarge
+from tests.support.sounds import encode, make_audio, tone
 
 CONTAINERS = [
     # container, codec, rate, how far the length may be off (one frame of the codec), and muxer options

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sounds import tone
 
 from antiphon.audio.decode import decode
 from antiphon.audio.encode import AUDIO_FORMATS, AudioFormat, Encoder, content_type
-from antiphon.types import Samples
+from antiphon.types.audio import Samples
+from tests.support.sounds import tone
 
 RATES = [8_000, 16_000, 22_050, 24_000, 44_100, 48_000]
 EXACT: list[AudioFormat] = ["flac", "wav"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 
 import pytest
-from sounds import make_audio
 
 from antiphon.audio.decode import decode
 from antiphon.audio.truncation import announced_mpeg_frames, fault, mpeg_frame
 from antiphon.errors import InvalidAudio
+from tests.support.sounds import make_audio
 
 
 @pytest.mark.parametrize(

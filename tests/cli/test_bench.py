@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sounds import make_audio
 
 from antiphon.__main__ import main
-from antiphon.models.fake import FAKE_VOICE_INFO, FakeSession, FakeVoice
-from tests.api.conftest import served
+from antiphon.testing.fake import FAKE_VOICE_INFO, FakeSession, FakeVoice
+from tests.server.conftest import served
+from tests.support.sounds import make_audio
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-import tiny_speecht5
-from exporting import write_speecht5, write_whisper
 
 import antiphon.cli.export as command
+import tests.support.tiny_speecht5 as tiny_speecht5
 from antiphon.__main__ import main
-from antiphon.store.graph import read_graph
-from antiphon.store.repository import list_models, read_repository
+from antiphon.repository.config_json import list_models, read_repository
+from antiphon.repository.graph_pbtxt import read_graph
+from tests.support.exporting import write_speecht5, write_whisper
 
 
 class Shell:

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny import write_tiny
 
 from antiphon.__main__ import main
-from antiphon.store.graph import GraphFile, render_graph
-from tests.engine.genai_stand_in import write_folder
+from antiphon.repository.graph_pbtxt import GraphFile, render_graph
+from tests.genai.stand_in import write_folder
+from tests.support.tiny_whisper import write_tiny
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hub import Hub, serve_hub, write_repository
 
 from antiphon.cli.pull import pull
 from antiphon.errors import ConfigError
-from antiphon.store.graph import read_graph
+from antiphon.repository.graph_pbtxt import read_graph
+from tests.support.fake_hub import Hub, serve_hub, write_repository
 
 WHISPER = '{"architectures": ["WhisperForConditionalGeneration"]}'
 SPEECHT5 = '{"architectures": ["SpeechT5ForTextToSpeech"]}'

@@ -16,20 +16,20 @@ from pathlib import Path
 
 import httpx
 import pytest
-from sounds import make_audio
 
-from antiphon.cli.server import bind, summary, url_of
 from antiphon.errors import ConfigError
-from antiphon.models.fake import FAKE_INFO
+from antiphon.server.lifecycle import bind, summary, url_of
+from antiphon.testing.fake import FAKE_INFO
+from tests.support.sounds import make_audio
 
 SOURCE = Path(__file__).parents[2] / "src"
 
 # `antiphon serve` in a process of its own, with the loading replaced; it goes on once a line comes in on stdin.
 SCRIPT = """
 import sys
-import antiphon.engine.registry as registry
+import antiphon.loader as registry
 from antiphon.errors import ConfigError
-from antiphon.models.fake import FakeSession
+from antiphon.testing.fake import FakeSession
 
 def wait_in_step():
     print("in a step", flush=True)
@@ -160,7 +160,7 @@ def test_models_that_do_not_load_are_told_and_the_others_served(tmp_path: Path) 
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 0
-    assert "ERROR antiphon.engine.pool: a is not served: " in errors
+    assert "ERROR antiphon.model_server: a is not served: " in errors
     assert "model.safetensors: not there; fetch it." in errors
     assert len(errors.splitlines()) == 1
 

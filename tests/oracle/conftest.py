@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from bench.checkpoints import Shape
-from tests.oracle.twin import Twin, make_twin
+from tests.oracle.reference import Twin, make_twin
 
 MakeTwin = Callable[[Shape], Twin]
 

@@ -13,7 +13,7 @@ from transformers import SpeechT5FeatureExtractor, SpeechT5Processor, SpeechT5To
 from bench.letters import character_model
 from bench.speech_checkpoint import LETTERS
 from tests.oracle.exports import WHISPER, export, speech
-from tests.oracle.speecht5_twin import Shape, make_twin
+from tests.oracle.speecht5_reference import Shape, make_twin
 
 STARTER = Path(__file__).parents[2] / "src" / "antiphon" / "starter" / "asr"
 # The pipeline takes speakers of 512 values and no others.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from antiphon.types import SAMPLE_RATE, Samples
+from antiphon.types.audio import SAMPLE_RATE, Samples
 
 
 def noise(seconds: float, seed: int = 0, level: float = 0.1) -> Samples:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.oracle.speecht5_twin import Shape
+from tests.oracle.speecht5_reference import Shape
 
 PLAIN = Shape("speecht5-plain", seed=7)
 SINGLE = Shape(

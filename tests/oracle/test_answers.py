@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
-from driving import drive, make_unit
 
-from antiphon.types import Task, Window
+from antiphon.types.events import Window
+from antiphon.types.options import Task
 from bench.checkpoints import Shape
+from tests.oracle.reference import Twin, ask_oracle
 from tests.oracle.shapes import (
     BANNED,
     BRAIN,
@@ -26,7 +27,7 @@ from tests.oracle.shapes import (
     UNTIED,
 )
 from tests.oracle.signals import chirps
-from tests.oracle.twin import Twin, ask_oracle
+from tests.support.drive_session import drive, make_unit
 
 
 @dataclass(frozen=True)

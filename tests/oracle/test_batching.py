@@ -8,17 +8,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from driving import drive, make_unit
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from antiphon.models.whisper.session import WhisperSession
-from antiphon.types import Failed, Finished, Window, WindowResult
+from antiphon.types.events import Failed, Finished, Window
+from antiphon.types.results import WindowResult
 from bench.checkpoints import Shape
+from tests.oracle.reference import Twin, open_session
 from tests.oracle.shapes import ENGLISH, PLAIN
 from tests.oracle.signals import chirps, noise
 from tests.oracle.test_answers import prompt_of
-from tests.oracle.twin import Twin, open_session
+from tests.support.drive_session import drive, make_unit
 
 # Everything in which two windows of one batch may differ. The long ones take the caches past 64, 128 and 256 positions.
 POOL = [

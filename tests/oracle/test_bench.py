@@ -11,8 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import WhisperForConditionalGeneration
 from whisper.normalizers import BasicTextNormalizer, EnglishTextNormalizer
 
-from antiphon.measure.clips import make_noise
-from antiphon.measure.extra import bring
+from antiphon.benchmark.clips import make_noise
+from antiphon.benchmark.optional import bring
 from bench import checkpoints
 from bench.checkpoints import Shape
 from bench.peers import BATCHED, OURS, SINGLE, load_peers, prepare

@@ -9,20 +9,20 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from driving import drive, make_unit
 from numpy.typing import NDArray
 
-from antiphon.engine.device import Device, open_device
-from antiphon.models.graph_parts import NEVER
+from antiphon.models.layers import NEVER
 from antiphon.models.whisper.config import read_config
 from antiphon.models.whisper.load import load
 from antiphon.models.whisper.session import WhisperSession
-from antiphon.types import WeightFormat
+from antiphon.runtime.openvino import Device, open_device
+from antiphon.types.options import WeightFormat
 from bench.checkpoints import Shape
+from tests.oracle.reference import Twin, open_session
 from tests.oracle.shapes import BRAIN, DISTILLED, HALF, PLAIN, UNTIED
 from tests.oracle.signals import chirps
 from tests.oracle.test_answers import prompt_of
-from tests.oracle.twin import Twin, open_session
+from tests.support.drive_session import drive, make_unit
 
 SHAPES = (PLAIN, DISTILLED, UNTIED)
 

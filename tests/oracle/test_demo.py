@@ -21,11 +21,11 @@ import av
 import httpx
 import openai
 import pytest
-from exporting import write_speecht5
-from hub import Hub, serve_hub
-from sounds import encode
 
 import antiphon
+from tests.support.exporting import write_speecht5
+from tests.support.fake_hub import Hub, serve_hub
+from tests.support.sounds import encode
 from training.voice import Voice
 
 pytestmark = pytest.mark.oracle

@@ -17,10 +17,10 @@ import openvino_genai
 import pytest
 from numpy.typing import NDArray
 
-from antiphon.engine.export import export as write
-from antiphon.store.graph import GraphFile
-from antiphon.types import Samples
-from antiphon.weights.write import IrFormat
+from antiphon.export.export import export as write
+from antiphon.repository.graph_pbtxt import GraphFile
+from antiphon.types.audio import Samples
+from antiphon.weights.openvino_ir.writer import IrFormat
 from bench.checkpoints import Shape, write_checkpoint
 from tests.oracle import speecht5_twin
 from tests.oracle.exports import WHISPER, export, speech

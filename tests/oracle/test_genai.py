@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 import openvino_genai
 import pytest
-from driving import drive, make_unit
 
-from antiphon.engine.genai import load
-from antiphon.engine.genai_toolkit import InstalledToolkit, PipelineKind
-from antiphon.engine.registry import load_session
 from antiphon.errors import ConfigError
-from antiphon.service.speech import SpeechService
-from antiphon.types import Failed, Samples, TranscribeOptions
+from antiphon.genai.pipeline import load
+from antiphon.genai.toolkit import InstalledGenAI, PipelineKind
+from antiphon.loader import load_session
+from antiphon.service import SpeechService
+from antiphon.types.audio import Samples
+from antiphon.types.events import Failed
+from antiphon.types.options import TranscribeOptions
 from tests.oracle.ir_folders import STARTER, export_starter
+from tests.support.drive_session import drive, make_unit
 from training.voice import Voice
 
 pytestmark = pytest.mark.oracle
@@ -144,7 +146,7 @@ class Failing:
 
 
 def test_a_failure_leaves_no_trace_in_the_next_answer(folder: Path, english: Samples, spanish: Samples) -> None:
-    class Toolkit(InstalledToolkit):
+    class Toolkit(InstalledGenAI):
         def pipeline(self, kind: PipelineKind, folder: Path, device: str, properties: Mapping[str, object]) -> Any:
             opened = super().pipeline(kind, folder, device, properties)
             pipelines.append(Failing(opened) if not pipelines else opened)

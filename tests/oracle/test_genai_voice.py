@@ -10,10 +10,12 @@ import openvino as ov
 import openvino_genai
 import pytest
 
-from antiphon.engine.genai import load
 from antiphon.errors import ConfigError
-from antiphon.service.speech import SpeechService
-from antiphon.types import AudioChunk, Failed, Samples, Sentence, SpeakOptions, Spoken
+from antiphon.genai.pipeline import load
+from antiphon.service import SpeechService
+from antiphon.types.audio import Samples
+from antiphon.types.events import AudioChunk, Failed, Sentence, Spoken
+from antiphon.types.options import SpeakOptions
 from tests.oracle.ir_folders import SOUND, export_speecht5, write_kokoro
 
 pytestmark = pytest.mark.oracle

@@ -9,11 +9,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from antiphon.models.graph_parts import NEVER
+from antiphon.models.layers import NEVER
 from bench.checkpoints import Shape
+from tests.oracle.reference import Twin
 from tests.oracle.shapes import SHAPES
 from tests.oracle.signals import chirps
-from tests.oracle.twin import Twin
 
 # float32 sums in another order, through at most four layers of random weights ten times as large as trained ones start.
 STATES_TOLERANCE = 2e-4

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from driving import drive, make_unit
 from whisper.decoding import DecodingOptions, decode
 
 from bench.checkpoints import Shape
-from tests.oracle.openai_twin import openai_model
+from tests.oracle.openai_reference import openai_model
+from tests.oracle.reference import Twin
 from tests.oracle.shapes import DISTILLED, ENGLISH, PLAIN, UNEVEN
 from tests.oracle.signals import chirps
-from tests.oracle.twin import Twin
+from tests.support.drive_session import drive, make_unit
 
 
 @pytest.mark.parametrize("timestamps", [False, True], ids=["plain", "timed"])

@@ -13,19 +13,19 @@ import numpy as np
 import openvino as ov
 import openvino_genai
 import pytest
-from driving import drive, make_unit
 
-from antiphon.cli.calibration import calibration_windows
-from antiphon.engine.export import export
-from antiphon.engine.quantize import heard
-from antiphon.models.graph_parts import NEVER
+from antiphon.export.calibration import calibration_windows
+from antiphon.export.export import export
+from antiphon.export.quantize import heard
+from antiphon.models.layers import NEVER
 from antiphon.models.whisper.config import read_config
 from antiphon.models.whisper.graph import hear_graph, step_graph
 from antiphon.models.whisper.ir import DECODER, ENCODER, open_ir
 from antiphon.models.whisper.session import WhisperSession
-from antiphon.store.graph import GraphFile
+from antiphon.repository.graph_pbtxt import GraphFile
 from tests.oracle.ir_folders import STARTER, export_starter
-from tests.oracle.twin import open_session
+from tests.oracle.reference import open_session
+from tests.support.drive_session import drive, make_unit
 from training.starter_asr.heldout import HELD_OUT, word_errors
 from training.voice import Voice
 

@@ -22,12 +22,12 @@ from transformers import (
 )
 from whisper.decoding import ApplyTimestampRules, SuppressBlank, SuppressTokens
 
-from antiphon.engine.device import open_device
-from antiphon.models.graph_parts import NEVER
+from antiphon.models.layers import NEVER
+from antiphon.models.whisper.alignment_heads import AlignmentHeads
 from antiphon.models.whisper.config import Tokens, WhisperConfig
 from antiphon.models.whisper.graph import _apply_rules, _arg_max
-from antiphon.models.whisper.heads import Heads
-from antiphon.models.whisper.rules import TEXT, Rules
+from antiphon.models.whisper.logits_rules import TEXT, Rules
+from antiphon.runtime.openvino import open_device
 
 Floats = NDArray[np.float32]
 Filter = Callable[[Floats, NDArray[np.int64]], Floats]  # logits, all ids so far -> filtered logits
@@ -57,7 +57,7 @@ def config_of(limit: int | None) -> WhisperConfig:
         suppress=SUPPRESS,
         begin_suppress=BEGIN_SUPPRESS,
         max_initial_timestamp=limit,
-        alignment=Heads(((0, 0),), guessed=False),
+        alignment=AlignmentHeads(((0, 0),), guessed=False),
     )
 
 
@@ -114,7 +114,7 @@ def openai_filter(limit: int | None, *, timed: bool) -> Filter:
 
 
 @dataclass
-class Tally:
+class RequestCount:
     """How often rule 7 had a say (text and timestamps both possible before it), and how often it spoke."""
 
     asked: int = 0
@@ -127,7 +127,7 @@ def test_what_may_come_next_is_the_same_for_all_three(limit: int | None, timed: 
     """500 random walks of 25 tokens through the rules, 12,500 rows; every score is compared, not only the best."""
     random = np.random.default_rng(7 + (limit or 0))
     config = config_of(limit)
-    judge, rules, tally = Judge(config), Rules(config, WALKERS), Tally()
+    judge, rules, tally = Judge(config), Rules(config, WALKERS), RequestCount()
     oracles = [transformers_filter(limit, timed=timed), openai_filter(limit, timed=timed)]
     for walker in range(WALKERS):
         rules.begin(walker, timed=timed)
@@ -161,7 +161,7 @@ def compare(ours: Floats, best: NDArray[np.int32], logprobs: Floats, theirs: Flo
     np.testing.assert_allclose(logprobs, expected, rtol=0, atol=1e-5)  # float32 sums of a hundred terms
 
 
-def count_rule_seven(tally: Tally, scores: Floats, rows: NDArray[np.int32]) -> None:
+def count_rule_seven(tally: RequestCount, scores: Floats, rows: NDArray[np.int32]) -> None:
     stamps = (scores[:, FIRST:] > NEVER / 2).any(1)
     others = (scores[:, :FIRST] > NEVER / 2).any(1)
     asked = (rows[:, TEXT] == 1) & stamps

@@ -14,13 +14,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from antiphon.models.graph_parts import NEVER
+from antiphon.models.layers import NEVER
 from antiphon.models.speecht5.graph import table_rows
-from antiphon.models.speecht5.reach import postnet_reach, vocoder_reach
+from antiphon.models.speecht5.receptive_field import postnet_reach, vocoder_reach
 from antiphon.models.speecht5.session import Rules
-from tests.models.speecht5.speaking import Guest, audio, sentence, speak
+from tests.oracle.speecht5_reference import Shape, Twin, frames_of, make_twin, open_session
 from tests.oracle.speecht5_shapes import FOUR, PLAIN, SHAPES, SINGLE
-from tests.oracle.speecht5_twin import Shape, Twin, frames_of, make_twin, open_session
+from tests.support.speecht5_sessions import Guest, audio, sentence, speak
 
 Floats = NDArray[np.float32]
 MakeTwin = Callable[[Shape], Twin]

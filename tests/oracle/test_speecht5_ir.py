@@ -13,10 +13,10 @@ from safetensors.numpy import load_file, save_file
 from antiphon.models.speecht5.config import read_config, read_vocoder_config
 from antiphon.models.speecht5.ir import open_ir, open_vocoder_ir
 from antiphon.models.speecht5.session import Rules, SpeechT5Session
-from antiphon.types import WeightFormat
-from tests.models.speecht5.speaking import audio, sentence
+from antiphon.types.options import WeightFormat
 from tests.oracle.exports import export, names_in, speech, write_decompressed
-from tests.oracle.speecht5_twin import Shape, frames_of, make_twin, open_session
+from tests.oracle.speecht5_reference import Shape, frames_of, make_twin, open_session
+from tests.support.speecht5_sessions import audio, sentence
 
 PLAIN = Shape("speecht5-ir-plain", seed=7)
 # The exporter wants as many heads on both sides, two frames a step, and the vocoder's norms folded: parametrized ones it

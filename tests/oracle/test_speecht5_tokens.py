@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from transformers import SpeechT5Tokenizer
 
 from antiphon.models.speecht5.tokens import Tokenizer, read_tokenizer
-from tests.oracle.speecht5_twin import LETTERS, write_pieces
-from tests.tiny_speecht5 import SHAPE
+from tests.oracle.speecht5_reference import LETTERS, write_pieces
+from tests.support.tiny_speecht5 import SHAPE
 
 
 @pytest.fixture(scope="module")

@@ -7,15 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from driving import drive, make_unit
 from transformers import WhisperTokenizer, WhisperTokenizerFast
 from whisper.tokenizer import get_tokenizer
 
 from antiphon.models.whisper.tokens import read_tokenizer
 from bench.checkpoints import Shape, byte_pairs
+from tests.oracle.reference import Twin
 from tests.oracle.shapes import ENGLISH, PLAIN
 from tests.oracle.signals import chirps
-from tests.oracle.twin import Twin
+from tests.support.drive_session import drive, make_unit
 
 TEXTS = [
     "The quick brown fox jumped over the lazy dog.",

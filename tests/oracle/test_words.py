@@ -9,23 +9,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from driving import drive, make_unit
 from transformers import WhisperForConditionalGeneration
 from whisper import timing
 from whisper.tokenizer import get_tokenizer
 
-from antiphon.engine.genai import load
+from antiphon.genai.pipeline import load
 from antiphon.models.whisper.alignment import smoothed, warp
 from antiphon.models.whisper.config import read_config
 from antiphon.models.whisper.tokens import read_tokenizer
-from antiphon.models.whisper.words import Timing, settle, split_words, time_words
-from antiphon.types import Piece, Samples
+from antiphon.models.whisper.word_times import Timing, settle, split_words, time_words
+from antiphon.types.audio import Samples
+from antiphon.types.results import Piece
 from bench.checkpoints import Shape
 from tests.oracle.ir_folders import STARTER, export_starter
-from tests.oracle.openai_twin import openai_model
+from tests.oracle.openai_reference import openai_model
+from tests.oracle.reference import Twin, open_session, oracle_log_mel
 from tests.oracle.shapes import ENGLISH, ODD, PLAIN, UNEVEN
 from tests.oracle.signals import chirps
-from tests.oracle.twin import Twin, open_session, oracle_log_mel
+from tests.support.drive_session import drive, make_unit
 from training.voice import Voice
 
 pytestmark = pytest.mark.oracle

@@ -13,7 +13,7 @@ import soxr
 import antiphon
 from antiphon.errors import ConfigError
 from antiphon.local import Model
-from antiphon.types import SAMPLE_RATE, Samples
+from antiphon.types.audio import SAMPLE_RATE, Samples
 from training.starter_asr.augment import not_speech
 from training.starter_asr.heldout import HELD_OUT, HELD_OUT_SPANISH, held_out_pairs, word_errors, words
 from training.voice import Voice
@@ -27,7 +27,7 @@ NOISE_SEED = 20
 TRIM_LEVEL = 1e-3
 LESSER = {"int8": {"precision": "f32", "weight_format": "int8"}, "bf16": {"precision": "bf16"}}
 
-Said = list[tuple[str, Samples]]
+TokenTimings = list[tuple[str, Samples]]
 Row = tuple[str, str]
 
 
@@ -64,18 +64,18 @@ def per_cent(part: int, whole: int) -> str:
     return f"{100 * part / whole:.1f} %"
 
 
-def error_rate(model: Model, said: Said) -> str:
+def error_rate(model: Model, said: TokenTimings) -> str:
     """Wrong words of all."""
     errors = sum(word_errors(text, model.transcribe(samples).text) for text, samples in said)
     return per_cent(errors, sum(len(words(text)) for text, _ in said))
 
 
-def spoken(voice: Once, texts: list[str], *names: str) -> Said:
+def spoken(voice: Once, texts: list[str], *names: str) -> TokenTimings:
     """Every text, in the named voices by turns."""
     return [(text, voice.speak(text, voice=names[place % len(names)])) for place, text in enumerate(texts)]
 
 
-def by_default(texts: list[str]) -> Said:
+def by_default(texts: list[str]) -> TokenTimings:
     """Every text as `antiphon speak` says it."""
     with antiphon.load("espeak") as speaker:
         rate = speaker.info.sample_rate

@@ -11,7 +11,7 @@ import jiwer
 import torch
 from torch.nn import functional
 
-from training.run import Run, options_for, prepare
+from training.run import Span, options_for, prepare
 from training.starter_asr.codec import CHARACTERS, Codec, train_tokenizer
 from training.starter_asr.dataset import IGNORED, RATE, Batch, Clips, Windows
 from training.starter_asr.model import Learner, LogMel, greedy
@@ -54,7 +54,7 @@ LOOKED_AT = 24
 LOOKED_SECONDS = 10
 
 
-class Training(Run):
+class Training(Span):
     """The run of the recogniser, from nothing."""
 
     name = "asr"

@@ -14,7 +14,7 @@ import soxr
 
 import antiphon
 from antiphon.local import Model
-from antiphon.types import SAMPLE_RATE, Samples
+from antiphon.types.audio import SAMPLE_RATE, Samples
 from training.starter_asr.heldout import HELD_OUT, HELD_OUT_SPANISH, held_out_pairs, word_errors, words
 
 STARTER = Path(__file__).parents[2] / "src" / "antiphon" / "starter" / "tts"

@@ -10,7 +10,7 @@ import random
 from collections import Counter
 from pathlib import Path
 
-from antiphon.service.numbers import spell_numbers
+from antiphon.synthesis.normalise.numbers import spell_numbers
 from training.starter_asr.text import (
     FORTUNES,
     SPANISH_WORDS,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from training.run import Run, options_for, prepare
+from training.run import Span, options_for, prepare
 from training.starter_tts.begin import ACOUSTIC
 from training.starter_tts.codec import Codec
 from training.starter_tts.dataset import Batch, Clips, Draw, all_sounds, batch_of
@@ -55,7 +55,7 @@ FROM_NOTHING = Plan(
 GOING_ON = Plan(1e-3, reach_until=0.0, steady_from=0.0, chains_from=0.2, own_from=0.0, own_rise=0.1, spanish=(0.7, 0.5))
 
 
-class Training(Run):
+class Training(Span):
     """The run of the acoustic model."""
 
     name = "acoustic"

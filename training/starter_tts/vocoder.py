@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
-from training.run import Run, options_for, prepare
+from training.run import Span, options_for, prepare
 from training.starter_tts.begin import VOCODER
 from training.starter_tts.mel import FLOOR, HOP, MELS, RATE, power_mel
 from training.starter_tts.speech import SUFFIXES
@@ -121,7 +121,7 @@ def losses_of(made: torch.Tensor, wanted: torch.Tensor) -> dict[str, torch.Tenso
     return losses
 
 
-class VocoderTraining(Run):
+class VocoderTraining(Span):
     """The run of the vocoder."""
 
     name = "vocoder"

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from antiphon.audio import truncation
 from antiphon.audio.resample import Resampler
-from antiphon.audio.spool import Spool
+from antiphon.audio.sample_store import SampleStore
 from antiphon.errors import Cancelled, InvalidAudio, TooLarge
-from antiphon.types import Samples, Waveform
+from antiphon.types.audio import Samples, Waveform
 
 # FFmpeg's names. A list of what is let in, because playlists (hls, concat, dash) would open other files and addresses.
 _CONTAINERS = "aac,aiff,amr,asf,au,avi,caf,flac,matroska,mov,mp3,mpegts,ogg,w64,wav"
@@ -76,7 +76,7 @@ class _Mono:
     """Frames become mono float32 at 16 kHz and go into a spool, a few seconds of them at a time."""
 
     def __init__(self) -> None:
-        self.spool = Spool()
+        self.spool = SampleStore()
         self._resampler = Resampler()
         self._kind: tuple[int, int, bool] | None = None  # rate, channels, planar: of the blocks that wait
         self._blocks: list[NDArray[Any]] = []

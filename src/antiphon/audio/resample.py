@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import soxr
 
-from antiphon.types import SAMPLE_RATE, Samples
+from antiphon.types.audio import SAMPLE_RATE, Samples
 
 
 class Resampler:

@@ -15,18 +15,18 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from antiphon.cli.speech import DeviceFlag, PrecisionFlag, WeightFlag, report
-from antiphon.engine.registry import load_session
+from antiphon.benchmark.chart import check_chart, draw_chart
+from antiphon.benchmark.clips import Collection, make_clips, parse_lengths, read_clips
+from antiphon.benchmark.figures import Figures, Spread, summarise
+from antiphon.benchmark.load_generator import OK, REFUSED, Answer, Limit, Outcome, run_clients, run_rate
+from antiphon.benchmark.optional import bring
+from antiphon.benchmark.sentences import SENTENCES
+from antiphon.benchmark.target import InProcess, Target
+from antiphon.benchmark.word_errors import WordErrors, count_word_errors
+from antiphon.cli.transcribe import DeviceFlag, PrecisionFlag, WeightFlag, report
 from antiphon.errors import ConfigError
-from antiphon.measure.chart import check_chart, draw_chart
-from antiphon.measure.clips import Collection, make_clips, parse_lengths, read_clips
-from antiphon.measure.extra import bring
-from antiphon.measure.figures import Figures, Spread, summarise
-from antiphon.measure.sentences import SENTENCES
-from antiphon.measure.target import InProcess, Target
-from antiphon.measure.traffic import OK, REFUSED, Answer, Limit, Outcome, run_clients, run_rate
-from antiphon.measure.words import WordErrors, count_word_errors
-from antiphon.types import AudioContext
+from antiphon.loader import load_session
+from antiphon.types.options import AudioContext
 
 Job = Literal["transcribe", "speak"]
 LENGTHS = "3-5"  # seconds, unless something else is asked for
@@ -175,7 +175,7 @@ def _texts(path: Path | None) -> Sequence[str]:
 
 
 def _endpoint(url: str, model: str, **options: Any) -> Target:
-    from antiphon.measure.endpoint import Endpoint  # it needs the extra, which has been asked for
+    from antiphon.benchmark.endpoint import Endpoint  # it needs the extra, which has been asked for
 
     return Endpoint(url, model, **options)
 

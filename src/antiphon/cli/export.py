@@ -12,15 +12,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from antiphon.cli.calibration import calibration_windows
-from antiphon.engine.export import export as write
-from antiphon.engine.registry import ESPEAK, STARTERS
 from antiphon.errors import ConfigError
-from antiphon.store.graph import GraphFile
-from antiphon.store.pull import VOCODER, pull
-from antiphon.store.repository import add_entry, read_repository, remove_entry
-from antiphon.types import GraphTask
-from antiphon.weights.write import IrFormat
+from antiphon.export.calibration import calibration_windows
+from antiphon.export.export import export as write
+from antiphon.hub.pull import VOCODER, pull
+from antiphon.loader import ESPEAK, STARTERS
+from antiphon.repository.config_json import add_entry, read_repository, remove_entry
+from antiphon.repository.graph_pbtxt import GraphFile
+from antiphon.types.options import GraphTask
+from antiphon.weights.openvino_ir.writer import IrFormat
 
 TaskArgument = Annotated[GraphTask, typer.Argument(metavar="TASK", help="speech2text or text2speech.")]
 SourceFlag = Annotated[

@@ -10,11 +10,11 @@ from typing import Annotated
 
 import typer
 
-from antiphon.engine.registry import choose, look_closely
-from antiphon.engine.wanted import Wanted, wanted_models
 from antiphon.errors import ConfigError
+from antiphon.loader import choose, look_closely
+from antiphon.model_spec import ModelSpec, model_specs
+from antiphon.repository.config_json import CONFIG, list_models
 from antiphon.settings import load_settings
-from antiphon.store.repository import CONFIG, list_models
 
 ConfigFlag = Annotated[Path | None, typer.Option("--config-path", help="A config.json that names models.")]
 RepositoryFlag = Annotated[
@@ -41,9 +41,11 @@ def models(
     settings = load_settings({name: value for name, value in flags.items() if value is not None})
     repository = settings.model_repository_path
     if repository is not None and settings.config_path is None and not (repository / CONFIG).is_file():
-        wanted = tuple(Wanted(name, str(repository / name), device=target_device) for name in list_models(repository))
+        wanted = tuple(
+            ModelSpec(name, str(repository / name), device=target_device) for name in list_models(repository)
+        )
     else:
-        wanted = wanted_models(settings)
+        wanted = model_specs(settings)
     if not wanted:
         raise ConfigError(f"{settings.config_path or repository}: there is no model in it.")
     rows = [HEADINGS, *(_row(each, alone=settings.model_path is not None) for each in wanted)]
@@ -52,7 +54,7 @@ def models(
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _row(wanted: Wanted, *, alone: bool) -> tuple[str, str, str, str]:
+def _row(wanted: ModelSpec, *, alone: bool) -> tuple[str, str, str, str]:
     """What is told of a model. One that cannot be served has its reason there, unless it is the only one asked for."""
     try:
         choice = look_closely(choose(wanted.source, device=wanted.device, graph=wanted.graph))

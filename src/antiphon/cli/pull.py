@@ -14,11 +14,11 @@ from typing import Annotated, Any
 import typer
 
 from antiphon.errors import ConfigError
-from antiphon.store import pull as store
-from antiphon.store.graph import GRAPH, GraphFile, render_graph
-from antiphon.store.repository import write_whole
-from antiphon.store.task import task_of
-from antiphon.types import GraphTask
+from antiphon.hub import pull as store
+from antiphon.repository.config_json import write_whole
+from antiphon.repository.graph_pbtxt import GRAPH, GraphFile, render_graph
+from antiphon.repository.task import task_of
+from antiphon.types.options import GraphTask
 
 Sources = Annotated[
     list[str], typer.Argument(metavar="SOURCE", help="Repositories of the hub, such as openai/whisper-base.")

@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_args
 import typer
 from pydantic.fields import FieldInfo
 
-from antiphon.cli.ovms import translate
+from antiphon.cli.ovms_flags import translate
 from antiphon.settings import PREFIX, Settings, load_settings
 
 BARE = frozenset(name for name, field in Settings.model_fields.items() if field.annotation is bool)
@@ -31,14 +31,14 @@ def serve(**flags: object) -> None:
     """Do what the flags ask for: serve until a signal comes, unless one asks for something that ends by itself."""
     settings = load_settings({name: value for name, value in flags.items() if value is not None})
     if settings.action != "serve":
-        from antiphon.cli import config
+        from antiphon.cli import ovms_actions as config
 
         config.run(settings)
         return
-    from antiphon.cli import server  # brings the whole of HTTP in
+    from antiphon.server import lifecycle as server  # brings the whole of HTTP in
 
     if settings.source_model is not None:
-        from antiphon.cli.config import pull_model
+        from antiphon.cli.ovms_actions import pull_model
 
         pull_model(settings)
     server.run_server(settings)

@@ -13,13 +13,13 @@ from typing import Annotated
 import typer
 
 from antiphon.audio.encode import AUDIO_FORMATS, AudioFormat
-from antiphon.cli.speech import DeviceFlag, ModelFlag, PrecisionFlag, WeightFlag, report
-from antiphon.engine.registry import ESPEAK, load_session
+from antiphon.cli.transcribe import DeviceFlag, ModelFlag, PrecisionFlag, WeightFlag, report
 from antiphon.errors import ConfigError
-from antiphon.service.options import check_task
-from antiphon.service.recording import Recording, check_speed
-from antiphon.service.speech import SpeechService
-from antiphon.types import SpeakOptions
+from antiphon.loader import ESPEAK, load_session
+from antiphon.options import check_task
+from antiphon.service import SpeechService
+from antiphon.synthesis.output import AudioFileWriter, check_speed
+from antiphon.types.options import SpeakOptions
 
 Text = Annotated[str | None, typer.Argument(metavar="TEXT", help="What to say; - is standard input.")]
 OutputFlag = Annotated[str, typer.Option("-o", "--output", metavar="FILE", help="Where to; - is standard output.")]
@@ -66,7 +66,7 @@ def speak(
         samples = service.speak_blocking(said, None, SpeakOptions(voice or None, language or None, seed))
     finally:
         service.close(drain=False)
-    with closing(Recording(chosen, session.info.sample_rate, speed)) as recording:
+    with closing(AudioFileWriter(chosen, session.info.sample_rate, speed)) as recording:
         data = recording.whole(samples)
     _write(output, data)
 

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from antiphon.engine.registry import load_session
 from antiphon.errors import ConfigError, EngineFailed
-from antiphon.models.base import AnySession
+from antiphon.loader import load_session
 from antiphon.models.espeak.synthesiser import Synthesiser
-from antiphon.types import AudioChunk, Samples, Sentence, SpeakOptions, Spoken
+from antiphon.models.session import AnySession
+from antiphon.types.audio import Samples
+from antiphon.types.events import AudioChunk, Sentence, Spoken
+from antiphon.types.options import SpeakOptions
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from antiphon.engine.device import open_device
 from antiphon.models.speecht5.load import load
 from antiphon.models.speecht5.session import SpeechT5Session
-from tests.tiny_speecht5 import write_tiny
+from antiphon.runtime.openvino import open_device
+from tests.support.tiny_speecht5 import write_tiny
 
 Open = Callable[..., SpeechT5Session]
 

@@ -10,7 +10,7 @@ import pytest
 
 from antiphon.errors import ConfigError
 from antiphon.models.speecht5.config import read_config, read_vocoder_config
-from tests.tiny_speecht5 import SHAPE, SOUND, config_json, vocoder_json
+from tests.support.tiny_speecht5 import SHAPE, SOUND, config_json, vocoder_json
 
 
 def write(folder: Path, content: dict[str, Any], changes: dict[str, Any]) -> Path:

@@ -9,9 +9,9 @@ import openvino as ov
 import pytest
 from openvino import opset13 as ops
 
-from antiphon.models import graph_parts as parts
+from antiphon.models import layers as parts
 from antiphon.models.speecht5.graph_sound import _upsample, batch_normed
-from tests.tiny_speecht5 import SOUND, Tensors
+from tests.support.tiny_speecht5 import SOUND, Tensors
 
 INTO, OUT = 6, 3
 

@@ -12,9 +12,9 @@ from openvino import opset13 as ops
 from antiphon.errors import NotNative
 from antiphon.models.speecht5.config import VocoderConfig
 from antiphon.models.speecht5.ir import VOCODER, check_tokenizer, has_ir, has_vocoder, open_vocoder_ir
-from antiphon.weights.ir import IrWeights
-from tests.tiny_speecht5 import SOUND, Tensors, random_vocoder
-from tests.weights.small_ir import named, write
+from antiphon.weights.openvino_ir.source import IrWeights
+from tests.support.small_ir import named, write
+from tests.support.tiny_speecht5 import SOUND, Tensors, random_vocoder
 
 TENSORS = random_vocoder(SOUND, 3)
 

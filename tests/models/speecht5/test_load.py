@@ -14,8 +14,8 @@ from safetensors.numpy import load_file, save_file
 
 from antiphon.errors import ConfigError, WeightError
 from tests.models.speecht5.conftest import Open
-from tests.models.speecht5.speaking import audio, sentence
-from tests.tiny_speecht5 import SOUND, Tensors, random_vocoder, vocoder_json, write_voice
+from tests.support.speecht5_sessions import audio, sentence
+from tests.support.tiny_speecht5 import SOUND, Tensors, random_vocoder, vocoder_json, write_voice
 
 UNIT = sentence("hello you")
 

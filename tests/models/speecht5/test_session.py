@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from antiphon.engine.device import Device, open_device
 from antiphon.errors import InvalidParameter
 from antiphon.models.speecht5.load import load
 from antiphon.models.speecht5.session import Rules, SpeechT5Session
 from antiphon.models.speecht5.vocoder import LONGEST_CHUNK_SECONDS
-from antiphon.types import AudioChunk, Event, Failed, Sentence, Spoken
+from antiphon.runtime.openvino import Device, open_device
+from antiphon.types.events import AudioChunk, Event, Failed, Sentence, Spoken
 from tests.models.speecht5.conftest import Open
-from tests.models.speecht5.speaking import Floats, Guest, audio, sentence, speak
-from tests.tiny_speecht5 import SHAPE, SOUND
+from tests.support.speecht5_sessions import Floats, Guest, audio, sentence, speak
+from tests.support.tiny_speecht5 import SHAPE, SOUND
 
 # Everything in which two sentences of one batch may differ; the long ones take both caches past 64 positions.
 POOL = [

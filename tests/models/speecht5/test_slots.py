@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from antiphon.models.speecht5.slots import GROWTH, Slots
-from tests.tiny_speecht5 import SHAPE
+from tests.support.tiny_speecht5 import SHAPE
 
 Floats = NDArray[np.float32]
 

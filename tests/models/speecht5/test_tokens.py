@@ -12,7 +12,7 @@ import sentencepiece
 
 from antiphon.errors import ConfigError
 from antiphon.models.speecht5.tokens import read_tokenizer
-from tests.tiny_speecht5 import LETTERS, SHAPE, write_tokenizer
+from tests.support.tiny_speecht5 import LETTERS, SHAPE, write_tokenizer
 
 UNKNOWN, END = 3, 2
 

@@ -7,8 +7,8 @@ import pytest
 
 from antiphon.models.speecht5.session import SpeechT5Session
 from antiphon.models.speecht5.vocoder import Vocoder
-from tests.models.speecht5.speaking import Floats
-from tests.tiny_speecht5 import SHAPE
+from tests.support.speecht5_sessions import Floats
+from tests.support.tiny_speecht5 import SHAPE
 
 
 @pytest.fixture(scope="module")

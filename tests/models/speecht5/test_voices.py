@@ -9,7 +9,7 @@ import pytest
 
 from antiphon.errors import ConfigError
 from antiphon.models.speecht5.voices import read_voices
-from tests.tiny_speecht5 import write_voice
+from tests.support.tiny_speecht5 import write_voice
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from tiny import write_tiny
 
-from antiphon.engine.registry import load_session
+from antiphon.loader import load_session
 from antiphon.models.whisper.session import WhisperSession
-from antiphon.types import Event
+from antiphon.types.events import Event
+from tests.support.tiny_whisper import write_tiny
 
 
 @pytest.fixture(scope="session")

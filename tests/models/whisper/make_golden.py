@@ -13,7 +13,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tiny import IDS, MELS, noise, write_tiny
+from tests.support.tiny_whisper import IDS, MELS, noise, write_tiny
 
 GOLDEN = Path(__file__).with_name("golden.json")
 CASES: list[dict[str, Any]] = [

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
-from tiny import IDS, VOCABULARY, write_tiny
 
+import tests.support.tiny_whisper as tiny
 from antiphon.errors import ConfigError
 from antiphon.models.whisper.config import read_config
+from tests.support.tiny_whisper import IDS, VOCABULARY, write_tiny
 
 
 def write(folder: Path, config: dict[str, Any], generation: dict[str, Any] | None) -> Path:

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from driving import drive, make_unit
-from tiny import noise
 
 from antiphon.models.whisper.session import WhisperSession
+from tests.support.drive_session import drive, make_unit
+from tests.support.tiny_whisper import noise
 
 GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text())
 CASES = list(enumerate(GOLDEN["cases"]))

@@ -11,7 +11,7 @@ from openvino import opset13 as ops
 
 from antiphon.errors import ConfigError, NotNative
 from antiphon.models.whisper.ir import DECODER, ENCODER, has_ir, open_ir
-from tests.weights.small_ir import WIDTH, draw, inputs, named, write
+from tests.support.small_ir import WIDTH, draw, inputs, named, write
 
 LENGTH = 5
 

@@ -9,14 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from driving import drive, make_unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import WIDTH, noise, write_tiny
 
-from antiphon.engine.registry import load_session
+from antiphon.loader import load_session
 from antiphon.models.whisper.session import WhisperSession
-from antiphon.types import Finished, LanguageDetected, Piece, Window
+from antiphon.types.events import Finished, LanguageDetected, Window
+from antiphon.types.results import Piece
+from tests.support.drive_session import drive, make_unit
+from tests.support.tiny_whisper import WIDTH, noise, write_tiny
 
 KINDS: list[dict[str, object]] = [
     {"language": "en", "max_new_tokens": 9},

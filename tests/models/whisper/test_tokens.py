@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny import FIRST_TIMESTAMP, IDS, write_tiny
 
 from antiphon.errors import ConfigError
 from antiphon.models.whisper.config import read_config
 from antiphon.models.whisper.tokens import Tokenizer, read_tokenizer
+from tests.support.tiny_whisper import FIRST_TIMESTAMP, IDS, write_tiny
 
 START, EN, TRANSCRIBE, TRANSLATE, PREVIOUS, PLAIN = (
     IDS[f"<|{name}|>"] for name in ("startoftranscript", "en", "transcribe", "translate", "startofprev", "notimestamps")

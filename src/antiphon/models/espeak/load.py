@@ -9,10 +9,11 @@ import re
 import time
 from pathlib import Path
 
-from antiphon.models.base import Report, Runtime
 from antiphon.models.espeak.session import EspeakSession
 from antiphon.models.espeak.synthesiser import Synthesiser
-from antiphon.types import ModelInfo, WeightFormat
+from antiphon.models.session import Report, Runtime
+from antiphon.types.options import WeightFormat
+from antiphon.types.results import ModelInfo
 
 DEFAULT_VOICE = "en-us"
 

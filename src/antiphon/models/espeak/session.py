@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from antiphon.models.base import AnySession
 from antiphon.models.espeak.synthesiser import Synthesiser
-from antiphon.types import AudioChunk, Event, ModelInfo, Sentence, Spoken
+from antiphon.models.session import AnySession
+from antiphon.types.events import AudioChunk, Event, Sentence, Spoken
+from antiphon.types.results import ModelInfo
 
 
 class EspeakSession:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from antiphon.errors import ConfigError, EngineFailed
-from antiphon.types import Samples
+from antiphon.types.audio import Samples
 
 SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS: samples go to the callback and nowhere else
 UTF8 = 1  # espeakCHARS_UTF8

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from antiphon.errors import ConfigError
-from antiphon.weights.folder import read_json
+from antiphon.weights.config_file import read_json
 
 ACTIVATIONS = ("gelu", "gelu_new", "relu", "silu")
 CONFIG = "config.json"

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from antiphon.models import graph_parts as parts
-from antiphon.models.graph_parts import CacheType, Model, Node
+from antiphon.models import layers as parts
+from antiphon.models.layers import CacheType, Model, Node
 from antiphon.models.speecht5.config import SpeechT5Config
 from antiphon.weights.source import WeightSource
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from openvino import opset13 as ops
 
-from antiphon.models import graph_export_parts as export
-from antiphon.models import graph_parts as parts
-from antiphon.models.graph_parts import Model, Node
+from antiphon.models import export_layers as export
+from antiphon.models import layers as parts
+from antiphon.models.layers import Model, Node
 from antiphon.models.speecht5.config import SpeechT5Config, VocoderConfig
 from antiphon.models.speecht5.graph_sound import LAST_SLOPE, batch_normed, leaky, sum_of_blocks, whole_kernel
-from antiphon.weights.write import WrittenWeights
+from antiphon.weights.openvino_ir.writer import WrittenWeights
 
 
 def postnet_graph(config: SpeechT5Config, weights: WrittenWeights) -> Model:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
-from antiphon.models import graph_parts as parts
-from antiphon.models.graph_parts import Model, Node
+from antiphon.models import layers as parts
+from antiphon.models.layers import Model, Node
 from antiphon.models.speecht5.config import SpeechT5Config, VocoderConfig
 from antiphon.models.speecht5.shapes import NORM_NAMES
 from antiphon.weights.source import ArraySource, RoundingSource

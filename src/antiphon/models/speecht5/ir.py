@@ -13,10 +13,10 @@ from antiphon.errors import NotNative
 from antiphon.models.speecht5.config import SpeechT5Config, VocoderConfig, check_vocoder
 from antiphon.models.speecht5.graph import sinusoids
 from antiphon.models.speecht5.graph_sound import LAST_SLOPE
-from antiphon.types import WeightFormat
-from antiphon.weights.ir import IrTensors, IrWeights, Part, open_part
-from antiphon.weights.ir_constants import Floats, fold
-from antiphon.weights.ir_graph import IrGraph, Operation, read_graph
+from antiphon.types.options import WeightFormat
+from antiphon.weights.openvino_ir.constants import Floats, fold
+from antiphon.weights.openvino_ir.graph import IrGraph, Operation, read_graph
+from antiphon.weights.openvino_ir.source import IrTensors, IrWeights, Part, open_part
 
 ENCODER = "openvino_encoder_model.xml"
 DECODER = "openvino_decoder_model.xml"

@@ -13,7 +13,7 @@ from typing import Any
 
 from antiphon.errors import ConfigError
 from antiphon.languages import CODES
-from antiphon.models.base import Report, Runtime
+from antiphon.models.session import Report, Runtime
 from antiphon.models.speecht5.config import (
     CONFIG,
     SpeechT5Config,
@@ -31,11 +31,12 @@ from antiphon.models.speecht5.shapes import stored_shapes, stored_vocoder_shapes
 from antiphon.models.speecht5.tokens import read_tokenizer
 from antiphon.models.speecht5.vocoder import Vocoder
 from antiphon.models.speecht5.voices import read_voices
-from antiphon.models.streams import side_by_side, slots_line
-from antiphon.types import ModelInfo, WeightFormat
-from antiphon.weights.checkpoint import has_checkpoint, open_checkpoint
-from antiphon.weights.fit import check_shapes, making_graphs
-from antiphon.weights.ir import IrWeights
+from antiphon.runtime.replicas import side_by_side, slots_line
+from antiphon.types.options import WeightFormat
+from antiphon.types.results import ModelInfo
+from antiphon.weights.openvino_ir.source import IrWeights
+from antiphon.weights.safetensors import has_checkpoint, open_checkpoint
+from antiphon.weights.shapes import check_shapes, making_graphs
 from antiphon.weights.source import Weights
 
 _VOCODER = "vocoder"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from antiphon.models.graph_parts import NEVER, CacheType, share
+from antiphon.models.layers import NEVER, CacheType, share
 from antiphon.models.speecht5.config import SpeechT5Config
 from antiphon.models.speecht5.graph import table_rows
 from antiphon.models.speecht5.slots import Slots

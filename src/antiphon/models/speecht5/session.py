@@ -13,14 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from antiphon.errors import InvalidParameter
-from antiphon.models.heap import trim
 from antiphon.models.speecht5.config import SpeechT5Config
-from antiphon.models.speecht5.reach import Stretch
+from antiphon.models.speecht5.receptive_field import Stretch
 from antiphon.models.speecht5.runner import Runner
 from antiphon.models.speecht5.tokens import Tokenizer
 from antiphon.models.speecht5.vocoder import Vocoder
 from antiphon.models.speecht5.voices import Voices
-from antiphon.types import AudioChunk, Event, Failed, ModelInfo, Sentence, Spoken
+from antiphon.runtime.memory import trim
+from antiphon.types.events import AudioChunk, Event, Failed, Sentence, Spoken
+from antiphon.types.results import ModelInfo
 
 Floats = NDArray[np.float32]
 

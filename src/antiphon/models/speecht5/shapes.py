@@ -6,7 +6,7 @@ It must not know graphs.
 from __future__ import annotations
 
 from antiphon.models.speecht5.config import SpeechT5Config, VocoderConfig
-from antiphon.weights.fit import ShapeSource
+from antiphon.weights.shapes import ShapeSource
 
 Shapes = dict[str, tuple[int, ...]]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from antiphon.models.graph_parts import NEVER, Tensor, share
+from antiphon.models.layers import NEVER, Tensor, share
 from antiphon.models.speecht5.config import SpeechT5Config
 
 GROWTH = 64  # positions; the caches grow by this much, so shapes change every 64 steps or tokens, not every one

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from antiphon.models.graph_parts import share
+from antiphon.models.layers import share
 from antiphon.models.speecht5.config import SpeechT5Config, VocoderConfig
-from antiphon.models.speecht5.reach import Stretch, plan_vocoder, postnet_reach, vocoder_reach, widened
+from antiphon.models.speecht5.receptive_field import Stretch, plan_vocoder, postnet_reach, vocoder_reach, widened
 
 Floats = NDArray[np.float32]
 

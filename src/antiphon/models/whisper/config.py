@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from antiphon.errors import ConfigError
-from antiphon.models.whisper.heads import Heads, choose_heads
-from antiphon.weights.folder import read_json
+from antiphon.models.whisper.alignment_heads import AlignmentHeads, choose_heads
+from antiphon.weights.config_file import read_json
 
 # The window every Whisper hears: 30 s in 10 ms frames (Radford et al. 2022, section 2.2).
 N_FFT = 400
@@ -57,7 +57,7 @@ class WhisperConfig:
     suppress: tuple[int, ...]
     begin_suppress: tuple[int, ...]
     max_initial_timestamp: int | None  # index of the latest first timestamp; None: no limit
-    alignment: Heads  # which of the decoder's heads look where a word is said
+    alignment: AlignmentHeads  # which of the decoder's heads look where a word is said
 
     @property
     def multilingual(self) -> bool:

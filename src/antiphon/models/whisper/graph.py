@@ -11,8 +11,8 @@ import numpy as np
 from openvino import Output
 from openvino import opset13 as ops
 
-from antiphon.models import graph_parts as parts
-from antiphon.models.graph_parts import NEVER, CacheType, Model, Node
+from antiphon.models import layers as parts
+from antiphon.models.layers import NEVER, CacheType, Model, Node
 from antiphon.models.whisper.config import HOP, N_FFT, PLACE, WhisperConfig
 from antiphon.models.whisper.mel import fourier_basis, mel_filters
 from antiphon.weights.source import WeightSource

@@ -9,12 +9,12 @@ from __future__ import annotations
 import numpy as np
 from openvino import opset13 as ops
 
-from antiphon.models import graph_export_parts as export
-from antiphon.models import graph_parts as parts
-from antiphon.models.graph_export_parts import State
-from antiphon.models.graph_parts import Model, Node
+from antiphon.models import export_layers as export
+from antiphon.models import layers as parts
+from antiphon.models.export_layers import State
+from antiphon.models.layers import Model, Node
 from antiphon.models.whisper.config import FRAMES, WhisperConfig
-from antiphon.weights.write import IrFormat, WrittenWeights
+from antiphon.weights.openvino_ir.writer import IrFormat, WrittenWeights
 
 ENCODER_PREFIX = "model.encoder."
 

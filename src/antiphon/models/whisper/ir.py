@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from antiphon.errors import NotNative
-from antiphon.types import WeightFormat
-from antiphon.weights.ir import IrTensors, IrWeights, Part, open_part
-from antiphon.weights.ir_constants import Floats
+from antiphon.types.options import WeightFormat
+from antiphon.weights.openvino_ir.constants import Floats
+from antiphon.weights.openvino_ir.source import IrTensors, IrWeights, Part, open_part
 
 ENCODER = "openvino_encoder_model.xml"
 DECODER = "openvino_decoder_model.xml"

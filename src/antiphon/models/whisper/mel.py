@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from antiphon.models.whisper.config import N_FFT
-from antiphon.types import SAMPLE_RATE
+from antiphon.types.audio import SAMPLE_RATE
 
 BINS = N_FFT // 2 + 1
 

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from antiphon.models.graph_parts import NEVER, CacheType, share
-from antiphon.models.heap import trim
+from antiphon.models.layers import NEVER, CacheType, share
 from antiphon.models.whisper.config import PLACE, WhisperConfig
 from antiphon.models.whisper.slots import Slots
-from antiphon.types import AudioContext, Samples
+from antiphon.runtime.memory import trim
+from antiphon.types.audio import Samples
+from antiphon.types.options import AudioContext
 
 # Windows after which freed memory goes back: an hour's file leaves up to 170 MB of it in the heap. It takes 4 ms.
 TRIM_EVERY = 16
@@ -54,7 +55,7 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
-class Looks:
+class Alignment:
     """What an answer's tokens say of when they were said; valid until the next pass.
 
     `attention [alignment heads, n, places]`, one row for each token that went in, over the places of 20 ms that were heard;
@@ -150,7 +151,7 @@ class Runner:
         if self._align is None:
             self._align = self._compile_align().create_infer_request()
 
-    def align(self, row: int, ids: Sequence[int], first: int, said: Sequence[int]) -> Looks:
+    def align(self, row: int, ids: Sequence[int], first: int, said: Sequence[int]) -> Alignment:
         """Put the whole of an answer `ids` to what `row` heard; token `first + i` is asked about `said[i]`."""
         self.prepare_align()
         length = len(ids)
@@ -169,7 +170,7 @@ class Runner:
             self._align.set_tensor(_side_name(side), share(array))
         self._align.infer()
         attention, logprobs = (self._align.get_tensor(name).data for name in ("attention", "logprobs"))
-        return Looks(attention[0], logprobs[:, 0])
+        return Alignment(attention[0], logprobs[:, 0])
 
     def move(self, source: int, target: int) -> None:
         """Row `target` becomes what row `source` is."""

@@ -13,24 +13,17 @@ import numpy as np
 
 from antiphon.languages import SPACELESS
 from antiphon.models.whisper.alignment import begin_places
+from antiphon.models.whisper.audio_context import places_for
 from antiphon.models.whisper.config import PLACE, TIMESTAMP_SECONDS, WhisperConfig
-from antiphon.models.whisper.context import places_for
-from antiphon.models.whisper.rules import Rules
+from antiphon.models.whisper.logits_rules import Rules
 from antiphon.models.whisper.runner import Output, Runner
 from antiphon.models.whisper.sampling import language_of, probability, sample
 from antiphon.models.whisper.tokens import Tokenizer
-from antiphon.models.whisper.words import Said, settle, split_words, time_words
-from antiphon.types import (
-    SAMPLE_RATE,
-    AudioContext,
-    Event,
-    Finished,
-    LanguageDetected,
-    ModelInfo,
-    Piece,
-    Window,
-    WindowResult,
-)
+from antiphon.models.whisper.word_times import TokenTimings, settle, split_words, time_words
+from antiphon.types.audio import SAMPLE_RATE
+from antiphon.types.events import Event, Finished, LanguageDetected, Window
+from antiphon.types.options import AudioContext
+from antiphon.types.results import ModelInfo, Piece, WindowResult
 
 
 @dataclass(slots=True)
@@ -252,7 +245,7 @@ class WhisperSession:
         timings = time_words(words, self._listen_for(row, said))
         return settle(pieces, timings, len(decoding.unit.samples) / SAMPLE_RATE)
 
-    def _listen_for(self, row: int, said: list[int]) -> Said:
+    def _listen_for(self, row: int, said: list[int]) -> TokenTimings:
         """When the tokens of an answer are said, by the attention that all of them at once pay to the audio."""
         decoding = self._flight[row]
         prefix, _ = self._tokenizer.prefix(decoding.language, decoding.unit.options.task, None, timestamps=False)
@@ -266,7 +259,7 @@ class WhisperSession:
             begins = begin_places(attention, first, first + len(said) + 1) * TIMESTAMP_SECONDS
         else:  # audio shorter than one place tells nothing: spread evenly
             begins = np.linspace(0.0, len(decoding.unit.samples) / SAMPLE_RATE, len(said) + 1)
-        return Said(begins.tolist(), np.exp(looks.logprobs.astype(np.float64)).tolist())
+        return TokenTimings(begins.tolist(), np.exp(looks.logprobs.astype(np.float64)).tolist())
 
 
 def _drawn(decodings: Sequence[Decoding]) -> list[int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from antiphon.models.graph_parts import Tensor, share
+from antiphon.models.layers import Tensor, share
 from antiphon.models.whisper.config import WhisperConfig
 
 GROWTH = 64  # positions; the self-attention cache grows by this much, so shapes change every 64 tokens, not every one

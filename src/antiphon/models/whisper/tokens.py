@@ -15,7 +15,8 @@ from tokenizers import decoders, models, pre_tokenizers
 
 from antiphon.errors import ConfigError
 from antiphon.models.whisper.config import TIMESTAMP_SECONDS, WhisperConfig
-from antiphon.types import Piece, Task
+from antiphon.types.options import Task
+from antiphon.types.results import Piece
 
 _LONGEST_TOKEN = 64  # characters; Whisper's longest are runs of that many dashes or spaces
 

@@ -1,0 +1,65 @@
+"""Who can be asked, and a model in this process as one of them.
+
+It knows the service; it must not know HTTP, clients or figures.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import aclosing
+from typing import Protocol
+
+from antiphon.benchmark.clips import Clip
+from antiphon.benchmark.load_generator import OK, REFUSED, Answer
+from antiphon.errors import EngineFailed, Overloaded
+from antiphon.models.session import AnySession
+from antiphon.service import SpeechService
+from antiphon.types.options import SpeakOptions, TranscribeOptions
+
+FAILED = "500"
+
+
+class Target(Protocol):
+    """Answers clips with their words and texts with sound. What goes wrong is an answer's status, not an error."""
+
+    async def transcribe(self, clip: Clip) -> Answer: ...
+
+    async def speak(self, text: str) -> Answer: ...
+
+    async def close(self) -> None: ...
+
+
+class InProcess:
+    """A model without a server, behind the same queue; clips are not decoded again for each request."""
+
+    def __init__(self, session: AnySession, *, language: str = "", voice: str = "", max_waiting: int = 512) -> None:
+        self._service = SpeechService(max_waiting=max_waiting)
+        self._rate = self._service.load(session).sample_rate
+        self._name = session.info.name
+        self._hearing = TranscribeOptions(language=language or None)
+        self._speaking = SpeakOptions(voice or None, language or None)
+
+    async def transcribe(self, clip: Clip) -> Answer:
+        try:
+            transcript = await self._service.transcribe(clip.samples, self._name, self._hearing)
+        except (Overloaded, EngineFailed) as error:
+            return _failure(error)
+        return Answer(OK, transcript.text, clip.seconds)
+
+    async def speak(self, text: str) -> Answer:
+        first, samples = None, 0
+        try:
+            async with aclosing(self._service.speak(text, self._name, self._speaking)) as speaking:
+                async for piece in speaking:
+                    first = first or time.perf_counter()
+                    samples += len(piece)
+        except (Overloaded, EngineFailed) as error:
+            return _failure(error)
+        return Answer(OK, seconds=samples / self._rate, first=first)
+
+    async def close(self) -> None:
+        self._service.close(drain=False)
+
+
+def _failure(error: Exception) -> Answer:
+    return Answer(REFUSED if isinstance(error, Overloaded) else FAILED, str(error))

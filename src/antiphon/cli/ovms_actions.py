@@ -1,0 +1,135 @@
+"""What OVMS's command line does instead of serving: list, add, remove, configure, pull. In its words.
+
+It knows the settings, the repository on disk and the hub; it must not know HTTP, or load a model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import typer
+
+from antiphon.errors import ConfigError
+from antiphon.model_spec import graph_of
+from antiphon.repository.config_json import CONFIG, add_entry, find_config, list_models, remove_entry, write_whole
+from antiphon.repository.graph_pbtxt import GRAPH, GraphFile, read_graph, render_graph
+from antiphon.repository.task import task_of
+from antiphon.settings import REPOSITORY_VARIABLE, Settings
+
+UNKNOWN_TASK = "Could not infer model task - specify --task value explicitly"
+
+
+def run(settings: Settings) -> None:
+    """Do what the settings ask for, and return."""
+    if settings.action == "pull":
+        pull_model(settings)
+    elif settings.action == "configure":
+        _configure(settings)
+    elif settings.action == "list_models":
+        _list(settings)
+    elif settings.action == "add_to_config":
+        _add(settings)
+    else:
+        _remove(settings)
+
+
+def pull_model(settings: Settings) -> Path:
+    """Bring the model that is named into the repository, with a graph.pbtxt of what the flags say; its folder."""
+    from antiphon.cli import pull  # brings the hub's library in
+    from antiphon.hub.pull import VOCODER
+
+    source = settings.source_model or settings.model_name
+    if source is None:
+        raise ConfigError("source_model parameter is required for pull mode")
+    if settings.model_repository_path is None:
+        raise ConfigError("model_repository_path parameter is required for pull mode")
+    if settings.weight_format != "auto" and source.lower().startswith("openvino/"):
+        raise ConfigError("--weight-format parameter unsupported for OpenVINO models.")
+    vocoder = settings.vocoder or VOCODER
+    folder = pull.pull_model(
+        source,
+        settings.model_repository_path,
+        overwrite=settings.overwrite_models,
+        vocoder=None if Path(vocoder).is_dir() else vocoder,
+        task=settings.task,
+        target_device=settings.target_device or "",
+        plugin_config=settings.properties,
+    )
+    if settings.task is None and task_of(folder) is None:
+        raise ConfigError(UNKNOWN_TASK)
+    if settings.enable_word_timestamps or settings.speaker is not None:
+        write_whole(folder / GRAPH, render_graph(_completed(settings, read_graph(folder / GRAPH))))
+    return folder
+
+
+def _configure(settings: Settings) -> None:
+    if settings.model_path is None:
+        raise ConfigError("--configure writes a graph.pbtxt for the model of --model_path: give that too.")
+    folder = Path(settings.model_path).expanduser()
+    if not folder.is_dir():
+        raise ConfigError(f"--model_path {folder}: no such folder.")
+    _write_graph(settings, folder)
+
+
+def _write_graph(settings: Settings, folder: Path) -> None:
+    task = settings.task or task_of(folder)
+    if task is None:
+        raise ConfigError(UNKNOWN_TASK)
+    write_whole(folder / GRAPH, render_graph(_completed(settings, graph_of(settings, task))))
+    typer.echo(f"Graph: {GRAPH} created in: {folder}")
+
+
+def _completed(settings: Settings, graph: GraphFile) -> GraphFile:
+    """With the voice that flags name, and word timestamps if they want them."""
+    if settings.speaker is not None:
+        name, path = settings.speaker
+        graph = replace(graph, voices=((name, str(path.resolve())),))
+    return replace(graph, enable_word_timestamps=graph.enable_word_timestamps or settings.enable_word_timestamps)
+
+
+def _list(settings: Settings) -> None:
+    if settings.model_repository_path is None:
+        raise ConfigError("--list_models lists the models of --model_repository_path: give that too.")
+    names = list_models(settings.model_repository_path)
+    typer.echo(f"Available servables to serve from path: {settings.model_repository_path} are: ")
+    for name in names:
+        typer.echo(name)
+
+
+def _add(settings: Settings) -> None:
+    if settings.model_name is None or not (settings.model_path or settings.model_repository_path):
+        raise ConfigError(
+            "Set model_name either with model_path or model_repository_path with add_to_config parameter."
+        )
+    config = _config(settings)
+    if settings.model_path is not None:
+        folder = Path(settings.model_path).expanduser()
+    else:
+        assert settings.model_repository_path is not None
+        folder = settings.model_repository_path / settings.model_name
+    add_entry(
+        config,
+        settings.model_name,
+        folder,
+        target_device=settings.target_device,
+        plugin_config=settings.properties,
+    )
+    typer.echo(f"Model: {settings.model_name} added to configuration file: {config}")
+
+
+def _remove(settings: Settings) -> None:
+    if settings.model_name is None:
+        raise ConfigError("Set model_name with remove_from_config parameter.")
+    config = _config(settings)
+    remove_entry(config, settings.model_name)
+    typer.echo(f"Model: {settings.model_name} removed from configuration file: {config}")
+
+
+def _config(settings: Settings) -> Path:
+    """The config.json that is meant: the one of --config_path, else the repository's."""
+    if settings.config_path is not None:
+        return find_config(settings.config_path)
+    if settings.model_repository_path is not None:
+        return settings.model_repository_path / CONFIG
+    raise ConfigError(f"--config_path names the configuration file: give it, or set {REPOSITORY_VARIABLE}.")

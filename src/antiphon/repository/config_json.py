@@ -1,0 +1,286 @@
+"""A repository of models: config.json, which says what is served under which name, and the folders it names.
+
+It reads and writes what lies on disk; it must not know families, or load anything.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from antiphon.errors import ConfigError
+from antiphon.repository.graph_pbtxt import GRAPH
+
+CONFIG = "config.json"
+MODELS, GRAPHS = "model_config_list", "mediapipe_config_list"
+TAKEN = "Model with the same name already exists."
+
+# What an entry of each list may say. OVMS's schema has them all; what means nothing for audio is accepted and left alone.
+_OF_A_GRAPH = frozenset({"name", "base_path", "graph_path", "subconfig", "group_name"})
+_OF_A_TENSOR = frozenset({"batch_size", "shape", "layout", "model_version_policy", "custom_loader_options"})
+_OF_A_MODEL = _OF_A_GRAPH | _OF_A_TENSOR | {"nireq", "allow_cache", "target_device", "plugin_config"}
+# At the top of the file.
+_TOP = frozenset({MODELS, GRAPHS, "monitoring", "idle_unload_timeout_seconds"})
+# Lists of what is no audio model; an empty one does no harm.
+_ELSEWHERE = frozenset({"custom_loader_config_list", "pipeline_config_list", "custom_node_library_config_list"})
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One model of a repository: the name requests use, its folder, and its graph.pbtxt if it has one.
+
+    `target_device` and `plugin_config` are what config.json itself says of it, which stands above the graph.
+    """
+
+    name: str
+    folder: Path
+    graph: Path | None
+    target_device: str | None = None
+    plugin_config: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Monitoring:
+    """What config.json says of metrics: whether there are any, and which; none named means the usual ones."""
+
+    enable: bool
+    names: tuple[str, ...] = ()
+
+
+def read_repository(config: Path) -> tuple[Entry, ...]:
+    """The entries of a config.json, in its order. ConfigError names the file, the entry and the key at fault.
+
+    A folder that is not there is an entry like any other: it is missed when it is loaded, and by then others are served.
+    """
+    content = _read(config)
+    _monitoring(config, content)  # what is wrong with it is told, although it is for the start alone
+    entries: dict[str, Entry] = {}
+    for where, item, allowed in _items(config, content):
+        entry = _entry(config, where, item, allowed)
+        if entry.name in entries:
+            raise ConfigError(f"{config}: {where} repeats the name {entry.name!r}; each model needs one of its own.")
+        entries[entry.name] = entry
+    return tuple(entries.values())
+
+
+def read_monitoring(config: Path) -> Monitoring | None:
+    """The `monitoring` of a config.json, if it has one. ConfigError names the file and the key at fault."""
+    return _monitoring(config, _read(config))
+
+
+def add_entry(
+    config: Path,
+    name: str,
+    folder: Path,
+    *,
+    target_device: str | None = None,
+    plugin_config: Mapping[str, object] | None = None,
+) -> None:
+    """Write one more model into a config.json, which is made if it is missing. ConfigError if the name is taken.
+
+    `target_device` and `plugin_config` stand above those of the model's graph.pbtxt.
+    """
+    entry: dict[str, object] = {"name": name, "base_path": _written(config, folder)}
+    entry |= {"target_device": target_device} if target_device else {}
+    entry |= {"plugin_config": dict(plugin_config)} if plugin_config else {}
+    if not name:
+        raise ConfigError("A model needs a name: give --model_name.")
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: no such folder; give the model's with --model_path.")
+    with _writing(config):
+        content = _read(config) if config.exists() else {MODELS: []}
+        if any(_name_of(item) == name for _, item, _ in _items(config, content)):
+            raise ConfigError(f"Could not add model to configuration file {config}. {TAKEN} Its name: {name}.")
+        content.setdefault(MODELS, []).append({"config": entry})
+        write_whole(config, json.dumps(content, indent=4, ensure_ascii=False) + "\n")
+
+
+def remove_entry(config: Path, name: str) -> None:
+    """Take a model out of a config.json; its files stay. ConfigError if it is not there."""
+    with _writing(config):
+        content = _read(config)
+        names = [_name_of(item) for _, item, _ in _items(config, content)]
+        if name not in names:
+            raise ConfigError(f"{config}: no model named {name!r}; it has {', '.join(map(str, names)) or 'none'}.")
+        if MODELS in content:
+            content[MODELS] = [item for item in content[MODELS] if _name_of(item["config"]) != name]
+        if GRAPHS in content:
+            content[GRAPHS] = [item for item in content[GRAPHS] if _name_of(item) != name]
+        write_whole(config, json.dumps(content, indent=4, ensure_ascii=False) + "\n")
+
+
+def list_models(repository: Path) -> tuple[str, ...]:
+    """The names of all models under a folder, slashes and all, whether a config.json mentions them or not."""
+    if not repository.is_dir():
+        raise ConfigError(f"{repository}: no such folder; give the repository's with --model_repository_path.")
+    return tuple(sorted(_models_under(repository, repository)))
+
+
+def find_config(path: Path) -> Path:
+    """The config.json that a path means: itself, or the one in that folder."""
+    return path / CONFIG if path.is_dir() else path
+
+
+def is_model(folder: Path) -> bool:
+    """Whether a folder holds a model: a graph.pbtxt, or weights beside a config.json."""
+    if (folder / GRAPH).is_file():
+        return True
+    weights = (*folder.glob("*.safetensors"), *folder.glob("openvino_*.xml"))
+    return (folder / CONFIG).is_file() and bool(weights)
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file, all of it or nothing: a server that polls it must never see half of it."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+            # As an ordinary new file would have it; a temporary one is its owner's alone.
+            Path(file.name).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+def _models_under(folder: Path, repository: Path) -> Iterator[str]:
+    for child in sorted(folder.iterdir()):
+        if not child.is_dir() or child.name.startswith("."):  # a hidden folder is half a download
+            continue
+        if is_model(child):
+            yield child.relative_to(repository).as_posix()
+        else:
+            yield from _models_under(child, repository)
+
+
+def _entry(config: Path, where: str, item: Mapping[str, Any], allowed: frozenset[str]) -> Entry:
+    for key in item:
+        if key not in allowed:
+            known = ", ".join(sorted(allowed))
+            raise ConfigError(f"{_place(config, key)}: {where} has the unknown key {key!r}; known: {known}.")
+    name = _text(config, where, item, "name")
+    if not name:
+        raise ConfigError(f"{config}: {where} has no name.")
+    base = _text(config, where, item, "base_path") or (name if allowed is _OF_A_GRAPH else None)
+    if base is None:
+        raise ConfigError(f"{config}: {where} ({name}) has no base_path.")
+    folder = (config.parent / base).resolve()
+    given = _text(config, where, item, "graph_path")
+    graph = folder / (given or GRAPH)
+    device = _text(config, where, item, "target_device")
+    plugin_config = item.get("plugin_config") or {}
+    if not isinstance(plugin_config, dict):
+        raise ConfigError(f'{config}: {where} ({name}): plugin_config is not an object such as {{"NUM_STREAMS": 1}}.')
+    return Entry(name, folder, graph if given or graph.is_file() else None, device, plugin_config)
+
+
+def _monitoring(config: Path, content: Mapping[str, Any]) -> Monitoring | None:
+    if "monitoring" not in content:
+        return None
+    metrics = _object(config, "monitoring", content["monitoring"], ("metrics",)).get("metrics")
+    settings = _object(config, "monitoring.metrics", metrics, ("enable", "metrics_list"))
+    enable, names = settings.get("enable"), settings.get("metrics_list")
+    if not isinstance(enable, bool):
+        raise ConfigError(f"{config}: monitoring.metrics.enable is {enable!r}; write true or false.")
+    if names is not None and not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
+        raise ConfigError(
+            f"{config}: monitoring.metrics.metrics_list is not a list of names; without it the usual are meant."
+        )
+    return Monitoring(enable, tuple(names or ()))
+
+
+def _object(config: Path, where: str, value: object, keys: Sequence[str]) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{config}: {where} is not an object with {' and '.join(keys)}.")
+    for key in value:
+        if key not in keys:
+            raise ConfigError(f"{_place(config, key)}: {where} has the unknown key {key!r}; known: {', '.join(keys)}.")
+    return value
+
+
+def _items(config: Path, content: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any], frozenset[str]]]:
+    """What is listed, each with words for where it stands and the keys it may have."""
+    for key in content:
+        if key in _ELSEWHERE and not content[key]:
+            continue
+        if key not in _TOP:
+            raise ConfigError(f"{_place(config, key)}: unknown key {key!r}; known: {', '.join(sorted(_TOP))}.")
+    for key, allowed in ((MODELS, _OF_A_MODEL), (GRAPHS, _OF_A_GRAPH)):
+        listed = content.get(key, [])
+        if not isinstance(listed, list):
+            raise ConfigError(f"{config}: {key} is not a list.")
+        for number, item in enumerate(listed, start=1):
+            where = f"entry {number} of {key}"
+            if key == MODELS:
+                if not isinstance(item, dict) or set(item) != {"config"}:
+                    raise ConfigError(f'{config}: {where} is not of the shape {{"config": {{"name": …}}}}.')
+                item = item["config"]
+            if not isinstance(item, dict):
+                raise ConfigError(f"{config}: {where} is not an object.")
+            yield where, item, allowed
+
+
+def _text(config: Path, where: str, item: Mapping[str, Any], key: str) -> str | None:
+    value = item.get(key)
+    if value is not None and not isinstance(value, str):
+        raise ConfigError(f"{config}: {where}: {key} is {value!r}, not a text.")
+    return value
+
+
+def _place(config: Path, key: str) -> str:
+    """The file, and the line in it where a key that nobody knows stands."""
+    lines = config.read_text("utf-8").splitlines()
+    number = next((number for number, line in enumerate(lines, start=1) if json.dumps(key) in line), None)
+    return f"{config}, line {number}" if number else str(config)
+
+
+def _name_of(item: Mapping[str, Any]) -> object:
+    return item.get("name")
+
+
+def _written(config: Path, folder: Path) -> str:
+    """How a folder is written down: from the config's own folder if it lies there, so that both can move together."""
+    home, target = config.parent.resolve(), folder.resolve()
+    return target.relative_to(home).as_posix() if target.is_relative_to(home) else str(target)
+
+
+def _read(config: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(config.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"{config}: Config file not found or cannot open ({error.strerror}); --add_to_config makes one."
+        ) from error
+    except ValueError as error:
+        raise ConfigError(f"{config}: not valid JSON ({error}).") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{config}: not a JSON object with {MODELS}.")
+    return content
+
+
+@contextmanager
+def _writing(config: Path) -> Iterator[None]:
+    """One writer at a time, over the folder: two that read, add and write at once would lose one of the additions."""
+    try:
+        config.parent.mkdir(parents=True, exist_ok=True)
+        if sys.platform == "win32":
+            yield
+            return
+        import fcntl
+
+        folder = os.open(config.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise ConfigError(f"{config}: cannot be written ({error.strerror}).") from error

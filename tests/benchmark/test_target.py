@@ -1,0 +1,73 @@
+"""A model in this process: what it answers, and what overload and a failing engine are counted as."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import numpy as np
+import pytest
+
+from antiphon.benchmark.clips import Clip
+from antiphon.benchmark.load_generator import Answer
+from antiphon.benchmark.target import InProcess
+from antiphon.errors import InvalidParameter
+from antiphon.models.session import AnySession
+from antiphon.testing.fake import FakeSession, FakeVoice
+
+SECOND = np.full(16_000, 0.1, np.float32)
+CLIP = Clip("clip.wav", b"never looked at", SECOND)
+
+
+def transcribe(session: AnySession, times: int, *, language: str = "", max_waiting: int = 10) -> list[Answer]:
+    """So many at once."""
+
+    async def ask() -> list[Answer]:
+        target = InProcess(session, language=language, max_waiting=max_waiting)
+        try:
+            return await asyncio.gather(*(target.transcribe(CLIP) for _ in range(times)))
+        finally:
+            await target.close()
+
+    return asyncio.run(ask())
+
+
+def speak(session: AnySession, text: str) -> Answer:
+    async def ask() -> Answer:
+        target = InProcess(session, voice="loud")
+        try:
+            return await target.speak(text)
+        finally:
+            await target.close()
+
+    return asyncio.run(ask())
+
+
+def test_a_transcript() -> None:
+    assert transcribe(FakeSession(), 3) == [Answer("200", "audio of 1.00 s", 1.0)] * 3
+
+
+def test_a_full_queue_is_a_429() -> None:
+    slow = FakeSession(slots=1, before_step=lambda: time.sleep(0.05))
+    statuses = sorted(answer.status for answer in transcribe(slow, 6, max_waiting=2))
+    assert statuses[0] == "200"
+    assert statuses[-1] == "429"
+    assert set(statuses) == {"200", "429"}
+
+
+def test_a_failing_engine_is_a_500() -> None:
+    assert {answer.status for answer in transcribe(FakeSession(step_fails=lambda _: True), 2)} == {"500"}
+    assert speak(FakeVoice(step_fails=lambda _: True), "Hello.").status == "500"
+
+
+def test_speech_is_timed_and_measured() -> None:
+    began = time.perf_counter()
+    answer = speak(FakeVoice(before_step=lambda: time.sleep(0.1)), "x" * 100)
+    assert (answer.status, answer.seconds) == ("200", 1.0)
+    assert answer.first is not None
+    assert began + 0.1 <= answer.first < time.perf_counter() - 0.05
+
+
+def test_a_wrong_option_is_an_error() -> None:
+    with pytest.raises(InvalidParameter, match="klingon"):
+        transcribe(FakeSession(), 1, language="klingon")

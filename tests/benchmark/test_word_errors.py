@@ -1,0 +1,45 @@
+"""Word errors: what a leaderboard does not count as wrong is not, everything else is, over all words together."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from antiphon.benchmark.word_errors import WordErrors, count_word_errors
+from antiphon.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("said", "heard", "errors"),
+    [
+        ("Hello, world!", "hello world", 0),
+        ("The colour of it's twenty-one.", "the color of it is 21", 0),
+        ("we went along the river", "we went along river", 1),
+        ("we went along the river", "we went along by the river", 1),
+        ("we went along the river", "we went along the road", 1),
+        ("one two", "", 1),  # both are one number, and it is missing
+    ],
+)
+def test_edits_are_of_normalised_words(said: str, heard: str, errors: int) -> None:
+    found = count_word_errors(["a plain text", said], ["a plain text", heard])
+    assert round(found.rate * found.words) == errors
+
+
+def test_the_rate_is_over_all_words() -> None:
+    assert count_word_errors(["a b c d", "e f"], ["a b c", "e g"]) == WordErrors(2 / 6, 6)
+
+
+def test_a_text_without_words_does_not_count() -> None:
+    assert count_word_errors(["[music]", ""], ["something", "else"]) == WordErrors(0.0, 0)
+
+
+def test_other_languages_are_not_english() -> None:
+    assert count_word_errors(["¡El color!"], ["el COLOR"], "es").rate == 0
+    assert count_word_errors(["colour"], ["color"], "es").rate == 1
+
+
+def test_what_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jiwer", None)
+    with pytest.raises(ConfigError, match=r"jiwer is not installed; pip install 'antiphon\[bench\]'"):
+        count_word_errors(["a"], ["a"])

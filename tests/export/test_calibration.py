@@ -1,0 +1,55 @@
+"""What an int8 export is calibrated on: windows out of a folder, or spoken here; and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from antiphon.benchmark.clips import to_wav
+from antiphon.benchmark.sentences import SENTENCES as MEASURED
+from antiphon.errors import ConfigError
+from antiphon.export.calibration import SENTENCES, WINDOWS, calibration_windows
+from antiphon.types.audio import WINDOW_SAMPLES, Samples
+from training.starter_asr.heldout import HELD_OUT, HELD_OUT_SPANISH
+
+
+def tone(seconds: float, height: float) -> Samples:
+    return (0.1 * np.sin(height * np.arange(round(seconds * 16_000)))).astype(np.float32)
+
+
+def test_a_folder_gives_windows_of_all_its_files(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "a.wav").write_bytes(to_wav(tone(65, 0.1)))
+    (tmp_path / "deep" / "b.wav").write_bytes(to_wav(tone(2, 0.2)))
+    windows = calibration_windows(tmp_path)
+    assert [len(one) for one in windows] == [WINDOW_SAMPLES, WINDOW_SAMPLES, 5 * 16_000, 2 * 16_000]
+
+
+def test_a_long_file_gives_no_more_than_are_wanted(tmp_path: Path) -> None:
+    (tmp_path / "long.wav").write_bytes(to_wav(np.zeros((WINDOWS + 3) * WINDOW_SAMPLES, np.float32)))
+    assert len(calibration_windows(tmp_path)) == WINDOWS
+
+
+def test_a_folder_without_speech_is_one_line(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(ConfigError, match=f"--calibration {folder}: no folder with audio files in it"):
+            calibration_windows(folder)
+    (tmp_path / "notes.txt").write_text("not audio")
+    with pytest.raises(ConfigError, match=r"--calibration .*notes\.txt: "):
+        calibration_windows(tmp_path)
+
+
+def test_without_a_folder_a_built_in_voice_speaks() -> None:
+    windows = calibration_windows(None)
+    assert len(windows) == WINDOWS
+    assert all(4 * 16_000 <= len(one) <= WINDOW_SAMPLES and one.dtype == np.float32 for one in windows)
+    assert all(0.01 < np.abs(one).max() <= 1.2 for one in windows)
+    loudness = [float(np.abs(one).max()) for one in windows]
+    assert max(loudness) > 2 * min(loudness)
+
+
+def test_nothing_is_calibrated_on_what_words_are_counted_over() -> None:
+    said = {text for texts in SENTENCES.values() for text in texts}
+    assert said.isdisjoint({*MEASURED, *HELD_OUT, *HELD_OUT_SPANISH})

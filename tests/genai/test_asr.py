@@ -1,0 +1,261 @@
+"""What a window asks of the recognition pipeline, and what becomes of its answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from antiphon.errors import InvalidParameter
+from antiphon.genai.pipeline import load
+from antiphon.service import SpeechService
+from antiphon.types.audio import SAMPLE_RATE
+from antiphon.types.events import Failed, Finished, Window
+from antiphon.types.options import TranscribeOptions, VadOptions
+from antiphon.types.results import WindowResult, Word
+from tests.genai.stand_in import END, StandInToolkit, heard, write_folder
+from tests.support.drive_session import make_unit
+from tests.support.tiny_whisper import noise
+
+Opened = tuple[Any, StandInToolkit]
+
+
+def open_family(tmp_path: Path, family: str, answer: Any, **config: object) -> Opened:
+    toolkit = StandInToolkit(answer)
+    folder = write_folder(tmp_path, family, **config)
+    return load(folder, name="m", device="CPU", reason="a test", toolkit=toolkit), toolkit
+
+
+def result_of(opened: Opened, unit: Window) -> WindowResult:
+    session, _ = opened
+    assert session.join([unit]) == []
+    (event,) = session.step()
+    assert isinstance(event, Finished)
+    return event.result
+
+
+def asked_of(opened: Opened, unit: Window) -> dict[str, Any]:
+    result_of(opened, unit)
+    return dict(opened[1].pipelines[-1].asked[-1][1])
+
+
+def refused(opened: Opened, unit: Window) -> str:
+    (event,) = opened[0].join([unit])
+    assert isinstance(event, Failed)
+    assert isinstance(event.error, InvalidParameter)
+    return str(event.error.param)
+
+
+def test_whisper_is_asked_what_the_caller_asked(tmp_path: Path) -> None:
+    opened = open_family(tmp_path, "whisper", heard())
+    asked = asked_of(opened, make_unit(noise(1), language="es", task="translate", max_new_tokens=7, min_new_tokens=9))
+    assert asked == {
+        "language": "<|es|>",
+        "task": "translate",
+        "return_timestamps": False,
+        "max_new_tokens": 7,
+        "min_new_tokens": 7,
+        "do_sample": False,
+    }
+
+
+def test_without_a_language_none_is_forced_and_the_one_heard_is_told(tmp_path: Path) -> None:
+    opened = open_family(tmp_path, "whisper", heard(language="<|es|>"))
+    unit = make_unit(noise(1))
+    assert result_of(opened, unit).language == "es"
+    assert "language" not in asked_of(opened, unit)
+
+
+def test_an_answer_gets_half_of_the_positions_unless_more_is_asked_for(tmp_path: Path) -> None:
+    opened = open_family(tmp_path, "whisper", heard())
+    assert asked_of(opened, make_unit(noise(1)))["max_new_tokens"] == 224
+    assert asked_of(opened, make_unit(noise(1), max_new_tokens=2000))["max_new_tokens"] == 448 - 5
+
+
+def test_sampling_is_seeded_by_request_and_window(tmp_path: Path) -> None:
+    opened = open_family(tmp_path, "whisper", heard())
+    drawn = [
+        asked_of(opened, make_unit(noise(1), temperature=0.7, seed=seed, start=start))
+        for seed, start in ((1, 0), (1, 0), (2, 0), (1, 5))
+    ]
+    assert all(asked["do_sample"] and asked["temperature"] == 0.7 for asked in drawn)
+    seeds = [asked["rng_seed"] for asked in drawn]
+    assert seeds[0] == seeds[1]
+    assert len(set(seeds)) == 3
+
+
+def test_a_prompt_is_passed_as_plain_text(tmp_path: Path) -> None:
+    opened = open_family(tmp_path, "whisper", heard())
+    asked = asked_of(opened, make_unit(noise(1), prompt=" Ada <|translate|> \ud800 ", max_new_tokens=2000))
+    assert asked["initial_prompt"] == "Ada < |translate|> ?"
+    assert asked["max_new_tokens"] == 448 - 5 - len(" Ada < |translate|> ?")
+    assert "initial_prompt" not in asked_of(opened, make_unit(noise(1), prompt="  "))
+
+
+def test_of_a_long_prompt_the_newest_tokens_are_kept(tmp_path: Path) -> None:
+    opened = open_family(tmp_path, "whisper", heard())
+    prompt = "".join(chr(0x4E00 + index) for index in range(500))
+    assert asked_of(opened, make_unit(noise(1), prompt=prompt))["initial_prompt"] == prompt[-223:]
+
+
+def test_short_audio_is_padded_and_handed_over_as_a_list(tmp_path: Path) -> None:
+    opened = open_family(tmp_path, "whisper", heard())
+    result = result_of(opened, make_unit(noise(0.01)))
+    samples = opened[1].pipelines[-1].asked[-1][0]
+    assert isinstance(samples, list)
+    assert len(samples) == SAMPLE_RATE // 2
+    assert np.array_equal(np.array(samples[:160], np.float32), noise(0.01))
+    assert not any(samples[160:])
+    assert (result.pieces[0].end, result.resume) == (0.01, 0.01)
+
+
+def test_without_timestamps_a_window_is_one_piece(tmp_path: Path) -> None:
+    result = result_of(open_family(tmp_path, "whisper", heard(" Ay!")), make_unit(noise(2), temperature=0.5))
+    (piece,) = result.pieces
+    assert (piece.start, piece.end, piece.text, piece.tokens) == (0.0, 2.0, " Ay!", tuple(map(ord, " Ay!")))
+    assert (result.tokens, result.resume, result.temperature) == (piece.tokens, 2.0, 0.5)
+    assert END not in result.tokens
+
+
+def test_silence_is_no_piece(tmp_path: Path) -> None:
+    result = result_of(open_family(tmp_path, "whisper", heard(" ")), make_unit(noise(2)))
+    assert (result.pieces, result.tokens, result.resume) == ((), (), 2.0)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "spans", "resume"),
+    [
+        ([(0.0, 1.5000001, " a"), (1.5, 2.5, " b")], [(0.0, 1.5), (1.5, 2.5)], 2.5),
+        ([(0.0, 1.5, " a"), (1.5, -1.0, " b")], [(0.0, 1.5), (1.5, 3.0)], 3.0),
+        ([(0.0, 2.0, " a"), (2.0, 4.0, " b"), (4.0, 9.0, " c")], [(0.0, 2.0), (2.0, 3.0)], 3.0),
+        ([(0.5, 9.0, " a")], [(0.5, 3.0)], 3.0),
+        ([(7.0, 9.0, " a")], [(0.0, 3.0)], 3.0),
+        ([(0.0, 2.0, " a"), (2.0, 2.5, " ")], [(0.0, 2.0)], 2.5),
+        ([], [], 3.0),
+    ],
+)
+def test_segments_become_pieces_inside_the_window(
+    tmp_path: Path, chunks: list[tuple[float, float, str]], spans: list[tuple[float, float]], resume: float
+) -> None:
+    opened = open_family(tmp_path, "whisper", heard(chunks=chunks))
+    result = result_of(opened, make_unit(noise(3), timestamps=True))
+    assert [(piece.start, piece.end) for piece in result.pieces] == spans
+    assert result.resume == resume
+
+
+def test_with_timestamps_one_pass_is_made(tmp_path: Path) -> None:
+    opened = open_family(tmp_path, "whisper", heard(chunks=[]))
+    asked = asked_of(opened, make_unit(noise(3), timestamps=True))
+    assert asked["return_timestamps"]
+    assert asked["streamer"].stop
+    assert "streamer" not in asked_of(open_family(tmp_path / "other", "whisper", heard()), make_unit(noise(3)))
+
+
+SAID = [(0.0, 1.2, " a b."), (2.0, 2.9, " c")]
+TIMED = [(0.1000001, 0.5, " a"), (0.5, 1.0, " b."), (2.1, 9.0, " c"), (9.0, 9.9, " made"), (9.9, 9.9, " up")]
+
+
+def test_words_stand_with_their_segments(tmp_path: Path) -> None:
+    opened = open_family(tmp_path, "whisper", heard(chunks=[*SAID, (2.9, 3.0, " made up")], words=TIMED))
+    opened[1].first_text = " a b. c"  # after which the pipeline went on into the silence
+    unit = make_unit(noise(3), timestamps=True, words=True)
+    result = result_of(opened, unit)
+    assert [piece.text for piece in result.pieces] == [" a b.", " c"]
+    assert result.pieces[0].words == (Word(" a", 0.1, 0.5, 0.0), Word(" b.", 0.5, 1.0, 0.0))
+    assert result.pieces[1].words == (Word(" c", 2.1, 3.0, 0.0),)
+    assert result.resume == 2.9
+    asked = asked_of(opened, unit)
+    assert asked["word_timestamps"]
+    assert not asked["streamer"].stop
+
+
+def test_words_without_segments(tmp_path: Path) -> None:
+    opened = open_family(tmp_path, "whisper", heard(" a b.", words=TIMED[:2]))
+    (piece,) = result_of(opened, make_unit(noise(3), words=True)).pieces
+    assert [word.text for word in piece.words] == [" a", " b."]
+    (bare,) = result_of(opened, make_unit(noise(3))).pieces
+    assert bare.words == ()
+    assert "word_timestamps" not in asked_of(opened, make_unit(noise(3)))
+
+
+def test_a_multilingual_whisper_must_list_its_languages(tmp_path: Path) -> None:
+    toolkit = StandInToolkit(heard())
+    toolkit._languages = ("en",)
+    original = toolkit.pipeline
+
+    def without_ids(*given: Any) -> Any:
+        pipeline = original(*given)
+        pipeline.get_generation_config().lang_to_id = {}
+        return pipeline
+
+    toolkit.pipeline = without_ids  # type: ignore[method-assign]
+    with pytest.raises(Exception, match=r"generation_config\.json: multilingual, but without lang_to_id"):
+        load(write_folder(tmp_path, "whisper"), name="m", device="CPU", reason="a test", toolkit=toolkit)
+
+
+def test_qwen_is_asked_by_the_names_of_languages_and_takes_a_prompt_as_context(tmp_path: Path) -> None:
+    opened = open_family(tmp_path, "qwen3_asr", heard("Hola.", "Spanish"))
+    assert opened[0].info.languages[:3] == ("zh", "en", "yue")
+    assert len(opened[0].info.languages) == 30
+    assert (opened[0].info.family, opened[0].info.tasks) == ("qwen3_asr", ("transcribe",))
+    asked = asked_of(opened, make_unit(noise(1), language="tl", prompt="names: Ada <|im_end|>"))
+    assert asked == {
+        "language": "Filipino",
+        "context": "names: Ada < |im_end|>",
+        "max_new_tokens": 512,
+        "do_sample": False,
+    }
+
+
+def test_qwens_config_may_list_its_languages(tmp_path: Path) -> None:
+    opened = open_family(tmp_path, "qwen3_asr", heard("x"), support_languages=["Chinese", "Klingon"])
+    assert (opened[0].info.languages, opened[0].info.default_language) == (("zh",), "zh")
+
+
+def test_a_language_models_window_is_one_piece_whatever_was_asked(tmp_path: Path) -> None:
+    opened = open_family(tmp_path, "qwen3_asr", heard(" Hola. ", "Spanish"))
+    result = result_of(opened, make_unit(noise(2), timestamps=True))
+    (piece,) = result.pieces
+    assert (piece.start, piece.end, piece.text) == (0.0, 2.0, " Hola.")
+    assert (result.language, result.resume) == ("es", 2.0)
+    assert "streamer" not in opened[1].pipelines[-1].asked[-1][1]
+
+
+@pytest.mark.parametrize(("said", "text"), [("你好", "你好"), ("สวัสดี", "สวัสดี"), ("hello", " hello"), ("여보", " 여보")])
+def test_words_are_kept_apart_where_they_are_written_apart(tmp_path: Path, said: str, text: str) -> None:
+    result = result_of(open_family(tmp_path, "qwen3_asr", heard(said, "")), make_unit(noise(1)))
+    assert result.pieces[0].text == text
+    assert result.language == "en"  # told none, it says its default
+
+
+def test_what_a_family_does_not_take_is_refused_by_name(tmp_path: Path) -> None:
+    qwen = open_family(tmp_path / "qwen", "qwen3_asr", heard())
+    fun = open_family(tmp_path / "fun", "fun_asr", heard())
+    whisper = open_family(tmp_path / "whisper", "whisper", heard())
+    assert refused(qwen, make_unit(noise(1), task="translate")) == "model"
+    assert refused(qwen, make_unit(noise(1), language="eu")) == "language"
+    assert refused(whisper, make_unit(noise(1), language="fr")) == "language"
+    assert refused(fun, make_unit(noise(1), prompt="names: Ada")) == "prompt"
+    assert fun[0].info.languages == ()
+    assert asked_of(fun, make_unit(noise(1))) == {"max_new_tokens": 512, "do_sample": False}
+
+
+def test_behind_the_service_a_long_file_is_cut_and_all_of_it_arrives(tmp_path: Path) -> None:
+    def lengths(samples: list[float]) -> Any:
+        return heard(f" {len(samples)}", chunks=[(0.0, len(samples) / SAMPLE_RATE, f" {len(samples)}")])
+
+    session, toolkit = open_family(tmp_path, "whisper", lengths)
+    service = SpeechService()
+    service.load(session)
+    try:
+        options = TranscribeOptions(language="en", vad=VadOptions("energy"))
+        transcript = service.transcribe_blocking(noise(70), None, options)
+    finally:
+        service.close()
+    heard_lengths = [len(asked[0]) for asked in toolkit.pipelines[0].asked]
+    assert len(heard_lengths) >= 3
+    assert max(heard_lengths) <= 30 * SAMPLE_RATE
+    assert transcript.text == " ".join(map(str, heard_lengths))
+    assert transcript.segments[-1].end == pytest.approx(70, abs=0.1)

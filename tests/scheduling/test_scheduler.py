@@ -1,0 +1,340 @@
+"""The hand-off between callers and the worker thread: answers, cancellation, closing, and the death of the worker."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event as Gate
+from typing import Any
+
+import pytest
+
+from antiphon.errors import DeadlineMissed, EngineFailed, Overloaded, Refusal, Unavailable
+from antiphon.scheduling.hooks import NullObserver
+from antiphon.scheduling.policy import DEFAULT_POLICY, Deadline, SchedulingPolicy
+from antiphon.scheduling.queue import Limits
+from antiphon.scheduling.request import Job
+from antiphon.scheduling.scheduler import Scheduler
+from antiphon.testing.fake import FakeSession
+from antiphon.types.events import Event, Window
+from tests.support.scheduling import Holder, OneUnit, running
+
+
+def test_many_threads_each_get_their_own_answer() -> None:
+    session = FakeSession(slots=8)
+    with running(session) as scheduler, ThreadPoolExecutor(16) as pool:
+        seconds = [0.5 + 0.25 * number for number in range(64)]
+        answers = list(pool.map(lambda length: scheduler.run_blocking(OneUnit(length)), seconds))
+    assert answers == [f" audio of {length:.2f} s" for length in seconds]
+
+
+def test_work_handed_in_before_the_start_decodes_as_one_batch() -> None:
+    session = FakeSession(slots=8)
+    scheduler = Scheduler(session, joins_per_step=5)
+
+    async def main() -> list[str]:
+        tasks = [asyncio.create_task(scheduler.run(OneUnit(1.0))) for _ in range(5)]
+        await asyncio.sleep(0)  # let each task hand its work in
+        scheduler.start()
+        return await asyncio.gather(*tasks)
+
+    assert asyncio.run(main()) == [" audio of 1.00 s"] * 5
+    assert session.batches == [5]
+    scheduler.close()
+
+
+def test_cancelling_the_task_cancels_the_work() -> None:
+    hold = Holder()
+    session = FakeSession(slots=1, before_step=hold)
+
+    async def main(scheduler: Scheduler) -> str:
+        left = asyncio.create_task(scheduler.run(OneUnit(300.0)))
+        await asyncio.to_thread(hold.reached.wait, 60)
+        waiting = asyncio.create_task(scheduler.run(OneUnit(2.0)))
+        queued = asyncio.create_task(scheduler.run(OneUnit(3.0)))
+        await asyncio.sleep(0)
+        left.cancel()
+        queued.cancel()
+        for task in (left, queued):
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        hold.go_on.set()
+        return await waiting
+
+    with running(session) as scheduler:
+        assert asyncio.run(main(scheduler)) == " audio of 2.00 s"
+        scheduler.close(drain=True)
+    assert len(session.batches) < 30  # the first unit alone would have taken thirty steps
+
+
+def test_cancelling_while_a_unit_is_encoded_gives_its_slot_back_before_a_step() -> None:
+    hold = Holder()
+
+    class Slow(FakeSession):
+        def join(self, units: Sequence[Window]) -> list[Event]:
+            hold()
+            return super().join(units)
+
+        def leave(self, unit: Window) -> None:
+            super().leave(unit)
+            left.set()
+
+    left = Gate()
+    session = Slow(slots=1)
+
+    async def main(scheduler: Scheduler) -> None:
+        task = asyncio.create_task(scheduler.run(OneUnit(300.0)))
+        await asyncio.to_thread(hold.reached.wait, 60)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        hold.go_on.set()
+        assert await asyncio.to_thread(left.wait, 60)
+
+    with running(session) as scheduler:
+        asyncio.run(main(scheduler))
+        assert session.batches == []
+        assert scheduler.run_blocking(OneUnit(2.0)) == " audio of 2.00 s"
+
+
+def soon(seconds: float = 0.05) -> SchedulingPolicy:
+    return SchedulingPolicy(deadline=Deadline(time.monotonic() + seconds, seconds, "x-request-timeout"))
+
+
+@pytest.mark.parametrize("waiting", [True, False])
+def test_who_is_late_is_told_so_and_takes_up_no_slot(waiting: bool) -> None:
+    """Whether it waits for a slot or has one; whoever has no deadline goes on."""
+    hold = Holder()  # nothing is known of the pace before it lets go: a slow machine would else refuse at once
+    session = FakeSession(
+        slots=1 + (not waiting), seconds_per_step=0.001, before_step=lambda: hold() or time.sleep(0.001)
+    )
+    with running(session) as scheduler, ThreadPoolExecutor(2) as pool:
+        patient = pool.submit(scheduler.run_blocking, OneUnit(1.0))
+        assert hold.reached.wait(60)
+        late = scheduler_accepts(scheduler, OneUnit(100.0), pool.submit, soon(0.5))
+        hold.go_on.set()
+        with pytest.raises(DeadlineMissed, match=r"within the 0\.5 s that x-request-timeout allows"):
+            late.result(60)
+        assert patient.result(60) == " audio of 1.00 s"
+        assert asyncio.run(scheduler.run(OneUnit(0.01), soon(60.0))) == " audio of 0.01 s"
+    assert session.join([OneUnit(1.0).unit]) == []  # no slot is taken
+
+
+def test_a_full_queue_refuses_in_the_callers_thread() -> None:
+    hold = Holder()
+    with (
+        running(FakeSession(slots=1, before_step=hold), limits=Limits(units=1)) as scheduler,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        first = pool.submit(scheduler.run_blocking, OneUnit(1.0))
+        assert hold.reached.wait(60)
+        second = scheduler_accepts(scheduler, OneUnit(2.0), pool.submit)
+        with pytest.raises(Overloaded):
+            scheduler.run_blocking(OneUnit(3.0))
+        hold.go_on.set()
+        assert first.result(60) == " audio of 1.00 s"
+        assert second.result(60) == " audio of 2.00 s"
+
+
+def scheduler_accepts(
+    scheduler: Scheduler, plan: OneUnit, submit: Callable[..., Any], terms: SchedulingPolicy = DEFAULT_POLICY
+) -> Any:
+    """Run a plan in another thread and come back once it is in the queue."""
+    entered = Gate()
+    admit = scheduler.submit
+
+    def tell(job: Job, units: Sequence[Window]) -> None:
+        admit(job, units)
+        entered.set()
+
+    scheduler.submit = tell  # type: ignore[method-assign]
+    future = submit(scheduler.run_blocking, plan, terms)
+    assert entered.wait(60)
+    scheduler.submit = admit  # type: ignore[method-assign]
+    return future
+
+
+def test_closing_with_drain_finishes_what_was_admitted() -> None:
+    hold = Holder()
+    scheduler = Scheduler(FakeSession(slots=1, before_step=hold))
+    scheduler.start()
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(scheduler.run_blocking, OneUnit(1.0))
+        assert hold.reached.wait(60)
+        second = scheduler_accepts(scheduler, OneUnit(2.0), pool.submit)
+        closing = pool.submit(scheduler.close, drain=True)
+        hold.go_on.set()
+        closing.result(60)
+        assert first.result(60) == " audio of 1.00 s"
+        assert second.result(60) == " audio of 2.00 s"
+    with pytest.raises(Unavailable):
+        scheduler.run_blocking(OneUnit(1.0))
+
+
+def test_closing_at_once_fails_what_waits() -> None:
+    hold = Holder()
+    session = FakeSession(slots=1, before_step=hold)
+    scheduler = Scheduler(session)
+    scheduler.start()
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(scheduler.run_blocking, OneUnit(300.0))
+        assert hold.reached.wait(60)
+        second = scheduler_accepts(scheduler, OneUnit(2.0), pool.submit)
+        closing = pool.submit(scheduler.close, drain=False)
+        hold.go_on.set()
+        closing.result(60)
+        for future in (first, second):
+            with pytest.raises(Unavailable):
+                future.result(60)
+    assert session.join([OneUnit(1.0).unit]) == []  # the slot was given back
+
+
+def test_closing_before_the_start_fails_what_waits() -> None:
+    scheduler = Scheduler(FakeSession())
+    with ThreadPoolExecutor(1) as pool:
+        future = scheduler_accepts(scheduler, OneUnit(1.0), pool.submit)
+        scheduler.close()
+        with pytest.raises(Unavailable):
+            future.result(60)
+
+
+def test_if_the_worker_dies_everyone_is_told() -> None:
+    class Broken(FakeSession):
+        def leave(self, unit: Window) -> None:
+            raise RuntimeError("cannot leave")
+
+    session = Broken(slots=1, step_fails=lambda _unit: True)
+    scheduler = Scheduler(session)
+    with ThreadPoolExecutor(3) as pool:
+        futures = [scheduler_accepts(scheduler, OneUnit(1.0), pool.submit) for _ in range(3)]
+        scheduler.start()
+        for future in futures:
+            with pytest.raises(EngineFailed, match="died"):
+                future.result(60)
+    with pytest.raises(EngineFailed, match="died"):
+        scheduler.run_blocking(OneUnit(1.0))
+    scheduler.close()
+
+
+def test_a_failed_unit_raises_in_its_caller_and_the_next_one_works() -> None:
+    doomed = OneUnit(1.0)
+    with running(FakeSession(join_fails=lambda unit: unit is doomed.unit)) as scheduler:
+        with pytest.raises(EngineFailed, match="told to fail in join"):
+            scheduler.run_blocking(doomed)
+        assert scheduler.run_blocking(OneUnit(2.0)) == " audio of 2.00 s"
+        assert (scheduler.waiting, scheduler.in_flight) == (0, 0)
+
+
+def test_a_plan_that_is_done_at_once_needs_no_worker() -> None:
+    plan = OneUnit(1.0)
+    plan.answer = "nothing to do"
+    assert Scheduler(FakeSession()).run_blocking(plan) == "nothing to do"
+
+
+class Times(NullObserver):
+    """What an observer is told of requests."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+        self.works: list[float] = []
+        self.refusals: list[Refusal] = []
+
+    def refused(self, reason: Refusal) -> None:
+        self.refusals.append(reason)
+
+    def waited(self, seconds: float) -> None:
+        self.waits.append(seconds)
+
+    def worked(self, seconds: float) -> None:
+        self.works.append(seconds)
+
+
+def test_an_observer_is_told_how_long_a_request_waits_and_works() -> None:
+    times, hold = Times(), Holder()
+    with running(FakeSession(slots=1, before_step=hold)) as scheduler, ThreadPoolExecutor(2) as pool:
+        scheduler.observe(times)
+        first = pool.submit(scheduler.run_blocking, OneUnit(1.0))
+        assert hold.reached.wait(60)
+        second = scheduler_accepts(scheduler, OneUnit(1.0), pool.submit)
+        time.sleep(0.05)  # in which one works and the other waits: there is one slot
+        hold.go_on.set()
+        assert [answer.result(60).strip() for answer in (first, second)] == ["audio of 1.00 s"] * 2
+    assert len(times.waits) == len(times.works) == 2
+    assert times.waits[1] >= 0.045
+    assert times.works[0] >= 0.045
+
+
+def test_an_observer_is_told_of_refusals() -> None:
+    times = Times()
+    scheduler = Scheduler(FakeSession(), limits=Limits(requests=1, seconds=0.0))
+    scheduler.observe(times)
+    with pytest.raises(Overloaded):
+        scheduler.run_blocking(OneUnit(1.0))
+    assert scheduler.full  # asking is no request
+    scheduler.close()
+    assert times.refusals == ["seconds"]
+
+
+def test_a_permit_is_a_place_until_it_is_given_back() -> None:
+    scheduler = Scheduler(FakeSession(), limits=Limits(requests=1))
+    with scheduler.permit():
+        assert scheduler.full
+        with pytest.raises(Overloaded), scheduler.permit():
+            pass
+        with pytest.raises(Overloaded):
+            scheduler.check_room()
+    with pytest.raises(ZeroDivisionError), scheduler.permit():
+        raise ZeroDivisionError
+    assert not scheduler.full
+    scheduler.close()
+    assert scheduler.full
+    with pytest.raises(Unavailable), scheduler.permit():
+        pass
+
+
+@pytest.mark.parametrize("started", [True, False])
+def test_a_request_that_is_cancelled_has_worked_if_it_had_a_slot(started: bool) -> None:
+    times = Times()
+    inside, go_on = Gate(), Gate()
+
+    def hold() -> None:
+        inside.set()
+        assert go_on.wait(30)
+
+    async def cancel() -> None:
+        task = asyncio.create_task(scheduler.run(OneUnit(1.0)))
+        if started:
+            await asyncio.to_thread(inside.wait, 30)
+        else:
+            await asyncio.sleep(0.05)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    scheduler = Scheduler(FakeSession(before_step=hold))
+    scheduler.observe(times)
+    if started:
+        scheduler.start()
+    asyncio.run(cancel())
+    go_on.set()
+    scheduler.close(drain=False)
+    assert len(times.waits) == len(times.works) == int(started)
+
+
+def test_the_process_ends_after_its_worker_threads() -> None:
+    """A thread inside OpenVINO when the interpreter goes away aborts the process; here it would be seen to be alive."""
+    script = (
+        "import atexit, threading\n"
+        "atexit.register(lambda: print([each.name for each in threading.enumerate()]))\n"  # the last to be called
+        "from antiphon.testing.fake import FakeSession\n"
+        "from antiphon.scheduling.scheduler import Scheduler\n"
+        "for name in ('one', 'two'):\n"
+        "    Scheduler(FakeSession(name)).start()\n"
+        "print([each.name for each in threading.enumerate()])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["['MainThread', 'antiphon-one', 'antiphon-two']", "['MainThread']"]

@@ -1,0 +1,98 @@
+"""A real server on a free loopback port with a fake model behind it: what is tested is what clients meet."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from fastapi import FastAPI
+
+from antiphon.models.session import AnySession
+from antiphon.server.app import create_app
+from antiphon.service import SpeechService
+from antiphon.settings import Settings
+from antiphon.testing.fake import FakeSession, FakeVoice
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where it listens, and what is inside."""
+
+    port: int
+    app: FastAPI
+    service: SpeechService
+    client: httpx.Client
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@contextmanager
+def running(app: FastAPI) -> Iterator[int]:
+    """Serve `app` in a thread; gives the port."""
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive(), "the server did not start"
+            time.sleep(0.005)
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+StartServer = Callable[..., Server]
+
+
+@contextmanager
+def served(*sessions: AnySession, max_waiting: int, loaded: bool, **knobs: Any) -> Iterator[Server]:
+    settings = Settings(max_waiting_units=max_waiting, **knobs)
+    service = SpeechService(
+        max_waiting=max_waiting,
+        max_requests=settings.max_queued_requests,
+        max_seconds=settings.max_queued_seconds,
+        max_input_characters=settings.max_input_characters,
+    )
+    for session in sessions:
+        service.load(session)
+    app = create_app(service if loaded else None, settings)
+    try:
+        with running(app) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            yield Server(port, app, service, client)
+    finally:
+        service.close(drain=False)
+
+
+@pytest.fixture
+def start_server() -> Iterator[StartServer]:
+    """`start_server(session, max_upload_bytes=…)`: a server with settings of its own, stopped at the test's end."""
+    with ExitStack() as stack:
+
+        def start(*sessions: AnySession, max_waiting: int = 100, loaded: bool = True, **settings: Any) -> Server:
+            chosen = sessions or (FakeSession("fake", slots=4),)
+            return stack.enter_context(served(*chosen, max_waiting=max_waiting, loaded=loaded, **settings))
+
+        yield start
+
+
+@pytest.fixture(scope="package")
+def shared_server() -> Iterator[Server]:
+    with served(FakeSession("fake", slots=4), FakeVoice(), max_waiting=100, loaded=True) as server:
+        yield server
+
+
+@pytest.fixture
+def server(shared_server: Server) -> Iterator[Server]:
+    """The server that most tests share. Whatever a test did to it, it must still answer afterwards."""
+    yield shared_server
+    assert shared_server.client.get("/v2/health/ready").status_code == 200

@@ -1,0 +1,140 @@
+"""Who is turned away has the answer at once, with the upload still on its way, and loses neither it nor the connection."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from antiphon.server.middleware import admission as turnstile
+from antiphon.testing.fake import FakeSession, FakeVoice
+from tests.support.http_helpers import Hold
+from tests.support.prometheus_parse import value
+from tests.support.sounds import make_audio
+
+WAV = make_audio(0.5)
+LONG = 3_000_000  # bytes; more than the kernel takes of an upload that nobody reads
+
+
+@contextmanager
+def full(start_server: Any, **settings: Any) -> Iterator[Any]:
+    """A server with room for one, and one inside."""
+    hold = Hold()
+    server = start_server(FakeSession("fake", before_step=hold), FakeVoice(), max_queued_requests=1, **settings)
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            first = pool.submit(server.client.post, "/v1/audio/transcriptions", files={"file": ("a.wav", WAV)})
+            assert hold.reached.wait(60)
+            yield server
+        finally:
+            hold.go_on.set()
+        assert first.result().status_code == 200
+
+
+def head(length: int, *more: str) -> bytes:
+    lines = ("POST /v1/audio/transcriptions HTTP/1.1", "Host: x", f"Content-Length: {length}", *more)
+    return "\r\n".join((*lines, "", "")).encode()
+
+
+def read_answer(connection: socket.socket) -> tuple[int, dict[str, str], Any]:
+    """Status, headers and JSON of one answer, no byte more."""
+    file = connection.makefile("rb")
+    status = int(file.readline().split()[1])
+    headers = {}
+    while line := file.readline().decode().strip():
+        name, _, value = line.partition(": ")
+        headers[name.lower()] = value
+    return status, headers, json.loads(file.read(int(headers["content-length"])))
+
+
+def test_the_answer_comes_before_the_upload_has(start_server: Any) -> None:
+    with full(start_server) as server, socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(head(LONG) + bytes(1000))
+        status, headers, body = read_answer(connection)
+        assert status == 429
+        assert headers["x-request-id"]
+        assert int(headers["retry-after-ms"]) >= 500
+        message = body["error"]["message"]
+        assert "1 requests are not done, and --max_queued_requests allows 1. Try again in " in message
+
+        connection.sendall(bytes(LONG - 1000))  # the rest is read and dropped, and then the connection is good for more
+        connection.sendall(b"GET /v2/health/ready HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert read_answer(connection)[0] == 200
+
+
+def test_who_closes_the_connection_afterwards_has_the_answer_too(start_server: Any) -> None:
+    """A server that closes with an upload unread resets the connection, and the client's kernel drops what it holds."""
+    with full(start_server) as server, socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(head(LONG, "Connection: close") + bytes(LONG))
+        time.sleep(0.1)
+        status, headers, _ = read_answer(connection)
+        assert (status, headers["connection"]) == (429, "close")
+        assert connection.recv(1) == b""
+
+
+def test_who_waits_to_be_asked_for_the_upload_is_not_asked(start_server: Any) -> None:
+    with full(start_server) as server, socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(head(LONG, "Expect: 100-continue"))
+        assert read_answer(connection)[0] == 429
+
+
+def test_an_upload_that_never_ends_is_not_waited_for(start_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turnstile, "_PATIENCE", 0.1)
+    with full(start_server) as server, socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(head(LONG, "Connection: close"))
+        assert read_answer(connection)[0] == 429
+        assert connection.recv(1) == b""
+
+
+def test_an_upload_that_grows_too_large_after_the_answer_is_no_error(
+    start_server: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        full(start_server, max_upload_bytes=50_000) as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection,
+    ):
+        lines = ("POST /v1/audio/transcriptions HTTP/1.1", "Host: x", "Transfer-Encoding: chunked", "", "")
+        connection.sendall("\r\n".join(lines).encode() + b"%x\r\n%s\r\n0\r\n\r\n" % (90_000, bytes(90_000)))
+        assert read_answer(connection)[0] == 429
+        assert server.client.get("/v2/health/ready").status_code == 200
+    assert "Exception in ASGI application" not in caplog.text
+
+
+def test_a_caller_who_leaves_with_the_answer_leaves_nothing_behind(
+    start_server: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with full(start_server, metrics_enable=True) as server:
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+                connection.sendall(head(LONG) + bytes(1000))
+                assert read_answer(connection)[0] == 429
+        text = server.client.get("/metrics").text
+        assert value(text, "antiphon_requests_total", status="429") == 3
+    assert not [each for each in caplog.records if each.levelname == "ERROR"]
+
+
+def test_the_key_comes_first_and_other_tasks_are_not_meant(start_server: Any, tmp_path: Any) -> None:
+    key = tmp_path / "key"
+    key.write_text("sesame\n")
+    hold = Hold()
+    server = start_server(FakeSession("fake", before_step=hold), FakeVoice(), max_queued_requests=1, api_key_file=key)
+    headers = {"authorization": "Bearer sesame"}
+    files = {"file": ("a.wav", WAV)}
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            first = pool.submit(server.client.post, "/v1/audio/transcriptions", files=files, headers=headers)
+            assert hold.reached.wait(60)
+            assert server.client.post("/v1/audio/transcriptions", files=files).status_code == 401
+            refused = server.client.post("//v3/audio//translations", files=files, headers=headers)
+            assert refused.status_code == 429
+            spoken = server.client.post("/v1/audio/speech", json={"input": "Hello."}, headers=headers)
+            assert spoken.status_code == 200
+        finally:
+            hold.go_on.set()
+        assert first.result().status_code == 200

@@ -1,0 +1,304 @@
+"""The speech route as the OpenAI SDK and plain clients meet it; the voice is a fake that hums 10 ms a character."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import threading
+import time
+import wave
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import openai
+import pytest
+
+from antiphon.synthesis.voices import OPENAI_VOICES
+from antiphon.testing.fake import FakeSession, FakeVoice
+from tests.support.http_helpers import Hold, calling, error_of, wait_until
+
+TEXT = "This is a sentence of fifty characters, and it is."
+SECONDS = len(TEXT) * 0.01
+LONG = json.dumps({"input": TEXT, "response_format": "pcm"}).encode()  # with a voice of many chunks
+
+
+def sdk(server: Any, version: str = "v1") -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{server.url}/{version}", api_key="any", max_retries=0)
+
+
+def post(server: Any, path: str = "/v1/audio/speech", **fields: Any) -> Any:
+    return server.client.post(path, json={"input": TEXT, **fields})
+
+
+def decoded(data: bytes) -> tuple[str, int, np.ndarray]:
+    """Container, rate and mono samples as FFmpeg reads them."""
+    with av.open(io.BytesIO(data)) as container:
+        frames = [frame.to_ndarray() for frame in container.decode(audio=0)]
+        rate = container.streams.audio[0].rate
+        return container.format.name, rate, np.concatenate(frames, axis=1).ravel()
+
+
+def level_of(data: bytes) -> float:
+    """How loud a 16-bit wav is, 0 to 1: the fake says its voice with it."""
+    with wave.open(io.BytesIO(data)) as sound:
+        samples = np.frombuffer(sound.readframes(sound.getnframes()), np.int16)
+    return round(float(np.abs(samples[len(samples) // 3 : len(samples) // 2]).mean()) / 32768, 2)
+
+
+def test_the_script_that_ovms_users_have(server: Any, tmp_path: Path) -> None:
+    file = tmp_path / "speech.wav"
+    with (
+        sdk(server, "v3") as client,
+        client.audio.speech.with_streaming_response.create(model="fake-voice", voice="unused", input=TEXT) as response,
+    ):
+        response.stream_to_file(file)
+    with wave.open(str(file)) as sound:
+        assert (sound.getnchannels(), sound.getsampwidth()) == (1, 2)
+        assert sound.getnframes() / sound.getframerate() == pytest.approx(SECONDS, abs=0.01)
+    assert level_of(file.read_bytes()) == 0.25
+
+
+@pytest.mark.parametrize(
+    ("wanted", "container", "media_type"),
+    [
+        ("mp3", "mp3", "audio/mpeg"),
+        ("opus", "ogg", "audio/ogg"),
+        ("aac", "aac", "audio/aac"),
+        ("flac", "flac", "audio/flac"),
+        ("wav", "wav", "audio/wav"),
+    ],
+)
+def test_every_format_lasts_as_long_as_the_sentence(server: Any, wanted: str, container: str, media_type: str) -> None:
+    with sdk(server) as client:
+        answer = client.audio.speech.create(
+            model="tts-1",
+            voice="alloy",
+            input=TEXT,
+            response_format=wanted,  # type: ignore[arg-type]
+        )
+    assert answer.response.headers["content-type"] == media_type
+    name, rate, samples = decoded(answer.content)
+    assert name == container
+    assert len(samples) / rate == pytest.approx(SECONDS, abs=2 * 1152 / rate)  # a frame before and a frame after
+
+
+def test_pcm_is_24_khz_whatever_the_voice(server: Any) -> None:
+    answer = post(server, response_format="pcm")
+    assert answer.headers["content-type"].startswith("audio/pcm")
+    assert len(answer.content) == pytest.approx(SECONDS * 24_000 * 2, abs=100)
+
+
+def test_the_format_without_one(server: Any) -> None:
+    assert post(server).headers["content-type"] == "audio/mpeg"
+    assert post(server, "/v3/audio/speech").headers["content-type"] == "audio/wav"
+    assert post(server, "/v3/audio/speech", response_format="").headers["content-type"] == "audio/wav"
+
+
+@pytest.mark.parametrize(
+    ("voice", "level"),
+    [
+        ("plain", 0.25),
+        ("loud", 0.5),
+        ("unused", 0.25),
+        ("", 0.25),
+        (None, 0.25),
+        ({"id": "loud"}, 0.5),
+        *((name, (0.25, 0.5)[index % 2]) for index, name in enumerate(OPENAI_VOICES)),
+    ],
+)
+def test_voices(server: Any, voice: Any, level: float) -> None:
+    assert level_of(post(server, "/v3/audio/speech", voice=voice).content) == level
+
+
+@pytest.mark.parametrize("speed", [0.25, 0.5, "2.0", 4])
+def test_speed_changes_how_long_it_takes(server: Any, speed: Any) -> None:
+    _, rate, samples = decoded(post(server, "/v3/audio/speech", speed=speed).content)
+    assert len(samples) / rate == pytest.approx(SECONDS / float(speed), rel=0.05)
+
+
+@pytest.mark.parametrize("model", ["", "fake-voice", "tts-1", "tts-1-hd", "gpt-4o-mini-tts"])
+def test_models(server: Any, model: str) -> None:
+    assert post(server, model=model).status_code == 200
+
+
+def test_what_clients_add_is_ignored(server: Any) -> None:
+    extra = {"instructions": "cheerfully", "lang_code": "a", "volume_multiplier": 2, "stream": True, "seed": None}
+    assert post(server, **extra).status_code == 200
+    body = json.dumps({"input": TEXT, "model": "tts-1"})
+    assert server.client.post("/v1/audio/speech", content=body).status_code == 200  # without a Content-Type
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "said"),
+    [
+        ({"input": ""}, "input", "empty"),
+        ({"input": " \n"}, "input", "empty"),
+        ({"input": None}, "input", "input is missing."),
+        ({"input": 7}, "input", "string"),
+        ({"input": "x" * 100_000}, "input", "20000"),
+        ({"voice": "bob"}, "voice", "plain, loud"),
+        ({"voice": 5}, "voice", ""),
+        ({"voice": {"name": "plain"}}, "voice", "id"),
+        ({"speed": 9}, "speed", "0.25 to 4"),
+        ({"speed": 0.1}, "speed", "0.25 to 4"),
+        ({"speed": "fast"}, "speed", "number"),
+        ({"response_format": "midi"}, "response_format", "mp3, opus, aac, flac, wav, pcm"),
+        ({"stream_format": "morse"}, "stream_format", "audio, sse"),
+        ({"language": "klingon"}, "language", "en"),
+        ({"seed": -1}, "seed", "0"),
+        ({"model": "fake"}, "model", "cannot speak"),
+        ({"model": "whisper-1"}, "model", "cannot speak"),
+    ],
+)
+def test_bad_input_names_the_field(server: Any, fields: dict[str, Any], param: str, said: str) -> None:
+    assert said in error_of(post(server, **fields), 400, param=param)["message"]
+
+
+def test_a_model_may_take_fewer_speeds(start_server: Any) -> None:
+    server = start_server(FakeVoice(info=replace(FakeVoice().info, speeds=(0.5, 2.0))))
+    assert "0.5 to 2" in error_of(post(server, speed=3), 400, param="speed")["message"]
+    assert post(server, speed=2).status_code == 200
+
+
+def test_an_unknown_model(server: Any) -> None:
+    error = error_of(post(server, model="nobody"), 404, param="model")
+    assert error["code"] == "model_not_found"
+    assert "fake-voice" in error["message"]
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"input=hello", b"\xff"])
+def test_a_body_that_is_no_object(server: Any, body: bytes) -> None:
+    assert error_of(server.client.post("/v1/audio/speech", content=body), 400, param=None)["code"] == "invalid_json"
+
+
+def test_without_a_voice(start_server: Any) -> None:
+    error = error_of(post(start_server(FakeSession())), 400, param="model")
+    assert "speak" in error["message"]
+
+
+def test_bytes_leave_before_the_sentence_is_finished(start_server: Any) -> None:
+    steps: list[float] = []
+    go_on = threading.Event()
+
+    def hold() -> None:
+        steps.append(time.monotonic())
+        if len(steps) == 2:
+            assert go_on.wait(60)
+
+    server = start_server(FakeVoice(before_step=hold))
+    with server.client.stream("POST", "/v3/audio/speech", json={"input": TEXT}) as response:
+        pieces = response.iter_raw()
+        first = next(pieces)
+        go_on.set()
+        data = first + b"".join(pieces)
+    assert first[:4] == b"RIFF"
+    assert first[4:8] == b"\xff\xff\xff\xff"  # nobody knew how long it would be
+    _, rate, samples = decoded(data)
+    assert len(samples) / rate == pytest.approx(SECONDS, abs=0.01)
+
+
+def test_what_is_complete_at_once_has_true_sizes(server: Any) -> None:
+    data = post(server, "/v3/audio/speech").content
+    assert int.from_bytes(data[4:8], "little") == len(data) - 8
+
+
+def test_many_sentences_of_many_callers(server: Any) -> None:
+    texts = [f"{'word ' * count}end. " * 3 for count in range(1, 9)]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda text: post(server, "/v3/audio/speech", input=text), texts))
+    for text, answer in zip(texts, answers, strict=True):
+        _, rate, samples = decoded(answer.content)
+        spoken = len(text.replace(". ", ".")) * 0.01 + 2 * 0.2
+        assert len(samples) / rate == pytest.approx(spoken, abs=0.01)
+
+
+def test_server_sent_events(server: Any) -> None:
+    with server.client.stream("POST", "/v1/audio/speech", json={"input": TEXT, "stream_format": "sse"}) as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        body = response.read().decode()
+    assert body.endswith("\n\n")
+    events = [json.loads(block.removeprefix("data: ")) for block in body.strip().split("\n\n")]
+    assert [event["type"] for event in events[:-1]] == ["speech.audio.delta"] * (len(events) - 1)
+    assert events[-1]["type"] == "speech.audio.done"
+    usage = events[-1]["usage"]
+    assert usage == {"input_tokens": 50, "output_tokens": 10, "total_tokens": 60}
+    sound = b"".join(base64.b64decode(event["audio"]) for event in events[:-1])
+    name, rate, samples = decoded(sound)
+    assert name == "mp3"
+    assert len(samples) / rate == pytest.approx(SECONDS, abs=2 * 1152 / rate)
+
+
+def test_an_error_before_the_first_byte_is_an_error_status(start_server: Any) -> None:
+    failing = [True]
+    server = start_server(FakeVoice(step_fails=lambda _unit: failing[0]))
+    assert error_of(post(server), 500, param=None)["code"] == "engine_failed"
+    failing[0] = False
+    assert post(server).status_code == 200
+
+
+def test_an_error_in_the_middle_is_told_or_cuts_the_answer_off(start_server: Any) -> None:
+    steps: list[int] = []
+
+    def slow() -> None:
+        steps.append(1)
+        time.sleep(0.1)  # so that the first chunk is on its way before the second step fails
+
+    server = start_server(FakeVoice(before_step=slow, step_fails=lambda _unit: len(steps) % 2 == 0))
+    with sdk(server) as client, pytest.raises(openai.APIConnectionError):
+        client.audio.speech.create(model="tts-1", voice="alloy", input=TEXT, response_format="wav")
+    body = post(server, stream_format="sse", response_format="wav").text
+    error = json.loads(body.strip().split("\n\n")[-1].removeprefix("data: "))["error"]
+    assert (error["type"], error["code"]) == ("server_error", "engine_failed")
+
+
+def test_a_full_queue(start_server: Any) -> None:
+    hold = Hold()
+    server = start_server(FakeVoice(slots=1, before_step=hold), max_waiting=1)
+    with ThreadPoolExecutor(2) as pool:
+        try:
+            waiting = [pool.submit(post, server)]
+            assert hold.reached.wait(60)
+            waiting.append(pool.submit(post, server))
+            wait_until(lambda: server.service.loads()[0].waiting)
+            response = post(server)
+            error_of(response, 429, param=None)
+            assert int(response.headers["retry-after-ms"]) >= 1
+        finally:
+            hold.go_on.set()
+        assert [each.result().status_code for each in waiting] == [200, 200]
+
+
+@pytest.mark.parametrize("after_first_byte", [False, True])
+def test_a_caller_who_hangs_up_frees_the_slot(start_server: Any, after_first_byte: bool) -> None:
+    hold = Hold(at=1 + after_first_byte)
+    voice = FakeVoice(slots=1, chunks=1000, before_step=hold)
+    server = start_server(voice)
+    with calling(server, "/v1/audio/speech", LONG) as connection:
+        assert hold.reached.wait(60)
+        if after_first_byte:
+            assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+    time.sleep(0.3)  # the server hears of it
+    hold.go_on.set()
+    wait_until(lambda: not server.service.loads()[0].in_flight)
+    assert hold.steps < 500
+    assert [unit.text for unit in voice.left] == [TEXT]
+
+
+def test_the_async_sdk_streams(server: Any) -> None:
+    async def listen() -> bytes:
+        async with (
+            openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0) as client,
+            client.audio.speech.with_streaming_response.create(
+                model="tts-1", voice="nova", input=TEXT, response_format="flac"
+            ) as response,
+        ):
+            return b"".join([piece async for piece in response.iter_bytes()])
+
+    name, rate, samples = decoded(asyncio.run(listen()))
+    assert (name, len(samples) / rate) == ("flac", pytest.approx(SECONDS, abs=0.01))

@@ -1,0 +1,49 @@
+"""What tests of the export share: tiny checkpoints with all that an export needs, and how an exported graph is run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+import tests.support.tiny_speecht5 as tiny_speecht5
+import tests.support.tiny_whisper as tiny
+from bench.letters import character_model
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz .,?!'"
+
+
+def write_whisper(folder: Path, seed: int = 0) -> Path:
+    return tiny.write_tiny(folder, seed=seed)
+
+
+def write_speecht5(folder: Path) -> Path:
+    """With its letters as SentencePiece has them, which is what an OpenVINO tokenizer is made of."""
+    tiny_speecht5.write_tiny(folder)
+    (folder / "spm_char.model").write_bytes(character_model(LETTERS))
+    return folder
+
+
+class Graph:
+    """An exported graph, run in float32 whatever the machine, inputs and outputs by name."""
+
+    def __init__(self, path: Path) -> None:
+        import openvino_tokenizers  # noqa: F401  the operations that tokenizers are made of
+
+        core = ov.Core()
+        self.model = core.read_model(path)
+        options = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
+        self.compiled = core.compile_model(self.model, "CPU", options)
+        self.request = self.compiled.create_infer_request()
+
+    def __call__(self, **inputs: Any) -> dict[str, NDArray[Any]]:
+        given = {name: np.asarray(value) for name, value in inputs.items()}
+        made = self.request.infer(given)
+        return {name: made[output].copy() for output in self.compiled.outputs for name in output.get_names()}
+
+    def shapes(self) -> dict[str, str]:
+        ports = (*self.model.inputs, *self.model.outputs)
+        return {name: str(port.partial_shape) for port in ports for name in port.get_names()}

@@ -1,0 +1,77 @@
+"""A text's sentences, spoken side by side, are heard in the order of the text."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from antiphon.errors import EngineFailed
+from antiphon.synthesis.plan import SENTENCE_PAUSE, SpeakPlan
+from antiphon.types.audio import Samples
+from antiphon.types.events import AudioChunk, Failed, Finished, Spoken
+from antiphon.types.options import SpeakOptions
+
+RATE = 100
+PAUSE = [0.0] * round(SENTENCE_PAUSE * RATE)
+
+
+def make_plan(count: int) -> tuple[SpeakPlan, list[Samples]]:
+    heard: list[Samples] = []
+    texts = [f"Sentence {index}." for index in range(count)]
+    return SpeakPlan(7, texts, "plain", SpeakOptions(), RATE, heard.append), heard
+
+
+def chunk(*values: float) -> Samples:
+    return np.array(values, np.float32)
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=6), st.randoms(use_true_random=False))
+def test_whatever_order_the_engine_works_in(chunks: list[int], order: object) -> None:
+    plan, heard = make_plan(len(chunks))
+    units = plan.start()
+    assert [unit.text for unit in units] == [f"Sentence {index}." for index in range(len(chunks))]
+    assert {(unit.request, unit.voice) for unit in units} == {(7, "plain")}
+    assert plan.expected == len(units)
+    assert plan.seconds == pytest.approx(len(units) * len("Sentence 0.") / 15)
+    left = {unit.index: count for unit, count in zip(units, chunks, strict=True)}
+    while left:
+        assert not plan.done
+        index = order.choice(sorted(left))  # type: ignore[attr-defined]
+        if left[index]:
+            left[index] -= 1
+            said = index + 1 + (chunks[index] - left[index]) / 10
+            assert plan.receive(AudioChunk(units[index], chunk(said))) == ()
+        else:
+            del left[index]
+            assert plan.receive(Spoken(units[index])) == ()
+    assert plan.done
+    plan.result()
+    said = [chunk(*[index + 1 + (place + 1) / 10 for place in range(count)]) for index, count in enumerate(chunks)]
+    wanted = [value for index, values in enumerate(said) for value in [*(PAUSE if index else []), *values.tolist()]]
+    assert np.concatenate([chunk(), *heard]).tolist() == wanted
+
+
+def test_the_first_sentence_is_heard_while_it_is_spoken() -> None:
+    plan, heard = make_plan(2)
+    first, second = plan.start()
+    plan.receive(AudioChunk(second, chunk(2.0)))
+    assert heard == []
+    plan.receive(AudioChunk(first, chunk(1.0)))
+    assert [samples.tolist() for samples in heard] == [[1.0]]
+
+
+def test_one_failed_sentence_ends_the_request() -> None:
+    plan, _ = make_plan(3)
+    units = plan.start()
+    plan.receive(Failed(units[1], EngineFailed("no")))
+    assert plan.done
+    with pytest.raises(EngineFailed):
+        plan.result()
+
+
+def test_a_sentence_is_no_window() -> None:
+    plan, _ = make_plan(1)
+    with pytest.raises(TypeError, match="Finished"):
+        plan.receive(Finished(plan.start()[0], None))  # type: ignore[arg-type]

@@ -1,0 +1,122 @@
+"""From settings and a config.json to what is to be served."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from antiphon import model_spec as wanted_module
+from antiphon.errors import ConfigError
+from antiphon.model_spec import ModelSpec, load, model_specs, wanted_metrics
+from antiphon.repository.graph_pbtxt import GraphFile
+from antiphon.settings import load_settings
+
+
+def names(**flags: object) -> list[str]:
+    return [each.name for each in model_specs(load_settings(flags))]
+
+
+def test_without_a_word_the_built_in_models() -> None:
+    assert names()[0] == "starter-asr"
+
+
+def test_one_model(tmp_path: Path) -> None:
+    assert model_specs(load_settings({"model_path": str(tmp_path / "x")})) == (ModelSpec("x", str(tmp_path / "x")),)
+    assert names(model_path=str(tmp_path), model_name="mine") == ["mine"]
+    [wanted] = model_specs(
+        load_settings({"model_path": str(tmp_path), "target_device": "GPU", "num_streams": 2, "vocoder": "/v"})
+    )
+    assert (wanted.device, wanted.plugin_config, wanted.vocoder) == ("GPU", {"NUM_STREAMS": "2"}, Path("/v"))
+
+
+@pytest.mark.parametrize(("flags", "context"), [({}, "full"), ({"audio_context": "auto"}, "auto")])
+def test_how_much_is_heard_is_said_to_whoever_loads(
+    monkeypatch: pytest.MonkeyPatch, flags: dict[str, object], context: str
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(wanted_module, "load_session", lambda _name, **options: asked.append(options["audio_context"]))
+    load(ModelSpec("m", "starter-asr"), load_settings(flags), lambda _line: None)
+    assert asked == [context]
+
+
+def test_a_task_makes_a_graph_in_memory(tmp_path: Path) -> None:
+    flags = {"model_path": str(tmp_path), "task": "text2speech", "model_type": "kokoro", "target_device": "NPU"}
+    [wanted] = model_specs(load_settings(flags))
+    assert wanted.graph == GraphFile("text2speech", target_device="NPU", model_type="kokoro")
+    [wanted] = model_specs(load_settings({"model_path": str(tmp_path), "task": "speech2text"}))
+    assert wanted.graph == GraphFile("speech2text", target_device="")
+
+
+def test_a_pulled_model(tmp_path: Path) -> None:
+    flags = {"source_model": "openai/whisper-tiny", "model_repository_path": tmp_path, "vocoder": "microsoft/hifigan"}
+    [wanted] = model_specs(load_settings(flags))
+    assert (wanted.name, wanted.source) == ("openai/whisper-tiny", str(tmp_path / "openai/whisper-tiny"))
+    assert wanted.vocoder is None  # it was pulled into the model's own folder
+    assert names(**flags, model_name="mine") == ["mine"]
+
+
+def test_a_config_is_read_anew_each_time(tmp_path: Path) -> None:
+    settings = load_settings({"config_path": tmp_path})
+    with pytest.raises(ConfigError, match=r"config\.json: Config file not found"):
+        model_specs(settings)
+    config = tmp_path / "config.json"
+    entry = {"config": {"name": "a/b", "base_path": "a/b", "target_device": "GPU", "plugin_config": {"X": 1}}}
+    config.write_text(json.dumps({"model_config_list": [entry]}))
+    [before] = model_specs(settings)
+    assert before == ModelSpec("a/b", str(tmp_path / "a" / "b"), device="GPU", plugin_config={"X": 1})
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "graph.pbtxt").write_text("one")
+    [after] = model_specs(settings)
+    assert (after.graph, after.graph_text) == (tmp_path / "a" / "b" / "graph.pbtxt", "one")
+    (tmp_path / "a" / "b" / "graph.pbtxt").write_text("two")
+    assert model_specs(settings) != (after,)
+
+
+def test_a_repository_alone_means_the_config_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config.json").write_text(
+        json.dumps({"model_config_list": [{"config": {"name": "x", "base_path": "x"}}]})
+    )
+    assert names(model_repository_path=tmp_path) == ["x"]
+    monkeypatch.setenv("OVMS_MODEL_REPOSITORY_PATH", str(tmp_path))
+    assert names() == ["x"]
+    assert names(model_path=str(tmp_path / "y")) == ["y"]
+    monkeypatch.setenv("ANTIPHON_MODEL_PATH", str(tmp_path / "z"))
+    assert names() == ["z"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "wanted"),
+    [
+        ({}, None),
+        ({"metrics_enable": True}, ()),
+        ({"metrics_enable": True, "metrics_list": " a, b,"}, ("a", "b")),
+    ],
+    ids=str,
+)
+def test_metrics_of_flags(flags: dict[str, object], wanted: tuple[str, ...] | None) -> None:
+    assert wanted_metrics(load_settings(flags)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("monitoring", "wanted"),
+    [
+        ({"enable": True}, ()),
+        ({"enable": True, "metrics_list": ["a", "b"]}, ("a", "b")),
+        ({"enable": False, "metrics_list": ["a", "b"]}, None),
+    ],
+    ids=str,
+)
+def test_metrics_of_a_config(tmp_path: Path, monitoring: dict[str, object], wanted: tuple[str, ...] | None) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"model_config_list": [], "monitoring": {"metrics": monitoring}}))
+    assert wanted_metrics(load_settings({"config_path": tmp_path})) == wanted
+    with pytest.raises(ConfigError, match="Metrics configuration duplicated in configuration file and CLI parameters"):
+        wanted_metrics(load_settings({"config_path": tmp_path, "metrics_enable": True}))
+
+
+def test_a_config_without_monitoring_leaves_it_to_the_flags(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_config_list": []}')
+    assert wanted_metrics(load_settings({"config_path": tmp_path})) is None
+    assert wanted_metrics(load_settings({"config_path": tmp_path, "metrics_enable": True})) == ()
