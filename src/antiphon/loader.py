@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from antiphon.errors import ConfigError, NotNative
-from antiphon.models.session import AnySession, Report
+from antiphon.models.session import AnySession
 from antiphon.repository.graph_pbtxt import FASTEST, GRAPH, SLOWEST, GraphFile, read_graph
-from antiphon.types.options import AudioContext, GraphTask, Precision, WeightFormat
+from antiphon.types.options import AudioContext, GraphTask, Precision, Report, WeightFormat
 from antiphon.weights.config_file import read_config
 
 _STARTER = Path(__file__).parent / "starter"

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from antiphon.errors import ConfigError
 from antiphon.loader import built_in_models, load_session, name_of
-from antiphon.models.session import AnySession, Report
+from antiphon.models.session import AnySession
 from antiphon.repository.config_json import Entry, find_config, read_monitoring, read_repository
 from antiphon.repository.graph_pbtxt import GRAPH, GraphFile
 from antiphon.settings import Settings
-from antiphon.types.options import GraphTask
+from antiphon.types.options import GraphTask, Report
 
 
 @dataclass(frozen=True, slots=True)

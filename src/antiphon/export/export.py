@@ -14,11 +14,11 @@ from antiphon.errors import ConfigError
 from antiphon.export.families import FAMILIES, Job
 from antiphon.export.quantize import bring_nncf
 from antiphon.loader import FAMILIES as SERVED
-from antiphon.models.session import Report
 from antiphon.repository.atomic_folder import made_whole
 from antiphon.repository.config_json import write_whole
 from antiphon.repository.graph_pbtxt import GRAPH, GraphFile, render_graph
 from antiphon.types.audio import Samples
+from antiphon.types.options import Report
 from antiphon.weights.config_file import read_config
 from antiphon.weights.openvino_ir.writer import IrFormat
 from antiphon.weights.safetensors import has_checkpoint

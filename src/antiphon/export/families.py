@@ -18,7 +18,6 @@ import openvino as ov
 from antiphon.errors import ConfigError
 from antiphon.export.quantize import heard, in_8_bits
 from antiphon.export.tokenizers import Models, byte_pair_graphs, sentence_piece_graphs
-from antiphon.models.session import Report
 from antiphon.models.speecht5 import config as speecht5
 from antiphon.models.speecht5 import graph_export as speecht5_graphs
 from antiphon.models.speecht5 import graph_export_sound as sound_graphs
@@ -26,6 +25,7 @@ from antiphon.models.speecht5.shapes import expected_shapes, stored_vocoder_shap
 from antiphon.models.whisper import config as whisper
 from antiphon.models.whisper import graph_export as whisper_graphs
 from antiphon.types.audio import Samples
+from antiphon.types.options import Report
 from antiphon.weights.config_file import read_json
 from antiphon.weights.openvino_ir.writer import IrFormat, WrittenWeights, save_ir
 from antiphon.weights.safetensors import open_checkpoint

@@ -19,8 +19,9 @@ from antiphon.genai.session import PipelineSession
 from antiphon.genai.toolkit import InstalledGenAI, Toolkit, cause_of, check_device, spell_precision
 from antiphon.genai.tts import Speaking, kokoro_language, kokoro_voices, speak, speecht5_voices
 from antiphon.languages import normalise
-from antiphon.models.session import AnySession, Report
+from antiphon.models.session import AnySession
 from antiphon.models.speecht5.config import longest_sentence
+from antiphon.types.options import Report
 from antiphon.types.results import ModelInfo
 
 NO_PROPERTIES: Mapping[str, object] = MappingProxyType({})

@@ -5,15 +5,13 @@ It knows units and events; it must not know queues, threads, files or HTTP.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, Protocol, TypeVar
 
 from antiphon.types.events import Event, Unit
 from antiphon.types.results import ModelInfo
 
 UnitT = TypeVar("UnitT", bound=Unit, contravariant=True)
-
-Report = Callable[[str], None]  # takes one line about loading, for a person
 
 
 class Runtime(Protocol):

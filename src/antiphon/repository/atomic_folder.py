@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from antiphon.errors import ConfigError
-from antiphon.models.session import Report
+from antiphon.types.options import Report
 
 _MAKING, _LEAVING = "exporting", "replaced"
 

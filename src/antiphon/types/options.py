@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,6 +25,9 @@ AudioContext = Literal["full", "auto"]  # whole windows are heard, or about as m
 
 
 Vad = Literal["auto", "always", "energy", "none"]
+
+
+Report = Callable[[str], None]  # receives one line of progress while a model loads or an export runs
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from antiphon.models.espeak.session import EspeakSession
 from antiphon.models.espeak.synthesiser import Synthesiser
-from antiphon.models.session import Report, Runtime
-from antiphon.types.options import WeightFormat
+from antiphon.models.session import Runtime
+from antiphon.types.options import Report, WeightFormat
 from antiphon.types.results import ModelInfo
 
 DEFAULT_VOICE = "en-us"

@@ -13,7 +13,7 @@ from typing import Any
 
 from antiphon.errors import ConfigError
 from antiphon.languages import CODES
-from antiphon.models.session import Report, Runtime
+from antiphon.models.session import Runtime
 from antiphon.models.speecht5.config import (
     CONFIG,
     SpeechT5Config,
@@ -32,7 +32,7 @@ from antiphon.models.speecht5.tokens import read_tokenizer
 from antiphon.models.speecht5.vocoder import Vocoder
 from antiphon.models.speecht5.voices import read_voices
 from antiphon.runtime.replicas import side_by_side, slots_line
-from antiphon.types.options import WeightFormat
+from antiphon.types.options import Report, WeightFormat
 from antiphon.types.results import ModelInfo
 from antiphon.weights.openvino_ir.source import IrWeights
 from antiphon.weights.safetensors import has_checkpoint, open_checkpoint

@@ -13,7 +13,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from antiphon.models.session import Report, Runtime
+from antiphon.models.session import Runtime
 from antiphon.models.whisper.config import WhisperConfig, read_config
 from antiphon.models.whisper.graph import align_graph, features_graph, hear_graph, step_graph
 from antiphon.models.whisper.ir import has_ir, open_ir
@@ -21,7 +21,7 @@ from antiphon.models.whisper.runner import Graphs, Runner
 from antiphon.models.whisper.session import WhisperSession
 from antiphon.models.whisper.tokens import read_tokenizer
 from antiphon.runtime.replicas import side_by_side, slots_line
-from antiphon.types.options import AudioContext, Task, WeightFormat
+from antiphon.types.options import AudioContext, Report, Task, WeightFormat
 from antiphon.types.results import ModelInfo
 from antiphon.weights.safetensors import has_checkpoint, open_checkpoint
 from antiphon.weights.shapes import check_shapes, making_graphs
