@@ -136,7 +136,7 @@ def test_what_is_doubtful_is_heard_in_full_and_that_stands(
 ) -> None:
     free = [unit_of(kind, min_new_tokens=0, language="en") for kind in range(4)]
     whole = drive(empty_session, free)
-    monkeypatch.setattr("antiphon.types.LEAST_LOGPROB", 0.0)  # nothing is good enough
+    monkeypatch.setattr("antiphon.types.results.LEAST_LOGPROB", 0.0)  # nothing is good enough
     asked = count_encodings(auto, monkeypatch)
     for joins in ([0, 0, 0, 0], [0, 7, 2, 4]):
         asked.clear()
@@ -146,15 +146,15 @@ def test_what_is_doubtful_is_heard_in_full_and_that_stands(
 
 
 def test_what_is_plain_is_heard_once(auto: WhisperSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("antiphon.types.LEAST_LOGPROB", -100.0)
-    monkeypatch.setattr("antiphon.types.MOST_REPETITION", 100.0)
+    monkeypatch.setattr("antiphon.types.results.LEAST_LOGPROB", -100.0)
+    monkeypatch.setattr("antiphon.types.results.MOST_REPETITION", 100.0)
     asked = count_encodings(auto, monkeypatch)
     drive(auto, [unit_of(kind, min_new_tokens=0) for kind in range(3)])
     assert asked == [256, 384, 384]
 
 
 def test_full_windows_are_never_heard_twice(empty_session: WhisperSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("antiphon.types.LEAST_LOGPROB", 0.0)
+    monkeypatch.setattr("antiphon.types.results.LEAST_LOGPROB", 0.0)
     asked = count_encodings(empty_session, monkeypatch)
     drive(empty_session, [unit_of(kind, min_new_tokens=0) for kind in range(3)])
     assert asked == [1500, 1500, 1500]
