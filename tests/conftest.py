@@ -14,7 +14,7 @@ import pytest
 
 if TYPE_CHECKING:
     from antiphon.local import Model
-    from training.voice import Voice
+    from tests.support.espeak_voice import Voice
 
 ORACLES = Path(__file__).parent / "oracle"
 LEAKS = ("ANTIPHON_", "API_KEY", "HF_", "HUGGING", "OPENAI_", "OVMS_", "TRANSFORMERS_")
@@ -49,16 +49,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module")
 def voice() -> Voice:
-    """eSpeak NG, which says what the starter is to hear."""
-    from training.voice import Voice
+    """eSpeak NG, the voice that starter-asr was trained on."""
+    from tests.support.espeak_voice import Voice
 
     return Voice()
 
 
 @pytest.fixture(scope="module")
 def starter() -> Iterator[Model]:
-    """In f32, because only there is a batch bound to give exactly what single runs give."""
+    """starter-asr in f32: only there does a batch give exactly what single runs give."""
     import antiphon
+    from tests.support.starters import STARTER_ASR
 
-    with antiphon.load("starter-asr", precision="f32") as model:
+    with antiphon.load(STARTER_ASR, precision="f32") as model:
         yield model

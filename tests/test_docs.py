@@ -139,6 +139,7 @@ def test_marked_examples_run(block: Block, tmp_path: Path) -> None:
         talk.setsampwidth(2)
         talk.setframerate(16_000)
         talk.writeframes(bytes(32_000))
+    (tmp_path / "tests").symlink_to(ROOT / "tests")
     command = [sys.executable, "-"] if block.language == "python" else ["bash", "-euo", "pipefail"]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PATH": path}

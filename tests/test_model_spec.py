@@ -12,14 +12,35 @@ from antiphon.errors import ConfigError
 from antiphon.model_spec import ModelSpec, load, model_specs, wanted_metrics
 from antiphon.repository.graph_pbtxt import GraphFile
 from antiphon.settings import load_settings
+from tests.support.starters import STARTER_ASR, STARTER_TTS
 
 
 def names(**flags: object) -> list[str]:
     return [each.name for each in model_specs(load_settings(flags))]
 
 
-def test_without_a_word_the_built_in_models() -> None:
-    assert names()[0] == "starter-asr"
+def test_without_a_named_model_espeak_alone_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert names() == ["espeak"]
+    monkeypatch.setattr(wanted_module, "built_in_models", lambda: ())
+    assert names() == []
+
+
+def test_config_names_the_built_in_espeak(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    entry = {"config": {"name": "voice", "base_path": "espeak"}}
+    config.write_text(json.dumps({"model_config_list": [entry]}))
+    assert model_specs(load_settings({"config_path": config})) == (ModelSpec("voice", "espeak"),)
+    (tmp_path / "espeak").mkdir()  # a folder of that name is a model like any other
+    assert model_specs(load_settings({"config_path": config})) == (ModelSpec("voice", str(tmp_path / "espeak")),)
+
+
+def test_fixtures_config_names_the_starters_and_espeak() -> None:
+    specs = model_specs(load_settings({"config_path": STARTER_ASR.parent}))
+    assert [(spec.name, spec.source) for spec in specs] == [
+        ("starter-asr", str(STARTER_ASR)),
+        ("espeak", "espeak"),
+        ("starter-tts", str(STARTER_TTS)),
+    ]
 
 
 def test_one_model(tmp_path: Path) -> None:
@@ -37,7 +58,7 @@ def test_how_much_is_heard_is_said_to_whoever_loads(
 ) -> None:
     asked: list[object] = []
     monkeypatch.setattr(wanted_module, "load_session", lambda _name, **options: asked.append(options["audio_context"]))
-    load(ModelSpec("m", "starter-asr"), load_settings(flags), lambda _line: None)
+    load(ModelSpec("m", "espeak"), load_settings(flags), lambda _line: None)
     assert asked == [context]
 
 

@@ -14,6 +14,7 @@ from antiphon.loader import load_session
 from antiphon.service import SpeechService
 from antiphon.types.audio import Samples
 from antiphon.types.options import SpeakOptions
+from tests.support.starters import STARTER_ASR
 from tests.support.tiny_speecht5 import write_tiny
 
 TEXTS = ["Hello there. How are you today?", "It is 5 o'clock.", "One, two, three. Go!", "A longer text, that goes on."]
@@ -93,4 +94,4 @@ def test_a_voice_and_a_vocoder_from_elsewhere(folder: Path, tmp_path: Path) -> N
     with pytest.raises(ConfigError, match=r"ann\.bin"):
         load_session(str(folder), precision="f32", speaker=("ann", file))
     with pytest.raises(ConfigError, match="no SpeechT5 model"):
-        load_session("starter-asr", vocoder=folder / "vocoder")
+        load_session(str(STARTER_ASR), vocoder=folder / "vocoder")

@@ -15,18 +15,17 @@ from antiphon.local import Model
 from antiphon.transcription.chunking import plan
 from antiphon.transcription.energy import measure
 from antiphon.types.audio import WINDOW_SAMPLES
-from training.starter_asr.heldout import HELD_OUT, HELD_OUT_SPANISH, held_out_pairs, word_errors, words
-from training.starter_asr.pairs import DEMONSTRATION
-from training.voice import Voice
+from tests.support.espeak_voice import Voice
+from tests.support.held_out import DEMONSTRATION, HELD_OUT, HELD_OUT_SPANISH, held_out_pairs, word_errors, words
+from tests.support.starters import STARTER_ASR, STARTER_TTS
 
-ROOT = Path(__file__).parent.parent
-CARD = ROOT / "src" / "antiphon" / "starter" / "asr" / "README.md"
+CARD = STARTER_ASR / "README.md"
 PUBLISHED = re.compile(r"^\| held-out sentences, plain voice, 31 \| ([\d.]+) % \|$", re.MULTILINE)
 SPANISH = re.compile(r"^\| held-out Spanish sentences, plain voice, 30 \| ([\d.]+) % \|$", re.MULTILINE)
 TRANSLATED = re.compile(
     r"^\| held-out sentences of the grammar translated exactly, 150 \| ([\d.]+) % \|$", re.MULTILINE
 )
-VOICE_CARD = ROOT / "src" / "antiphon" / "starter" / "tts" / "README.md"
+VOICE_CARD = STARTER_TTS / "README.md"
 SPOKEN = re.compile(r"^\| held-out sentences spoken by starter-tts, 31 \| ([\d.]+) % \|$", re.MULTILINE)
 SPOKEN_SPANISH = re.compile(
     r"^\| held-out Spanish sentences of the grammar spoken by starter-tts, 60 \| ([\d.]+) % \|$", re.MULTILINE
@@ -105,7 +104,7 @@ def test_the_round_trip_of_the_default_voice(starter: Model) -> None:
 
 def test_the_round_trip_of_starter_tts(starter: Model) -> None:
     """Both starters, as well as the voice's model card says."""
-    with antiphon.load("starter-tts", precision="f32") as voice:
+    with antiphon.load(STARTER_TTS, precision="f32") as voice:
         rate = voice.info.sample_rate
         heard = [(text, starter.transcribe(sixteen_khz(voice.speak(text), rate)).text) for text in HELD_OUT]
     assert_words(heard, published(SPOKEN, VOICE_CARD), beyond=BEYOND)
@@ -114,7 +113,7 @@ def test_the_round_trip_of_starter_tts(starter: Model) -> None:
 def test_the_round_trip_of_its_spanish_voice(starter: Model) -> None:
     """A request that names the language gets the voice called after it, and is understood as well as the card says."""
     texts = [spanish for spanish, _ in held_out_pairs()[:60]]
-    with antiphon.load("starter-tts", precision="f32") as voice:
+    with antiphon.load(STARTER_TTS, precision="f32") as voice:
         assert voice.info.voices == ("english", "spanish")
         rate = voice.info.sample_rate
         spoken = {text: sixteen_khz(voice.speak(text, language="es"), rate) for text in texts}
@@ -126,7 +125,7 @@ def test_the_round_trip_of_its_spanish_voice(starter: Model) -> None:
 def test_the_translation_demo_with_both_starters(starter: Model) -> None:
     """Spanish text, spoken by the one, translated by the other."""
     spanish, english = DEMONSTRATION
-    with antiphon.load("starter-tts", precision="f32") as voice:
+    with antiphon.load(STARTER_TTS, precision="f32") as voice:
         samples = sixteen_khz(voice.speak(spanish, language="es"), voice.info.sample_rate)
     assert words(starter.translate(samples).text) == words(english)
 

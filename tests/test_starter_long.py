@@ -12,10 +12,10 @@ from antiphon.local import Model
 from antiphon.transcription.silero import available
 from antiphon.types.audio import SAMPLE_RATE, WINDOW_SECONDS, Samples
 from antiphon.types.results import Transcript
+from tests.support.espeak_voice import Voice
+from tests.support.held_out import HELD_OUT, word_errors, words
 from tests.support.levels import join, noise, silence
-from training.starter_asr.augment import clicks, coloured, not_speech
-from training.starter_asr.heldout import HELD_OUT, word_errors, words
-from training.voice import Voice
+from tests.support.non_speech import clicks, coloured, not_speech
 
 NEAR = 0.3  # seconds by which a segment's time may be wrong
 FEW = HELD_OUT[:4]

@@ -16,9 +16,10 @@ from antiphon.server.app import create_app
 from antiphon.service import SpeechService
 from antiphon.settings import Settings
 from antiphon.types.results import Transcript
+from tests.support.espeak_voice import Voice
+from tests.support.held_out import HELD_OUT
 from tests.support.sounds import encode
-from training.starter_asr.heldout import HELD_OUT
-from training.voice import Voice
+from tests.support.starters import STARTER_ASR
 
 
 def bare(word: str) -> str:
@@ -110,7 +111,7 @@ def test_silence_has_no_words(starter: Model, level: float) -> None:
 
 def test_over_http_no_format_changes_the_text(voice: Voice) -> None:
     service = SpeechService()
-    service.load(load_session("starter-asr", precision="f32"))
+    service.load(load_session(str(STARTER_ASR), precision="f32"))
     recording = encode(np.concatenate([voice.speak(text) for text in HELD_OUT[:2]])[None], 16_000)
     answers = []
     with TestClient(create_app(service, Settings())) as client:

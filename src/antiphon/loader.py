@@ -19,11 +19,8 @@ from antiphon.repository.graph_pbtxt import FASTEST, GRAPH, SLOWEST, GraphFile, 
 from antiphon.types.options import AudioContext, GraphTask, Precision, Report, WeightFormat
 from antiphon.weights.config_file import read_config
 
-_STARTER = Path(__file__).parent / "starter"
-STARTERS = {"starter-asr": _STARTER / "asr", "starter-tts": _STARTER / "tts"}
-ESPEAK = "espeak"  # a name and no folder: what it is made of came with a wheel
-# The first one that speaks is the default voice: eSpeak NG until starter-tts is better.
-BUILT_IN = ("starter-asr", ESPEAK, "starter-tts")
+ESPEAK = "espeak"  # a name without a folder: its library and data are a Python package
+BUILT_IN = (ESPEAK,)
 
 # Each family by config.json's model_type: what it does, and the module whose `load` builds our own graphs of it, if any.
 FAMILIES: dict[str, tuple[GraphTask, str | None]] = {
@@ -50,8 +47,8 @@ class Choice:
 
 
 def find_folder(name_or_folder: str) -> Path:
-    """The folder of a built-in starter or of a path. Raises ConfigError naming what exists."""
-    folder = STARTERS.get(name_or_folder, Path(name_or_folder).expanduser())
+    """The folder of a model. Raises ConfigError if it does not exist."""
+    folder = Path(name_or_folder).expanduser()
     if not folder.is_dir():
         raise ConfigError(f"{name_or_folder}: no such folder, and not a built-in model ({', '.join(BUILT_IN)}).")
     return folder
@@ -59,7 +56,7 @@ def find_folder(name_or_folder: str) -> Path:
 
 def built_in_models() -> tuple[str, ...]:
     """The built-in models that are installed."""
-    return tuple(STARTERS) if importlib.util.find_spec("espeakng_loader") is None else BUILT_IN
+    return () if importlib.util.find_spec("espeakng_loader") is None else BUILT_IN
 
 
 def name_of(name_or_folder: str) -> str:

@@ -134,7 +134,7 @@ class Model:
 
 
 def load(
-    name_or_folder: str | PathLike[str] = "starter-asr",
+    name_or_folder: str | PathLike[str],
     *,
     precision: Precision = "auto",
     weight_format: WeightFormat = "auto",

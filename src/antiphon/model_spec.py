@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from antiphon.errors import ConfigError
-from antiphon.loader import built_in_models, load_session, name_of
+from antiphon.loader import ESPEAK, built_in_models, load_session, name_of
 from antiphon.models.session import AnySession
 from antiphon.repository.config_json import Entry, find_config, read_monitoring, read_repository
 from antiphon.repository.graph_pbtxt import GRAPH, GraphFile
@@ -115,9 +115,10 @@ def _vocoder_of(settings: Settings) -> Path | None:
 
 
 def _of_entry(entry: Entry) -> ModelSpec:
+    built_in = entry.folder.name == ESPEAK and not entry.folder.exists()
     return ModelSpec(
         entry.name,
-        str(entry.folder),
+        ESPEAK if built_in else str(entry.folder),
         graph=entry.graph,
         graph_text=_text_of(entry.graph),
         device=entry.target_device,

@@ -61,9 +61,7 @@ class Settings(BaseSettings):
     )
 
     # Which models.
-    model_path: str | None = _knob(
-        None, "The model to serve: a folder, or the name of a built-in one; without it, all of the built-in models."
-    )
+    model_path: str | None = _knob(None, "The model to serve: a folder, or espeak; if no model is named, espeak alone.")
     model_name: str | None = _knob(
         None, "The name requests call the model of --model_path by; without it, the folder's own name."
     )

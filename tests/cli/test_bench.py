@@ -16,6 +16,7 @@ from antiphon.__main__ import main
 from antiphon.testing.fake import FAKE_VOICE_INFO, FakeSession, FakeVoice
 from tests.server.conftest import served
 from tests.support.sounds import make_audio
+from tests.support.starters import STARTER_ASR
 
 
 @dataclass(frozen=True)
@@ -114,10 +115,10 @@ def test_speaking(bench: Bench, tmp_path: Path) -> None:
 def test_in_this_process(bench: Bench, tmp_path: Path) -> None:
     chart = tmp_path / "chart.svg"
     flags = ("--lengths", "3,2-3", "--seconds", "0.5", "--clients", "2", "--chart", str(chart))
-    result = bench(*flags, "--language", "en", "--precision", "f32")
+    result = bench("--model_path", str(STARTER_ASR), *flags, "--language", "en", "--precision", "f32")
     assert (result.code or 0, result.err) == (0, "")
     figures = result.figures
-    assert (figures["model"], figures["url"]) == ("starter-asr", "")
+    assert (figures["model"], figures["url"]) == (str(STARTER_ASR), "")
     assert figures["answered"] == figures["requests"] >= 2
     assert figures["words"] > 0
     assert 0 <= figures["wer"] < 0.5
@@ -144,7 +145,7 @@ def test_the_audio_context_reaches_the_model(bench: Bench, monkeypatch: pytest.M
 
     monkeypatch.setattr("antiphon.cli.bench.load_session", load)
     for flags in ((), ("--audio_context", "auto")):
-        assert not bench("--audio", clips, "--requests", "1", *flags).code
+        assert not bench("--model_path", "x", "--audio", clips, "--requests", "1", *flags).code
     assert asked == ["full", "auto"]
 
 

@@ -129,15 +129,6 @@ def test_a_name_on_the_hub_is_pulled_aside_and_that_goes_when_all_is_written(
     assert len(asked) == 1  # what is there already needs no source
 
 
-def test_a_built_in_model_comes_from_its_own_folder(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_whisper(Path("elsewhere/starter"))
-    monkeypatch.setitem(command.STARTERS, "starter-asr", Path("elsewhere/starter"))
-    assert shell("speech2text", "--source_model", "starter-asr") == 0, shell.err
-    assert list_models(Path("models")) == ("starter-asr",)
-    (entry,) = read_repository(Path("config.json"))
-    assert (entry.name, entry.folder) == ("starter-asr", Path("models/starter-asr").resolve())
-
-
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

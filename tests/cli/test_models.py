@@ -11,6 +11,7 @@ import pytest
 from antiphon.__main__ import main
 from antiphon.repository.graph_pbtxt import GraphFile, render_graph
 from tests.genai.stand_in import write_folder
+from tests.support.starters import STARTER_ASR
 from tests.support.tiny_whisper import write_tiny
 
 
@@ -30,8 +31,8 @@ def rows(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  
     return here
 
 
-def test_the_built_in_models(rows) -> None:  # type: ignore[no-untyped-def]
-    assert rows()[0][:3] == ["starter-asr", "whisper", "native on CPU"]
+def test_without_a_model_espeak_is_listed(rows) -> None:  # type: ignore[no-untyped-def]
+    assert rows() == [["espeak", "espeak", "espeak-ng on CPU", "built in"]]
 
 
 @pytest.mark.parametrize(
@@ -41,11 +42,12 @@ def test_the_built_in_models(rows) -> None:  # type: ignore[no-untyped-def]
         ("AUTO", "no such file; the genai backend reads OpenVINO IR, which `antiphon export speech2text"),
     ],
 )
-def test_what_serve_would_refuse_is_not_listed_as_served(rows, device: str, told: str) -> None:  # type: ignore[no-untyped-def]
-    first, second, _ = rows("--target_device", device)
+def test_unservable_model_is_listed_with_its_reason(rows, tmp_path: Path, device: str, told: str) -> None:  # type: ignore[no-untyped-def]
+    entries = [{"config": {"name": STARTER_ASR.name, "base_path": str(STARTER_ASR), "target_device": device}}]
+    (tmp_path / "config.json").write_text(json.dumps({"model_config_list": entries}))
+    (first,) = rows("--config_path", tmp_path)
     assert first[:3] == ["starter-asr", "?", "none"]
     assert told in first[3]
-    assert second[:3] == ["espeak", "espeak", "espeak-ng on CPU"]
 
 
 @pytest.mark.parametrize(

@@ -122,16 +122,28 @@ def test_a_life(number: signal.Signals) -> None:
         assert (process.returncode, output, errors) == (0, "", "")
 
 
-def test_without_a_model_all_that_are_built_in_are_loaded() -> None:
-    with serving() as (process, url):
-        built_in = ["starter-asr", "espeak", "starter-tts"]
-        assert list(wait_for(f"{url}/v1/config", process).json()) == built_in
-        for model in built_in:
-            assert httpx.get(f"{url}/v1/models").status_code == 503  # some of them would be a wrong answer
-            say(process, "load")
-            assert line_of(process).startswith(f"Serving {model} from ")
+def test_without_a_named_model_espeak_alone_is_served() -> None:
+    with serving("--log_level", "INFO") as (process, url):
+        assert list(wait_for(f"{url}/v1/config", process).json()) == ["espeak"]
+        say(process, "load")
+        assert line_of(process).startswith("Serving espeak from ")
         assert line_of(process) == f"Ready at {url}"
-        assert [card["id"] for card in httpx.get(f"{url}/v1/models").json()["data"]] == built_in
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=60)
+    assert errors.count("name a recogniser with --model_path") == 1
+
+
+def test_models_route_is_503_until_every_model_is_loaded(tmp_path: Path) -> None:
+    names = ["a", "b", "c"]
+    write_config(tmp_path, *names)
+    with serving("--config_path", str(tmp_path)) as (process, url):
+        assert list(wait_for(f"{url}/v1/config", process).json()) == names
+        for name in names:
+            assert httpx.get(f"{url}/v1/models").status_code == 503
+            say(process, "load")
+            assert line_of(process).startswith(f"Serving {name} from ")
+        assert line_of(process) == f"Ready at {url}"
+        assert [card["id"] for card in httpx.get(f"{url}/v1/models").json()["data"]] == names
 
 
 def test_a_model_that_does_not_load_ends_the_server_with_one_line() -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 import av
 import pytest
 
+from tests.support.starters import STARTER_ASR, STARTER_TTS
+
 TEXT = "The quick brown fox jumped over the lazy dog."
 
 
@@ -57,10 +59,10 @@ def test_a_pipe_from_end_to_end() -> None:
         ((TEXT, "--language", "klingon"), "klingon"),
         ((TEXT, "-o", "/no/such/folder/a.wav"), "/no/such/folder/a.wav"),
         ((TEXT, "--voice", "en-uk"), "'en-uk' is not one that 'espeak' has. Did you mean `en-us`, "),
-        ((TEXT, "--model", "starter-asr"), "The model 'starter-asr' cannot speak; it can: transcribe, translate."),
-        (("--list-voices", "--model", "starter-asr"), "The model 'starter-asr' cannot speak"),
+        ((TEXT, "--model", str(STARTER_ASR)), "The model 'starter-asr' cannot speak; it can: transcribe, translate."),
+        (("--list-voices", "--model", str(STARTER_ASR)), "The model 'starter-asr' cannot speak"),
         ((), "There is nothing to say: give a TEXT"),
-        ((TEXT, "--device", "XPU", "--model", "starter-tts"), "antiphon: --device XPU: there is no XPU here"),
+        ((TEXT, "--device", "XPU", "--model", str(STARTER_TTS)), "antiphon: --device XPU: there is no XPU here"),
         ((TEXT, "--vocoder", "/tmp"), "no SpeechT5 model"),
         (("  ",), "empty"),
         (("-",), "empty"),

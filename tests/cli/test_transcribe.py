@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -41,6 +42,8 @@ def loaded(monkeypatch: pytest.MonkeyPatch, heard: list[TranscribeOptions]) -> l
         return FakeSession("fake", script=record)
 
     monkeypatch.setattr(speech, "load_session", load_session)
+    for command in ("transcribe", "translate"):
+        monkeypatch.setattr(speech, command, partial(getattr(speech, command), model="fake"))
     return calls
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from antiphon.__main__ import main
 from antiphon.settings import Settings
+from tests.support.starters import STARTER_ASR, STARTER_TTS
 
 # What pydantic, typer or this project must not say to somebody at a terminal.
 STRANGE = ("Value error", "Input should", "unable to parse", "Invalid value", "''", "Traceback", "..")
@@ -93,11 +94,17 @@ def test_a_wrong_value_is_told_with_its_flag_and_what_is_right(
         ("--model_path /no/such", "--model_path /no/such: no such folder, and not a built-in model"),
         ("--model-path=/no/such", "--model-path /no/such: no such folder, and not a built-in model"),
         ("transcribe x --model espeak", "There is no file x."),
+        ("transcribe {file}", "No model is named: name a model with --model."),
+        ("translate {file}", "No model is named: name a model with --model."),
+        ("bench transcribe", "No model is named: give --model_path, or a server with --url."),
         ("transcribe {file} --model espeak", "--model: The model 'espeak' cannot transcribe; it can: speak."),
-        ("transcribe {file} --device XPU", "--device XPU: there is no XPU here; OpenVINO finds "),
-        ("transcribe {file} --target-device=XPU", "--target-device XPU: there is no XPU here; OpenVINO finds "),
+        ("transcribe {file} --device XPU --model {asr}", "--device XPU: there is no XPU here; OpenVINO finds "),
+        (
+            "transcribe {file} --target-device=XPU --model {asr}",
+            "--target-device XPU: there is no XPU here; OpenVINO finds ",
+        ),
         ("speak x -o {out} --speed 9", "--speed must be from 0.25 to 4, not 9."),
-        ("speak x -o {out} --model starter-tts --vocoder /no/such", "--vocoder /no/such: no such folder; "),
+        ("speak x -o {out} --model {tts} --vocoder /no/such", "--vocoder /no/such: no such folder; "),
         ("export text2speech --source-model /no/such", "--source-model /no/such: no such folder."),
         ("export sing --source-model x", "TASK is 'sing': it must be one of speech2text, text2speech. See "),
         ("export", "Missing argument 'TASK'. Choose from: speech2text, text2speech. See antiphon export --help."),
@@ -112,5 +119,5 @@ def test_the_whole_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: str, said: str
 ) -> None:
     monkeypatch.setenv("ANTIPHON_REST_PORT", "0")
-    filled = arguments.format(file=__file__, out=tmp_path / "out.wav")
+    filled = arguments.format(file=__file__, out=tmp_path / "out.wav", asr=STARTER_ASR, tts=STARTER_TTS)
     assert told(monkeypatch, capsys, *filled.split()).startswith(said)

@@ -12,7 +12,7 @@ from antiphon.benchmark.sentences import SENTENCES as MEASURED
 from antiphon.errors import ConfigError
 from antiphon.export.calibration import SENTENCES, WINDOWS, calibration_windows
 from antiphon.types.audio import WINDOW_SAMPLES, Samples
-from training.starter_asr.heldout import HELD_OUT, HELD_OUT_SPANISH
+from tests.support.held_out import HELD_OUT, HELD_OUT_SPANISH
 
 
 def tone(seconds: float, height: float) -> Samples:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.checkpoints import Shape
 from tests.oracle.reference import Twin, make_twin
+from tests.support.whisper_checkpoint import Shape
 
 MakeTwin = Callable[[Shape], Twin]
 

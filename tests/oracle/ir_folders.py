@@ -10,12 +10,12 @@ import openvino as ov
 import openvino.opset13 as ops
 from transformers import SpeechT5FeatureExtractor, SpeechT5Processor, SpeechT5Tokenizer
 
-from bench.letters import character_model
-from bench.speech_checkpoint import LETTERS
 from tests.oracle.exports import WHISPER, export, speech
 from tests.oracle.speecht5_reference import Shape, make_twin
+from tests.support.speecht5_checkpoint import LETTERS
+from tests.support.starters import STARTER_ASR as STARTER
+from tests.support.toy_vocabulary import character_model
 
-STARTER = Path(__file__).parents[2] / "src" / "antiphon" / "starter" / "asr"
 # The pipeline takes speakers of 512 values and no others.
 SPEECHT5 = Shape("genai", speaker=512, text_positions=200, goes_on=0.9)
 

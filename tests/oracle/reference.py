@@ -22,8 +22,8 @@ from antiphon.models.whisper.tokens import Tokenizer, read_tokenizer
 from antiphon.types.audio import Samples
 from antiphon.types.events import LanguageDetected, Window
 from antiphon.types.options import WeightFormat
-from bench.checkpoints import Shape, write_checkpoint
 from tests.support.drive_session import make_unit
+from tests.support.whisper_checkpoint import Shape, write_checkpoint
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from bench.checkpoints import Shape
+from tests.support.whisper_checkpoint import Shape
 
 PLAIN = Shape("plain", width=64, heads=4, layers=2, init_std=0.3, end=8.0, seed=1)
 ODD = Shape("odd", width=60, heads=5, layers=1, init_std=0.3, end=8.0, seed=2)

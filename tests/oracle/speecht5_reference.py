@@ -23,7 +23,7 @@ from antiphon.models.speecht5.session import Rules, SpeechT5Session
 from antiphon.runtime.openvino import open_device
 from antiphon.types.events import Sentence
 from antiphon.types.options import WeightFormat
-from bench.letters import character_model
+from tests.support.toy_vocabulary import character_model
 
 Floats = NDArray[np.float32]
 NormForm = Literal["folded", "lengths", "parametrized"]

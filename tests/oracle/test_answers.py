@@ -9,7 +9,6 @@ import pytest
 
 from antiphon.types.events import Window
 from antiphon.types.options import Task
-from bench.checkpoints import Shape
 from tests.oracle.reference import Twin, ask_oracle
 from tests.oracle.shapes import (
     BANNED,
@@ -28,6 +27,7 @@ from tests.oracle.shapes import (
 )
 from tests.oracle.signals import chirps
 from tests.support.drive_session import drive, make_unit
+from tests.support.whisper_checkpoint import Shape
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from antiphon.models.whisper.session import WhisperSession
 from antiphon.types.events import Failed, Finished, Window
 from antiphon.types.results import WindowResult
-from bench.checkpoints import Shape
 from tests.oracle.reference import Twin, open_session
 from tests.oracle.shapes import ENGLISH, PLAIN
 from tests.oracle.signals import chirps, noise
 from tests.oracle.test_answers import prompt_of
 from tests.support.drive_session import drive, make_unit
+from tests.support.whisper_checkpoint import Shape
 
 # Everything in which two windows of one batch may differ. The long ones take the caches past 64, 128 and 256 positions.
 POOL = [

@@ -17,12 +17,12 @@ from antiphon.models.whisper.load import load
 from antiphon.models.whisper.session import WhisperSession
 from antiphon.runtime.openvino import Device, open_device
 from antiphon.types.options import WeightFormat
-from bench.checkpoints import Shape
 from tests.oracle.reference import Twin, open_session
 from tests.oracle.shapes import BRAIN, DISTILLED, HALF, PLAIN, UNTIED
 from tests.oracle.signals import chirps
 from tests.oracle.test_answers import prompt_of
 from tests.support.drive_session import drive, make_unit
+from tests.support.whisper_checkpoint import Shape
 
 SHAPES = (PLAIN, DISTILLED, UNTIED)
 

@@ -22,15 +22,14 @@ import httpx
 import openai
 import pytest
 
-import antiphon
+from tests.support.espeak_voice import Voice
 from tests.support.exporting import write_speecht5
 from tests.support.fake_hub import Hub, serve_hub
 from tests.support.sounds import encode
-from training.voice import Voice
+from tests.support.starters import STARTER_ASR as STARTER
 
 pytestmark = pytest.mark.oracle
 
-STARTER = Path(antiphon.__file__).parent / "starter" / "asr"
 ENGLISH_VOICE = "microsoft/speecht5_tts"
 SPANISH_VOICE = "Sandiago21/speecht5_finetuned_facebook_voxpopuli_spanish"
 WHISPER = "openai/whisper-large-v3-turbo"

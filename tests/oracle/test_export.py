@@ -21,10 +21,10 @@ from antiphon.export.export import export as write
 from antiphon.repository.graph_pbtxt import GraphFile
 from antiphon.types.audio import Samples
 from antiphon.weights.openvino_ir.writer import IrFormat
-from bench.checkpoints import Shape, write_checkpoint
 from tests.oracle import speecht5_twin
 from tests.oracle.exports import WHISPER, export, speech
 from tests.oracle.signals import chirps, noise
+from tests.support.whisper_checkpoint import Shape, write_checkpoint
 
 HEADS = {"alignment_heads": [[0, 0], [0, 1]]}
 PLAIN = Shape("export-plain", width=64, heads=4, layers=2, init_std=0.3, seed=1, generation=HEADS)

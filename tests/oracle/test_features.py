@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from antiphon.types.audio import Samples
-from bench.checkpoints import Shape
 from tests.oracle.reference import Twin, oracle_log_mel
 from tests.oracle.shapes import DISTILLED, PLAIN
 from tests.oracle.signals import chirps, clap, noise
 from tests.support.sounds import tone
+from tests.support.whisper_checkpoint import Shape
 
 SOUNDS: dict[str, Callable[[], Samples]] = {
     **{f"noise {seconds} s": lambda seconds=seconds: noise(seconds) for seconds in (0.05, 0.2, 1, 5, 29.99, 30)},

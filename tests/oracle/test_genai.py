@@ -20,7 +20,7 @@ from antiphon.types.events import Failed
 from antiphon.types.options import TranscribeOptions
 from tests.oracle.ir_folders import STARTER, export_starter
 from tests.support.drive_session import drive, make_unit
-from training.voice import Voice
+from tests.support.espeak_voice import Voice
 
 pytestmark = pytest.mark.oracle
 

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 
 from antiphon.models.layers import NEVER
-from bench.checkpoints import Shape
 from tests.oracle.reference import Twin
 from tests.oracle.shapes import SHAPES
 from tests.oracle.signals import chirps
+from tests.support.whisper_checkpoint import Shape
 
 # float32 sums in another order, through at most four layers of random weights ten times as large as trained ones start.
 STATES_TOLERANCE = 2e-4

@@ -19,12 +19,12 @@ from antiphon.models.whisper.session import WhisperSession
 from antiphon.types.audio import Samples
 from antiphon.types.options import WeightFormat
 from antiphon.weights.safetensors import open_checkpoint
-from bench.checkpoints import Shape, write_checkpoint
-from bench.genai_tokens import open_exact, sample
 from tests.oracle.exports import WHISPER, export, names_in, write_decompressed
 from tests.oracle.reference import open_session
 from tests.oracle.signals import chirps, noise
 from tests.support.drive_session import drive, make_unit
+from tests.support.genai_tokens import open_exact, sample
+from tests.support.whisper_checkpoint import Shape, write_checkpoint
 
 PLAIN = Shape("ir-plain", width=64, heads=4, layers=2, ffn=128, init_std=0.3, seed=1)
 # As large-v3-turbo: 128 mels, many layers that hear and few that speak; heads of a width whose root is no power of two.

@@ -10,11 +10,11 @@ import pytest
 
 from antiphon.models.whisper.sampling import log_softmax
 from antiphon.types.events import Finished, LanguageDetected
-from bench.checkpoints import Shape
 from tests.oracle.reference import Twin, detected
 from tests.oracle.shapes import DISTILLED, PLAIN
 from tests.oracle.signals import chirps, clap, noise
 from tests.support.drive_session import drive, make_unit
+from tests.support.whisper_checkpoint import Shape
 
 _SOME = {"<|ta|>": 50287, "<|en|>": 50259, "<|cy|>": 50297, "<|haw|>": 50352}
 VOCABULARIES = {

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import pytest
 from whisper.decoding import DecodingOptions, decode
 
-from bench.checkpoints import Shape
 from tests.oracle.openai_reference import openai_model
 from tests.oracle.reference import Twin
 from tests.oracle.shapes import DISTILLED, ENGLISH, PLAIN, UNEVEN
 from tests.oracle.signals import chirps
 from tests.support.drive_session import drive, make_unit
+from tests.support.whisper_checkpoint import Shape
 
 
 @pytest.mark.parametrize("timestamps", [False, True], ids=["plain", "timed"])

@@ -26,8 +26,8 @@ from antiphon.repository.graph_pbtxt import GraphFile
 from tests.oracle.ir_folders import STARTER, export_starter
 from tests.oracle.reference import open_session
 from tests.support.drive_session import drive, make_unit
-from training.starter_asr.heldout import HELD_OUT, word_errors
-from training.voice import Voice
+from tests.support.espeak_voice import Voice
+from tests.support.held_out import HELD_OUT, word_errors
 
 pytestmark = pytest.mark.oracle
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from antiphon.models.whisper.sampling import log_softmax
-from bench.checkpoints import Shape
 from tests.oracle.reference import Twin, ask_oracle
 from tests.oracle.shapes import ENGLISH, ODD, PLAIN
 from tests.oracle.signals import chirps
 from tests.support.drive_session import drive, make_unit
+from tests.support.whisper_checkpoint import Shape
 
 # Whisper rounds nothing before these are read; float32 logits differ by less than 1e-3, a mean of them by far less.
 TOLERANCE = 1e-4

@@ -15,9 +15,9 @@ from transformers import WhisperForConditionalGeneration
 
 from antiphon.models.whisper.config import WhisperConfig
 from antiphon.models.whisper.logits_rules import HIGH, LOW, SPECIAL, TEXT, Rules
-from bench.checkpoints import Shape
 from tests.oracle.reference import Twin
 from tests.oracle.shapes import PLAIN
+from tests.support.whisper_checkpoint import Shape
 
 SEQUENCES = 4000
 WORDS = [1002, 257, 11, 640, 15044, 300]

@@ -11,11 +11,11 @@ from transformers import WhisperTokenizer, WhisperTokenizerFast
 from whisper.tokenizer import get_tokenizer
 
 from antiphon.models.whisper.tokens import read_tokenizer
-from bench.checkpoints import Shape, byte_pairs
 from tests.oracle.reference import Twin
 from tests.oracle.shapes import ENGLISH, PLAIN
 from tests.oracle.signals import chirps
 from tests.support.drive_session import drive, make_unit
+from tests.support.whisper_checkpoint import Shape, byte_pairs
 
 TEXTS = [
     "The quick brown fox jumped over the lazy dog.",

@@ -20,14 +20,14 @@ from antiphon.models.whisper.tokens import read_tokenizer
 from antiphon.models.whisper.word_times import Timing, settle, split_words, time_words
 from antiphon.types.audio import Samples
 from antiphon.types.results import Piece
-from bench.checkpoints import Shape
 from tests.oracle.ir_folders import STARTER, export_starter
 from tests.oracle.openai_reference import openai_model
 from tests.oracle.reference import Twin, open_session, oracle_log_mel
 from tests.oracle.shapes import ENGLISH, ODD, PLAIN, UNEVEN
 from tests.oracle.signals import chirps
 from tests.support.drive_session import drive, make_unit
-from training.voice import Voice
+from tests.support.espeak_voice import Voice
+from tests.support.whisper_checkpoint import Shape
 
 pytestmark = pytest.mark.oracle
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 import tests.support.tiny_speecht5 as tiny_speecht5
 import tests.support.tiny_whisper as tiny
-from bench.letters import character_model
+from tests.support.toy_vocabulary import character_model
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .,?!'"
 

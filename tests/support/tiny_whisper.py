@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from bench.letters import byte_letters
+from tests.support.toy_vocabulary import byte_letters
 
 WIDTH, HEADS, LAYERS, FFN, MELS = 30, 3, 2, 44, 80
 LETTERS = 256

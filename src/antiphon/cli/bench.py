@@ -25,20 +25,19 @@ from antiphon.benchmark.target import InProcess, Target
 from antiphon.benchmark.word_errors import WordErrors, count_word_errors
 from antiphon.cli.transcribe import DeviceFlag, PrecisionFlag, WeightFlag, report
 from antiphon.errors import ConfigError
-from antiphon.loader import load_session
+from antiphon.loader import ESPEAK, load_session
 from antiphon.types.options import AudioContext
 
 Job = Literal["transcribe", "speak"]
 LENGTHS = "3-5"  # seconds, unless something else is asked for
 SECONDS = 30.0  # how long requests are made, unless something bounds them
-MODELS = {"transcribe": "starter-asr", "speak": "starter-tts"}
 OF_OPENAI = {"transcribe": "whisper-1", "speak": "tts-1"}
 
 JobArgument = Annotated[Job, typer.Argument(metavar="[transcribe|speak]", help="What is asked for.")]
 UrlFlag = Annotated[str, typer.Option("--url", help="A server's base URL; without it a model in this process.")]
 ModelFlag = Annotated[str, typer.Option("--model", help="With --url: the model's name there; else OpenAI's own.")]
 KeyFlag = Annotated[str, typer.Option("--api-key", envvar="OPENAI_API_KEY", help="With --url: the key.")]
-PathFlag = Annotated[str, typer.Option("--model-path", help="Without --url: a folder, or a built-in model.")]
+PathFlag = Annotated[str, typer.Option("--model-path", help="Without --url: the model's folder, or espeak.")]
 ClientsFlag = Annotated[int, typer.Option("--clients", min=1, help="So many at once, each one thing after another.")]
 RateFlag = Annotated[float, typer.Option("--rate", min=0.0, help="Or so many requests a second, whatever happens.")]
 RequestsFlag = Annotated[int, typer.Option("--requests", min=0, help="End after so many.")]
@@ -98,7 +97,7 @@ def bench(
         raise ConfigError("--audio_context is for transcribe with a model in this process: leave it out.")
     limit = Limit(requests or math.inf, seconds or (math.inf if requests else SECONDS))
     material = _texts(texts) if job == "speak" else _clips(audio, lengths, seed)
-    name = (model or OF_OPENAI[job]) if url else (model_path or MODELS[job])
+    name = (model or OF_OPENAI[job]) if url else (model_path or ESPEAK)
     if url:
         target = _endpoint(url, name, api_key=api_key, language=language, voice=voice, timeout=timeout)
     else:
@@ -143,6 +142,8 @@ def _check(
         raise ConfigError("--model_path is for a model in this process: with --url, --model names the server's.")
     if model and not url:
         raise ConfigError("--model is a name a server knows: without --url, --model_path is the folder to load.")
+    if job == "transcribe" and not url and not model_path:
+        raise ConfigError("No model is named: give --model_path, or a server with --url.")
     if rate and clients > 1:
         raise ConfigError("--clients and --rate are two ways to ask: give one of them.")
     if audio and lengths:

@@ -16,16 +16,14 @@ from antiphon.errors import ConfigError
 from antiphon.export.calibration import calibration_windows
 from antiphon.export.export import export as write
 from antiphon.hub.pull import VOCODER, pull
-from antiphon.loader import ESPEAK, STARTERS
+from antiphon.loader import ESPEAK
 from antiphon.repository.config_json import add_entry, read_repository, remove_entry
 from antiphon.repository.graph_pbtxt import GraphFile
 from antiphon.types.options import GraphTask
 from antiphon.weights.openvino_ir.writer import IrFormat
 
 TaskArgument = Annotated[GraphTask, typer.Argument(metavar="TASK", help="speech2text or text2speech.")]
-SourceFlag = Annotated[
-    str, typer.Option("--source-model", help="A checkpoint's folder, a built-in model, or a name on the hub.")
-]
+SourceFlag = Annotated[str, typer.Option("--source-model", help="A checkpoint's folder, or a name on the hub.")]
 NameFlag = Annotated[str, typer.Option("--model-name", help="What it is called when served; else as the source is.")]
 FormatFlag = Annotated[IrFormat, typer.Option("--weight-format", help="How weights are held on disk.")]
 ModeFlag = Annotated[
@@ -149,7 +147,7 @@ def _source(source: str, folder: Path, vocoder: str, *, needed: bool) -> tuple[P
     """The checkpoint's folder; if it had to be brought from the hub, also which folder can go afterwards."""
     if source == ESPEAK:
         raise ConfigError(f"--source_model {ESPEAK}: has no weights to export; it is served by its name.")
-    place = STARTERS.get(source, Path(source).expanduser())
+    place = Path(source).expanduser()
     if place.is_dir() or not needed:
         return place, None
     _check_on_hub("--source_model", source)

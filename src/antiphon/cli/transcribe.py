@@ -29,7 +29,7 @@ from antiphon.types.results import Transcript
 _LONG = 120  # seconds of audio; anything shorter is done before a bar could be read
 
 Files = Annotated[list[str], typer.Argument(metavar="FILE", help="Audio files; - is standard input.")]
-ModelFlag = Annotated[str, typer.Option("--model", help="A folder, or the name of a built-in model.")]
+ModelFlag = Annotated[str, typer.Option("--model", help="The folder of the model, or espeak.")]
 LanguageFlag = Annotated[str, typer.Option("--language", help="What is spoken; detected when left out.")]
 PromptFlag = Annotated[str, typer.Option("--prompt", help="Text that came before, or words to expect.")]
 TemperatureFlag = Annotated[float, typer.Option("--temperature", help="0 is greedy; up to 1 samples.")]
@@ -55,7 +55,7 @@ DeviceFlag = Annotated[str, typer.Option("--device", "--target-device", help="Th
 def _command(task: Task) -> Callable[..., None]:
     def recognise(
         files: Files,
-        model: ModelFlag = "starter-asr",
+        model: ModelFlag = "",
         language: LanguageFlag = "",
         prompt: PromptFlag = "",
         temperature: TemperatureFlag = 0.0,
@@ -68,6 +68,8 @@ def _command(task: Task) -> Callable[..., None]:
         device: DeviceFlag = "CPU",
     ) -> None:
         _check(files)
+        if not model:
+            raise ConfigError("No model is named: name a model with --model.")
         if form != "text" and len(files) > 1:
             raise ConfigError(f"--format {form} is one file's subtitles: name one file at a time.")
         if words and form != "text":

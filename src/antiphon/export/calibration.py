@@ -79,7 +79,9 @@ def _made(seed: int) -> list[Samples]:
     """Windows of every length, loud and quiet, clean and noisy, each of one voice."""
     generator = np.random.default_rng(seed)
     windows = []
-    with load(ESPEAK if ESPEAK in built_in_models() else "starter-tts") as speaker:
+    if ESPEAK not in built_in_models():
+        raise ConfigError("--calibration: name a folder of speech; without espeak there is no voice to make it.")
+    with load(ESPEAK) as speaker:
         spoken = [dict(one) for one in _spoken(speaker)]
     for number in range(WINDOWS):
         seconds = float(generator.uniform(SHORTEST, WINDOW_SECONDS))
@@ -91,13 +93,10 @@ def _made(seed: int) -> list[Samples]:
 
 def _spoken(speaker: Model) -> Iterator[Iterator[tuple[str, Samples]]]:
     """For each voice the sentences of its language, in English first."""
-    if speaker.info.name != ESPEAK:
-        yield ((text, _at_16_khz(speaker, text, None)) for text in SENTENCES["en"])
-        return
     for language, voices in VOICES.items():
         for voice in voices:
             yield ((text, _at_16_khz(speaker, text, voice)) for text in SENTENCES[language])
 
 
-def _at_16_khz(speaker: Model, text: str, voice: str | None) -> Samples:
+def _at_16_khz(speaker: Model, text: str, voice: str) -> Samples:
     return resampled(speaker.speak(text, voice=voice), speaker.info.sample_rate)

@@ -21,7 +21,7 @@ import typer
 import uvicorn
 
 from antiphon.errors import AntiphonError, ConfigError
-from antiphon.loader import ESPEAK, built_in_models
+from antiphon.loader import built_in_models
 from antiphon.model_server import Pool
 from antiphon.model_spec import config_of, load, model_specs
 from antiphon.models.session import AnySession
@@ -122,8 +122,10 @@ class Loading(threading.Thread):
     def _load(self) -> None:
         settings = self._settings
         named = config_of(settings) or settings.model_path or settings.source_model
-        if not named and ESPEAK not in built_in_models():
-            logger.warning("espeak is not installed, so starter-tts alone speaks: pip install 'antiphon[espeak]'")
+        if not named and not built_in_models():
+            raise ConfigError("No model to serve: name one with --model_path, or pip install 'antiphon[espeak]'.")
+        if not named:
+            logger.info("Without a named model only espeak is served; name a recogniser with --model_path.")
         failed = self._pool.reload().failed
         if failed and not self._service.info():
             raise _none_of(failed)

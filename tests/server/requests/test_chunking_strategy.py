@@ -12,9 +12,9 @@ from antiphon.errors import InvalidParameter
 from antiphon.server.requests.chunking_strategy import read_chunking
 from antiphon.transcription.silero import available
 from antiphon.types.options import VadOptions
+from tests.support.espeak_voice import Voice
 from tests.support.http_helpers import error_of
 from tests.support.sounds import encode, make_audio
-from training.voice import Voice
 
 TONE = make_audio(2.5)
 TUNED = VadOptions("always", threshold=0.5, padding=0.4, silence=0.25)
