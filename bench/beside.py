@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from antiphon.audio.decode import decode
 from antiphon.loader import load_session
-from antiphon.scheduling.worker import NEWCOMERS
+from antiphon.scheduling.worker import SLOTS_PER_RESERVED_SLOT
 from antiphon.service import SpeechService
 from antiphon.types.audio import SAMPLE_RATE, Samples, Waveform
 from antiphon.types.options import TranscribeOptions
@@ -64,7 +64,7 @@ async def ask_beside(
     options = TranscribeOptions(language="en", max_new_tokens=asked.tokens, min_new_tokens=asked.tokens or 0)
     files = [asyncio.create_task(service.transcribe(long, None, options)) for _ in range(asked.files)]
     slots = service.loads()[0].slots
-    while service.loads()[0].in_flight < slots - slots // NEWCOMERS:  # noqa: ASYNC110  nobody tells when it is full
+    while service.loads()[0].in_flight < slots - slots // SLOTS_PER_RESERVED_SLOT:  # noqa: ASYNC110  nobody tells when it is full
         await asyncio.sleep(FULL)
     before, began = service.loads()[0].seconds, time.perf_counter()
     took = await ask(service, clip, asked.clips, asked.clip_tokens, pauses)

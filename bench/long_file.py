@@ -64,7 +64,7 @@ def reset_peak() -> None:
 
 def hear(model: str, path: Path, tokens: int, minutes: float) -> dict[str, float]:
     import antiphon
-    from antiphon.scheduling.worker import REST_AFTER
+    from antiphon.scheduling.worker import REST_AFTER_S
 
     noise = np.random.default_rng(0).normal(0, 0.1, RATE).astype(np.float32)
     with antiphon.load(model) as loaded:
@@ -75,7 +75,7 @@ def hear(model: str, path: Path, tokens: int, minutes: float) -> dict[str, float
         seconds, processor = time.perf_counter() - began, time.process_time() - worked
         peak, words = resident("VmHWM"), len(transcript.text.split())
         del transcript
-        time.sleep(REST_AFTER + 2)
+        time.sleep(REST_AFTER_S + 2)
         return {
             "rtfx": round(minutes * 60 / seconds, 1),
             "processor_ms_a_second": round(1000 * processor / (minutes * 60), 2),

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from threading import Condition
 
 import numpy as np
@@ -22,7 +22,7 @@ import numpy as np
 from antiphon.errors import InvalidAudio, InvalidParameter, ModelNotFound, Unavailable
 from antiphon.models.session import AnySession
 from antiphon.options import check_options, check_seed, check_task, check_text
-from antiphon.scheduling.hooks import Observer, nobody
+from antiphon.scheduling.hooks import NULL_HOOKS, Hooks
 from antiphon.scheduling.policy import DEFAULT_POLICY, SchedulingPolicy
 from antiphon.scheduling.queue import Limits
 from antiphon.scheduling.scheduler import Scheduler
@@ -91,16 +91,16 @@ class SpeechService:
         self._inside: Counter[Scheduler] = Counter()  # how many requests have chosen it and have no answer yet
         self._changed = Condition()  # guards the three above
         self._closed = False
-        self._observers: Callable[[str], Observer] = nobody
+        self._hooks: Callable[[str], Hooks] = lambda _name: NULL_HOOKS
         self._detectors = Detectors() if available() else None
         self._requests = itertools.count(1)
 
-    def observe(self, observers: Callable[[str], Observer]) -> None:
-        """Tell from now on how each model's work goes; `observers` gives, for its name, whom to tell."""
+    def observe(self, hooks: Callable[[str], Hooks]) -> None:
+        """Report from now on how each model's work goes to `hooks(name)`."""
         with self._changed:
-            self._observers = observers
-            for name, scheduler in self._schedulers.items():
-                scheduler.observe(observers(name))
+            self._hooks = cache(hooks)
+            for name in self._schedulers:
+                self._hooks(name)
 
     def load(self, session: AnySession) -> ModelInfo:
         """Serve a session under its own name, on a worker thread of its own."""
@@ -222,7 +222,9 @@ class SpeechService:
             speaking.add_done_callback(lambda _: channel.end())
             try:
                 async for samples in channel:
-                    scheduler.observer.spoken(len(samples) / scheduler.info.sample_rate)
+                    scheduler.hooks.record(
+                        "antiphon_audio_spoken_seconds_total", len(samples) / scheduler.info.sample_rate
+                    )
                     yield samples
                 await speaking  # an error that ended it is raised here
             finally:
@@ -234,14 +236,20 @@ class SpeechService:
         pieces: list[Samples] = [np.zeros(0, np.float32)]
         with self._chosen(model, "speak") as scheduler:
             scheduler.run_blocking(self._speak_plan(text, scheduler.info, options, pieces.append))
-            scheduler.observer.spoken(sum(map(len, pieces)) / scheduler.info.sample_rate)
+            seconds = sum(map(len, pieces)) / scheduler.info.sample_rate
+            scheduler.hooks.record("antiphon_audio_spoken_seconds_total", seconds)
         return np.concatenate(pieces)
 
     def _begin(self, session: AnySession) -> None:
         if self._closed:
             raise Unavailable("The server is shutting down.", retry_after=RETRY_AFTER_LOADING)
-        scheduler = Scheduler(session, limits=self._limits, joins_per_step=self._joins_per_step)
-        scheduler.observe(self._observers(session.info.name))
+        scheduler = Scheduler(
+            (session, *session.twins),
+            limits=self._limits,
+            joins_per_step=self._joins_per_step,
+            hooks=_CurrentHooks(self, session.info.name),
+        )
+        self._hooks(session.info.name)
         scheduler.start()
         self._schedulers[session.info.name] = scheduler
 
@@ -319,6 +327,17 @@ class SpeechService:
         return SpeakPlan(next(self._requests), sentences, voice, options, info.sample_rate, listener)
 
 
+@dataclass(frozen=True, slots=True)
+class _CurrentHooks:
+    """The hooks that the service has at the moment: telemetry is made after the models were loaded."""
+
+    service: SpeechService
+    name: str
+
+    def record(self, metric: str, value: float = 1.0, **labels: str) -> None:
+        self.service._hooks(self.name).record(metric, value, **labels)
+
+
 def _checked(info: ModelInfo, samples: Waveform, options: TranscribeOptions) -> TranscribeOptions:
     if not len(samples):
         raise InvalidAudio("The audio holds no samples.")
@@ -327,5 +346,6 @@ def _checked(info: ModelInfo, samples: Waveform, options: TranscribeOptions) -> 
 
 def _tell_heard(scheduler: Scheduler, plan: TranscriptionPlan) -> None:
     _, total = plan.progress
-    scheduler.observer.heard(total, max(0.0, total - plan.seconds))
-    scheduler.observer.dropped(plan.dropped)
+    scheduler.hooks.record("antiphon_audio_heard_seconds_total", total)
+    scheduler.hooks.record("antiphon_audio_skipped_seconds_total", max(0.0, total - plan.seconds))
+    scheduler.hooks.record("antiphon_segments_dropped_total", plan.dropped)

@@ -1,4 +1,4 @@
-"""A scheduler over a session and its twins: side by side on one queue, and all of them end together."""
+"""A scheduler over several sessions of one model: they work in parallel on one queue and end together."""
 
 from __future__ import annotations
 
@@ -13,33 +13,32 @@ from antiphon.errors import EngineFailed, Unavailable
 from antiphon.scheduling.scheduler import Scheduler
 from antiphon.testing.fake import FakeSession
 from antiphon.types.events import Event, Window
-from tests.support.scheduling import Holder, OneUnit, running
+from tests.support.scheduling import Holder, OneUnit
 
 
-def test_twins_work_side_by_side_on_one_queue() -> None:
-    """Each twin holds a step up until the other has one too; answers are each caller's own; draining waits for both."""
+def test_replicas_work_in_parallel_on_one_queue() -> None:
+    """Each replica blocks its step until the other is in a step too; each caller gets its own answer; draining waits for
+    both."""
     both = Barrier(2)
-    twin = FakeSession(slots=2, seconds_per_step=60.0, before_step=lambda: both.wait(60))
-    session = FakeSession(slots=2, seconds_per_step=60.0, before_step=lambda: both.wait(60), twins=[twin])
-    scheduler = Scheduler(session)
+    sessions = [FakeSession(slots=2, seconds_per_step=60.0, before_step=lambda: both.wait(60)) for _ in range(2)]
+    scheduler = Scheduler(sessions)
     assert scheduler.slots == 4
     with ThreadPoolExecutor(4) as pool:
-        seconds = [0.5, 0.75, 1.0, 1.25]
-        answers = [pool.submit(scheduler.run_blocking, OneUnit(length)) for length in seconds]
+        lengths = [0.5, 0.75, 1.0, 1.25]
+        answers = [pool.submit(scheduler.run_blocking, OneUnit(length)) for length in lengths]
         while scheduler.waiting < 4:
             time.sleep(0.001)
         scheduler.start()
-        assert [each.result(60) for each in answers] == [f" audio of {length:.2f} s" for length in seconds]
+        assert [answer.result(60) for answer in answers] == [f" audio of {length:.2f} s" for length in lengths]
     scheduler.close()
-    assert session.batches == twin.batches == [1, 1]
+    assert sessions[0].batches == sessions[1].batches == [1, 1]
 
 
 @pytest.mark.parametrize("drain", [True, False])
-def test_twins_end_together(drain: bool) -> None:
+def test_closing_ends_all_replicas(drain: bool) -> None:
     """One works, the other waits: both threads end, after what was admitted is done or at once."""
     hold = Holder()
-    twins = [FakeSession(before_step=hold)]
-    scheduler = Scheduler(FakeSession(before_step=hold, twins=twins))
+    scheduler = Scheduler([FakeSession(before_step=hold), FakeSession(before_step=hold)])
     scheduler.start()
     with ThreadPoolExecutor(2) as pool:
         answer = pool.submit(scheduler.run_blocking, OneUnit(60.0))
@@ -56,32 +55,33 @@ def test_twins_end_together(drain: bool) -> None:
                 answer.result(60)
 
 
-def test_a_twin_that_dies_takes_the_other_with_it() -> None:
-    """Its thread is gone for good: better that nobody is let in than that half of the requests are never answered."""
+def test_a_replica_that_dies_ends_the_others_too() -> None:
+    """Its thread is gone for good: refusing all requests is better than never answering half of them."""
 
     class Dying(FakeSession):
         def leave(self, unit: Window) -> None:
             raise RuntimeError("dying")
 
     hold = Holder()
-    scheduler = Scheduler(Dying(before_step=hold, step_fails=lambda _: True, twins=[FakeSession(before_step=hold)]))
+    scheduler = Scheduler([Dying(before_step=hold, step_fails=lambda _: True), FakeSession(before_step=hold)])
     with ThreadPoolExecutor(2) as pool:
         answers = [pool.submit(scheduler.run_blocking, OneUnit(60.0)) for _ in range(2)]
         while scheduler.waiting < 2:
             time.sleep(0.001)
         scheduler.start()
         hold.go_on.set()
-        assert any(isinstance(each.exception(60), EngineFailed) for each in answers)
-    with pytest.raises(EngineFailed, match="dying"):
+        assert any(isinstance(answer.exception(60), EngineFailed) for answer in answers)
+    with pytest.raises(EngineFailed, match="The worker of fake died") as refused:
         scheduler.check_room()
+    assert str(refused.value.__cause__) == "dying"
     scheduler.close()
 
 
-def test_a_plan_is_told_one_event_at_a_time() -> None:
-    """Its windows end in two lanes at once; `done` in the middle of an event is nobody's business."""
+def test_a_plan_receives_one_event_at_a_time_from_two_replicas() -> None:
+    """Its windows end on two workers at once; `done` is not read while an event is processed."""
     both, inside = Barrier(2), []
 
-    class Careful(OneUnit):
+    class OneAtATime(OneUnit):
         expected = 2
 
         def __init__(self) -> None:
@@ -103,9 +103,9 @@ def test_a_plan_is_told_one_event_at_a_time() -> None:
         if not both.broken:
             both.wait(60)
 
-    session = FakeSession(slots=1, seconds_per_step=60.0, before_step=step)
-    twin = FakeSession(slots=1, seconds_per_step=60.0, before_step=step)
-    session.twins = [twin]
-    with running(session) as scheduler:
-        assert scheduler.run_blocking(Careful()) == " audio of 60.00 s"
-    assert (session.batches, twin.batches) == ([1], [1])
+    sessions = [FakeSession(slots=1, seconds_per_step=60.0, before_step=step) for _ in range(2)]
+    scheduler = Scheduler(sessions)
+    scheduler.start()
+    assert scheduler.run_blocking(OneAtATime()) == " audio of 60.00 s"
+    scheduler.close(drain=False)
+    assert [session.batches for session in sessions] == [[1], [1]]

@@ -1,4 +1,4 @@
-"""The hand-off between callers and the worker thread: answers, cancellation, closing, and the death of the worker."""
+"""The scheduler: answers, cancellation, deadlines, closing, resting, and a worker thread that dies."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from typing import Any
 
 import pytest
 
-from antiphon.errors import DeadlineMissed, EngineFailed, Overloaded, Refusal, Unavailable
-from antiphon.scheduling.hooks import NullObserver
+from antiphon.errors import DeadlineMissed, EngineFailed, Overloaded, Unavailable
 from antiphon.scheduling.policy import DEFAULT_POLICY, Deadline, SchedulingPolicy
 from antiphon.scheduling.queue import Limits
-from antiphon.scheduling.request import Job
+from antiphon.scheduling.request import ScheduledRequest
 from antiphon.scheduling.scheduler import Scheduler
 from antiphon.testing.fake import FakeSession
 from antiphon.types.events import Event, Window
-from tests.support.scheduling import Holder, OneUnit, running
+from tests.support.scheduling import Holder, OneUnit, RecordingHooks, running
 
 
 def test_many_threads_each_get_their_own_answer() -> None:
@@ -32,13 +31,13 @@ def test_many_threads_each_get_their_own_answer() -> None:
     assert answers == [f" audio of {length:.2f} s" for length in seconds]
 
 
-def test_work_handed_in_before_the_start_decodes_as_one_batch() -> None:
+def test_requests_submitted_before_the_start_decode_as_one_batch() -> None:
     session = FakeSession(slots=8)
-    scheduler = Scheduler(session, joins_per_step=5)
+    scheduler = Scheduler([session], joins_per_step=5)
 
     async def main() -> list[str]:
         tasks = [asyncio.create_task(scheduler.run(OneUnit(1.0))) for _ in range(5)]
-        await asyncio.sleep(0)  # let each task hand its work in
+        await asyncio.sleep(0)  # let each task submit its request
         scheduler.start()
         return await asyncio.gather(*tasks)
 
@@ -47,19 +46,19 @@ def test_work_handed_in_before_the_start_decodes_as_one_batch() -> None:
     scheduler.close()
 
 
-def test_cancelling_the_task_cancels_the_work() -> None:
+def test_cancelling_the_task_cancels_its_work() -> None:
     hold = Holder()
     session = FakeSession(slots=1, before_step=hold)
 
     async def main(scheduler: Scheduler) -> str:
-        left = asyncio.create_task(scheduler.run(OneUnit(300.0)))
+        active = asyncio.create_task(scheduler.run(OneUnit(300.0)))
         await asyncio.to_thread(hold.reached.wait, 60)
         waiting = asyncio.create_task(scheduler.run(OneUnit(2.0)))
         queued = asyncio.create_task(scheduler.run(OneUnit(3.0)))
         await asyncio.sleep(0)
-        left.cancel()
+        active.cancel()
         queued.cancel()
-        for task in (left, queued):
+        for task in (active, queued):
             with pytest.raises(asyncio.CancelledError):
                 await task
         hold.go_on.set()
@@ -71,7 +70,7 @@ def test_cancelling_the_task_cancels_the_work() -> None:
     assert len(session.batches) < 30  # the first unit alone would have taken thirty steps
 
 
-def test_cancelling_while_a_unit_is_encoded_gives_its_slot_back_before_a_step() -> None:
+def test_cancelling_while_a_unit_is_encoded_frees_its_slot_before_a_step() -> None:
     hold = Holder()
 
     class Slow(FakeSession):
@@ -106,9 +105,9 @@ def soon(seconds: float = 0.05) -> SchedulingPolicy:
 
 
 @pytest.mark.parametrize("waiting", [True, False])
-def test_who_is_late_is_told_so_and_takes_up_no_slot(waiting: bool) -> None:
-    """Whether it waits for a slot or has one; whoever has no deadline goes on."""
-    hold = Holder()  # nothing is known of the pace before it lets go: a slow machine would else refuse at once
+def test_missed_deadline_ends_the_request_and_frees_its_slot(waiting: bool) -> None:
+    """Whether it waits for a slot or has one; a request without a deadline goes on."""
+    hold = Holder()  # no throughput is measured while it blocks, or a slow machine would refuse at once
     session = FakeSession(
         slots=1 + (not waiting), seconds_per_step=0.001, before_step=lambda: hold() or time.sleep(0.001)
     )
@@ -124,7 +123,7 @@ def test_who_is_late_is_told_so_and_takes_up_no_slot(waiting: bool) -> None:
     assert session.join([OneUnit(1.0).unit]) == []  # no slot is taken
 
 
-def test_a_full_queue_refuses_in_the_callers_thread() -> None:
+def test_full_queue_raises_overloaded_in_the_callers_thread() -> None:
     hold = Holder()
     with (
         running(FakeSession(slots=1, before_step=hold), limits=Limits(units=1)) as scheduler,
@@ -141,26 +140,26 @@ def test_a_full_queue_refuses_in_the_callers_thread() -> None:
 
 
 def scheduler_accepts(
-    scheduler: Scheduler, plan: OneUnit, submit: Callable[..., Any], terms: SchedulingPolicy = DEFAULT_POLICY
+    scheduler: Scheduler, plan: OneUnit, submit: Callable[..., Any], policy: SchedulingPolicy = DEFAULT_POLICY
 ) -> Any:
-    """Run a plan in another thread and come back once it is in the queue."""
+    """Run a plan in another thread; returns once it is in the queue."""
     entered = Gate()
     admit = scheduler.submit
 
-    def tell(job: Job, units: Sequence[Window]) -> None:
-        admit(job, units)
+    def submit_and_set(request: ScheduledRequest) -> None:
+        admit(request)
         entered.set()
 
-    scheduler.submit = tell  # type: ignore[method-assign]
-    future = submit(scheduler.run_blocking, plan, terms)
+    scheduler.submit = submit_and_set  # type: ignore[method-assign]
+    future = submit(scheduler.run_blocking, plan, policy)
     assert entered.wait(60)
     scheduler.submit = admit  # type: ignore[method-assign]
     return future
 
 
-def test_closing_with_drain_finishes_what_was_admitted() -> None:
+def test_closing_with_drain_finishes_admitted_requests() -> None:
     hold = Holder()
-    scheduler = Scheduler(FakeSession(slots=1, before_step=hold))
+    scheduler = Scheduler([FakeSession(slots=1, before_step=hold)])
     scheduler.start()
     with ThreadPoolExecutor(3) as pool:
         first = pool.submit(scheduler.run_blocking, OneUnit(1.0))
@@ -175,10 +174,10 @@ def test_closing_with_drain_finishes_what_was_admitted() -> None:
         scheduler.run_blocking(OneUnit(1.0))
 
 
-def test_closing_at_once_fails_what_waits() -> None:
+def test_closing_without_drain_fails_waiting_and_active_requests() -> None:
     hold = Holder()
     session = FakeSession(slots=1, before_step=hold)
-    scheduler = Scheduler(session)
+    scheduler = Scheduler([session])
     scheduler.start()
     with ThreadPoolExecutor(3) as pool:
         first = pool.submit(scheduler.run_blocking, OneUnit(300.0))
@@ -190,11 +189,11 @@ def test_closing_at_once_fails_what_waits() -> None:
         for future in (first, second):
             with pytest.raises(Unavailable):
                 future.result(60)
-    assert session.join([OneUnit(1.0).unit]) == []  # the slot was given back
+    assert session.join([OneUnit(1.0).unit]) == []  # the slot was freed
 
 
-def test_closing_before_the_start_fails_what_waits() -> None:
-    scheduler = Scheduler(FakeSession())
+def test_closing_before_the_start_fails_waiting_requests() -> None:
+    scheduler = Scheduler([FakeSession()])
     with ThreadPoolExecutor(1) as pool:
         future = scheduler_accepts(scheduler, OneUnit(1.0), pool.submit)
         scheduler.close()
@@ -202,85 +201,99 @@ def test_closing_before_the_start_fails_what_waits() -> None:
             future.result(60)
 
 
-def test_if_the_worker_dies_everyone_is_told() -> None:
+def test_a_worker_that_dies_fails_all_requests_without_the_exception_text() -> None:
     class Broken(FakeSession):
         def leave(self, unit: Window) -> None:
             raise RuntimeError("cannot leave")
 
     session = Broken(slots=1, step_fails=lambda _unit: True)
-    scheduler = Scheduler(session)
+    scheduler = Scheduler([session])
     with ThreadPoolExecutor(3) as pool:
         futures = [scheduler_accepts(scheduler, OneUnit(1.0), pool.submit) for _ in range(3)]
         scheduler.start()
         for future in futures:
-            with pytest.raises(EngineFailed, match="died"):
+            with pytest.raises(EngineFailed, match="died") as failed:
                 future.result(60)
+            assert "cannot leave" not in str(failed.value)
+            assert str(failed.value.__cause__) == "cannot leave"
     with pytest.raises(EngineFailed, match="died"):
         scheduler.run_blocking(OneUnit(1.0))
     scheduler.close()
 
 
-def test_a_failed_unit_raises_in_its_caller_and_the_next_one_works() -> None:
+def test_engine_failure_is_raised_in_its_caller_and_the_next_request_works() -> None:
     doomed = OneUnit(1.0)
     with running(FakeSession(join_fails=lambda unit: unit is doomed.unit)) as scheduler:
-        with pytest.raises(EngineFailed, match="told to fail in join"):
+        with pytest.raises(EngineFailed) as failed:
             scheduler.run_blocking(doomed)
+        assert str(failed.value.__cause__) == "the fake was told to fail in join"
         assert scheduler.run_blocking(OneUnit(2.0)) == " audio of 2.00 s"
         assert (scheduler.waiting, scheduler.in_flight) == (0, 0)
 
 
-def test_a_plan_that_is_done_at_once_needs_no_worker() -> None:
+def test_a_plan_that_is_done_at_the_start_needs_no_worker() -> None:
     plan = OneUnit(1.0)
     plan.answer = "nothing to do"
-    assert Scheduler(FakeSession()).run_blocking(plan) == "nothing to do"
+    assert Scheduler([FakeSession()]).run_blocking(plan) == "nothing to do"
 
 
-class Times(NullObserver):
-    """What an observer is told of requests."""
-
-    def __init__(self) -> None:
-        self.waits: list[float] = []
-        self.works: list[float] = []
-        self.refusals: list[Refusal] = []
-
-    def refused(self, reason: Refusal) -> None:
-        self.refusals.append(reason)
-
-    def waited(self, seconds: float) -> None:
-        self.waits.append(seconds)
-
-    def worked(self, seconds: float) -> None:
-        self.works.append(seconds)
+WAITS, WORKS = "ovms_wait_for_infer_req_time_us", "ovms_inference_time_us"
 
 
-def test_an_observer_is_told_how_long_a_request_waits_and_works() -> None:
-    times, hold = Times(), Holder()
-    with running(FakeSession(slots=1, before_step=hold)) as scheduler, ThreadPoolExecutor(2) as pool:
-        scheduler.observe(times)
+def test_hooks_record_how_long_a_request_waits_and_works() -> None:
+    hooks, hold = RecordingHooks(), Holder()
+    with (
+        running(FakeSession(slots=1, before_step=hold), hooks=hooks) as scheduler,
+        ThreadPoolExecutor(2) as pool,
+    ):
         first = pool.submit(scheduler.run_blocking, OneUnit(1.0))
         assert hold.reached.wait(60)
         second = scheduler_accepts(scheduler, OneUnit(1.0), pool.submit)
-        time.sleep(0.05)  # in which one works and the other waits: there is one slot
+        time.sleep(0.05)  # one works and the other waits: there is one slot
         hold.go_on.set()
         assert [answer.result(60).strip() for answer in (first, second)] == ["audio of 1.00 s"] * 2
-    assert len(times.waits) == len(times.works) == 2
-    assert times.waits[1] >= 0.045
-    assert times.works[0] >= 0.045
+    assert len(hooks.values(WAITS)) == len(hooks.values(WORKS)) == 2
+    assert hooks.values(WAITS)[1] >= 0.045
+    assert hooks.values(WORKS)[0] >= 0.045
 
 
-def test_an_observer_is_told_of_refusals() -> None:
-    times = Times()
-    scheduler = Scheduler(FakeSession(), limits=Limits(requests=1, seconds=0.0))
-    scheduler.observe(times)
+def test_hooks_record_refusals_but_not_looks_at_full() -> None:
+    hooks = RecordingHooks()
+    scheduler = Scheduler([FakeSession()], limits=Limits(requests=1, seconds=0.0), hooks=hooks)
     with pytest.raises(Overloaded):
         scheduler.run_blocking(OneUnit(1.0))
-    assert scheduler.full  # asking is no request
+    assert scheduler.full
     scheduler.close()
-    assert times.refusals == ["seconds"]
+    assert hooks.records == [("antiphon_refused_total", 1.0, "seconds")]
 
 
-def test_a_permit_is_a_place_until_it_is_given_back() -> None:
-    scheduler = Scheduler(FakeSession(), limits=Limits(requests=1))
+def test_a_session_that_rests_blocks_neither_full_nor_submit() -> None:
+    """`rest` can take long, and the event loop calls `full`, `permit` and `submit`."""
+    hold = Holder()
+
+    class SlowRest(FakeSession):
+        def rest(self) -> None:
+            super().rest()
+            hold()
+
+    session = SlowRest()
+    scheduler = Scheduler([session], rest_after_s=0.01)
+    scheduler.start()
+    with ThreadPoolExecutor(2) as pool:
+        assert hold.reached.wait(60)
+        try:
+            assert pool.submit(lambda: scheduler.full).result(10) is False
+            answer = scheduler_accepts(scheduler, OneUnit(1.0), pool.submit)
+            assert (scheduler.waiting, session.batches) == (1, [])  # no unit joins before the rest is over
+        finally:
+            hold.go_on.set()
+        assert answer.result(60) == " audio of 1.00 s"
+    scheduler.close()
+    assert session.rests >= 1
+
+
+def test_a_permit_counts_until_it_is_released() -> None:
+    scheduler = Scheduler([FakeSession()], limits=Limits(requests=1))
     with scheduler.permit():
         assert scheduler.full
         with pytest.raises(Overloaded), scheduler.permit():
@@ -297,8 +310,8 @@ def test_a_permit_is_a_place_until_it_is_given_back() -> None:
 
 
 @pytest.mark.parametrize("started", [True, False])
-def test_a_request_that_is_cancelled_has_worked_if_it_had_a_slot(started: bool) -> None:
-    times = Times()
+def test_a_cancelled_request_records_its_work_if_it_had_a_slot(started: bool) -> None:
+    hooks = RecordingHooks()
     inside, go_on = Gate(), Gate()
 
     def hold() -> None:
@@ -314,26 +327,25 @@ def test_a_request_that_is_cancelled_has_worked_if_it_had_a_slot(started: bool) 
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
-    scheduler = Scheduler(FakeSession(before_step=hold))
-    scheduler.observe(times)
+    scheduler = Scheduler([FakeSession(before_step=hold)], hooks=hooks)
     if started:
         scheduler.start()
     asyncio.run(cancel())
     go_on.set()
     scheduler.close(drain=False)
-    assert len(times.waits) == len(times.works) == int(started)
+    assert len(hooks.values(WAITS)) == len(hooks.values(WORKS)) == int(started)
 
 
-def test_the_process_ends_after_its_worker_threads() -> None:
-    """A thread inside OpenVINO when the interpreter goes away aborts the process; here it would be seen to be alive."""
+def test_worker_threads_end_before_the_process_does() -> None:
+    """A thread inside OpenVINO at interpreter exit aborts the process; here such a thread would be listed as alive."""
     script = (
         "import atexit, threading\n"
-        "atexit.register(lambda: print([each.name for each in threading.enumerate()]))\n"  # the last to be called
+        "atexit.register(lambda: print([thread.name for thread in threading.enumerate()]))\n"  # the last to be called
         "from antiphon.testing.fake import FakeSession\n"
         "from antiphon.scheduling.scheduler import Scheduler\n"
         "for name in ('one', 'two'):\n"
-        "    Scheduler(FakeSession(name)).start()\n"
-        "print([each.name for each in threading.enumerate()])\n"
+        "    Scheduler([FakeSession(name)]).start()\n"
+        "print([thread.name for thread in threading.enumerate()])\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,13 +1,14 @@
-"""Random schedules through the queue and the loops: scripted sessions, an invented clock, and no threads.
+"""Property test of the queue and the worker loops on random schedules: scripted sessions, a fake clock, no threads.
 
-Every byte of a tape is a choice: who arrives with what, who leaves, how long a unit takes and how it ends. Thousands of
-tapes are played (`--schedules`), the same ones each time.
+Every byte of a tape is a choice: which request arrives, which is cancelled, how long a unit takes and how it ends.
+Thousands of tapes are played (`--schedules`), the same ones each time.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from threading import Condition
 
 import numpy as np
@@ -16,10 +17,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from antiphon.errors import Cancelled, DeadlineMissed, Overloaded
-from antiphon.models.session import AnySession
 from antiphon.scheduling.policy import PRIORITIES, Deadline, SchedulingPolicy
-from antiphon.scheduling.queue import CLASSES, LATEST, SOONEST, UNKNOWN, Limits, Queue
-from antiphon.scheduling.request import Job
+from antiphon.scheduling.queue import (
+    CLASSES,
+    DEFAULT_RETRY_AFTER_S,
+    MAX_RETRY_AFTER_S,
+    MIN_RETRY_AFTER_S,
+    Limits,
+    Queue,
+)
+from antiphon.scheduling.request import ScheduledRequest
 from antiphon.scheduling.worker import Worker
 from antiphon.testing.fake import FAKE_INFO, describe
 from antiphon.types.events import Event, Failed, Finished, Window
@@ -30,7 +37,7 @@ SLOTS = 3
 LIMITS = Limits(units=10, seconds=90.0)
 SOUNDS = [np.zeros(seconds * 16_000, np.float32) for seconds in (1, 3, 10, 30)]
 OPTIONS = TranscribeOptions(language="en")
-RESULT = describe(Window(0, SOUNDS[0], 0, False, OPTIONS))  # nobody reads it here
+RESULT = describe(Window(0, SOUNDS[0], 0, False, OPTIONS))  # not read here
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +49,7 @@ def quiet() -> Iterator[None]:
 
 
 class Tape:
-    """Choices, one a byte; the first of each where it has run out."""
+    """Choices, one per byte; the first of each after the last byte."""
 
     def __init__(self, data: bytes) -> None:
         self._data = iter(data)
@@ -57,8 +64,8 @@ class Tape:
         return self.choose(one_in) == one_in - 1
 
 
-class Book:
-    """What time it is, and how units ended, in whichever session."""
+class Record:
+    """The time, and how units ended, over all sessions."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -71,89 +78,80 @@ class Book:
 
 
 class Scripted:
-    """A session that does with each unit what the tape says, and books how it ended."""
+    """A session that does with each unit what the tape says, and records how it ended."""
 
-    twins: Sequence[AnySession] = ()
-
-    def __init__(self, tape: Tape, take: Callable[[Window], None], book: Book) -> None:
+    def __init__(self, tape: Tape, take: Callable[[Window], None], record: Record) -> None:
         self.info = FAKE_INFO
         self.slots = SLOTS
         self.inside: dict[Window, int] = {}  # how many steps each has to go
         self._tape = tape
         self._take = take
-        self._book = book
+        self._record = record
 
     def join(self, units: Sequence[Window]) -> list[Event]:
         assert len(self.inside) + len(units) <= SLOTS
         for unit in units:
             assert unit not in self.inside
-            assert unit not in self._book.ended
+            assert unit not in self._record.ended
             self._take(unit)
-        self._book.now += 0.2 * len(units)
+        self._record.now += 0.2 * len(units)
         if self._tape.rarely(16):
-            self._book.doomed.update(units)
+            self._record.doomed.update(units)
             for unit in units:
-                self._book.end(unit, "join")
+                self._record.end(unit, "join")
             raise RuntimeError("scripted")
         self.inside |= {unit: 1 + self._tape.choose(4) for unit in units}
         return []
 
     def step(self) -> list[Event]:
-        self._book.now += 0.1
+        self._record.now += 0.1
         if self._tape.rarely(16):
-            self._book.doomed.update(self.inside)  # they are left one by one
+            self._record.doomed.update(self.inside)  # they are left one by one
             raise RuntimeError("scripted")
         self.inside = {unit: steps - 1 for unit, steps in self.inside.items()}
         return [self._end(unit) for unit, steps in list(self.inside.items()) if steps == 0]
 
     def leave(self, unit: Window) -> None:
         if self.inside.pop(unit, None) is not None:
-            self._book.end(unit, "leave")
+            self._record.end(unit, "leave")
 
     def rest(self) -> None:
         raise AssertionError("there was work")
 
     def _end(self, unit: Window) -> Event:
         del self.inside[unit]
-        self._book.end(unit, "step")
+        self._record.end(unit, "step")
         return Failed(unit, ValueError("its own")) if self._tape.rarely(12) else Finished(unit, RESULT)
 
 
-class Request:
-    """A job that keeps its own account of what it has out there, and of how it was ended."""
+class Request(ScheduledRequest):
+    """A request that is its own plan, and keeps account of its units and of how it ended."""
 
-    def __init__(self, units: list[Window], terms: SchedulingPolicy, play: Play) -> None:
+    def __init__(self, units: list[Window], policy: SchedulingPolicy, play: Play) -> None:
         self.open = set(units)
         self.waiting = list(units)
         self.ends: list[Exception] = []
         self.failure: Exception | None = None
         self.started = False
-        self.place = 0  # in its class, when it got in line for its next unit
+        self.position = 0  # in its class, when it got in line for its next unit
         self.since = 0  # how many units had been taken then
         self._play = play
-        self.job = Job(
-            self._receive,
-            self.ends.append,
-            lambda: self.done,
-            expected=len(units),
-            seconds=sum(unit.seconds for unit in units),
-            terms=terms,
-        )
+        super().__init__(RequestPlan(self, len(units), sum(unit.seconds for unit in units)), policy)
 
-    @property
-    def done(self) -> bool:
-        return self.failure is not None or not self.open
+    def end(self, reason: Exception) -> None:
+        self.ends.append(reason)
+        super().end(reason)
 
     def is_late(self, now: float) -> bool:
-        deadline = self.job.terms.deadline
+        deadline = self.policy.deadline
         return deadline is not None and deadline.at <= now
 
-    def _receive(self, event: Event) -> Sequence[Window]:
+    def take_event(self, event: Event) -> Sequence[Window]:
         assert not self.ends, "an event after the end"
-        self.open.remove(event.unit)  # KeyError: told twice, or of somebody else's unit
+        self.open.remove(event.unit)  # type: ignore[arg-type]  # KeyError: a second end, or another request's unit
         if isinstance(event, Failed):
             alone = isinstance(event.error, ValueError)
-            assert alone or event.unit in self._play.book.doomed, "failed with a batch it was not in"
+            assert alone or event.unit in self._play.record.doomed, "failed with a batch it was not in"
             self.failure = event.error
             return ()
         following = [make_unit(0)] if self._play.tape.rarely(6) else []
@@ -165,26 +163,48 @@ class Request:
         return following
 
 
+@dataclass
+class RequestPlan:
+    request: Request
+    expected: int
+    seconds: float
+
+    @property
+    def done(self) -> bool:
+        return self.request.failure is not None or not self.request.open
+
+    def start(self) -> Sequence[Window]:
+        raise AssertionError("admitted with its units")
+
+    def receive(self, event: Event) -> Sequence[Window]:
+        return self.request.take_event(event)
+
+    def result(self) -> None:
+        raise AssertionError("not asked for")
+
+
 def make_unit(sound: int) -> Window:
     return Window(request=0, samples=SOUNDS[sound], start=0, timestamps=False, options=OPTIONS)
 
 
 class Play:
-    """One schedule: moves off a tape until it is over, then all that is left is worked off. Claims are checked as it goes."""
+    """One schedule: moves from a tape until its end, then everything left is worked off. Claims are checked on the way."""
 
     def __init__(self, data: bytes) -> None:
         self.tape = Tape(data)
         self.overtakes = 1 + self.tape.choose(4)
-        lanes = 1 + self.tape.choose(2)
-        self.book = Book()
-        self.sessions = [Scripted(self.tape, self.take, self.book) for _ in range(lanes)]
-        self.queue = Queue(LIMITS, max_overtakes=self.overtakes, lanes=lanes)
+        workers = 1 + self.tape.choose(2)
+        self.record = Record()
+        self.sessions = [Scripted(self.tape, self.take, self.record) for _ in range(workers)]
+        self.queue = Queue(LIMITS, max_overtakes=self.overtakes, workers=workers)
         joins, changed = 1 + self.tape.choose(2), Condition()
         self.workers = [
-            Worker(session, self.queue, changed, joins_per_step=joins, clock=lambda: self.book.now, lane=lane)
-            for lane, session in enumerate(self.sessions)
+            Worker(
+                session, self.queue, changed, joins_per_step=joins, clock=lambda: self.record.now, worker_index=index
+            )
+            for index, session in enumerate(self.sessions)
         ]
-        self.requests: list[Request] = []  # those that were let in
+        self.requests: list[Request] = []  # those that were admitted
         self.taken = 0
 
     def run(self) -> None:
@@ -195,18 +215,18 @@ class Play:
                 case 3:
                     self.cancel()
                 case 4:
-                    self.book.now += 0.5 * self.tape.choose(8)
+                    self.record.now += 0.5 * self.tape.choose(8)
                 case _:
                     self.turn(self.tape.choose(len(self.workers)))
         while not self.queue.idle:
-            for lane in range(len(self.workers)):
-                self.turn(lane)
+            for index in range(len(self.workers)):
+                self.turn(index)
         self.check_the_end()
 
     def admit(self) -> None:
         units = [make_unit(self.tape.choose(4)) for _ in range(1 + self.tape.choose(5))]
         left = (None, None, 0.0, 0.5, 2.0, 10.0)[self.tape.choose(6)]
-        now = self.book.now
+        now = self.record.now
         deadline = None if left is None else Deadline(now + left, left, "x-request-timeout")
         request = Request(units, SchedulingPolicy(PRIORITIES[self.tape.choose(3)], deadline), self)
         queue = self.queue
@@ -214,7 +234,9 @@ class Play:
         refusal = self._try(request, units)
         if isinstance(refusal, Overloaded):
             assert full == (refusal.reason != "deadline")
-            assert refusal.retry_after == UNKNOWN or SOONEST <= refusal.retry_after <= LATEST
+            assert refusal.retry_after == DEFAULT_RETRY_AFTER_S or (
+                MIN_RETRY_AFTER_S <= refusal.retry_after <= MAX_RETRY_AFTER_S
+            )
             return
         assert not full
         assert (refusal is not None) == (left == 0.0)
@@ -224,7 +246,7 @@ class Play:
 
     def _try(self, request: Request, units: list[Window]) -> Overloaded | DeadlineMissed | None:
         try:
-            self.queue.admit(request.job, units, now=self.book.now)
+            self.queue.admit(request, units, now=self.record.now)
         except (Overloaded, DeadlineMissed) as error:
             return error
         return None
@@ -233,15 +255,15 @@ class Play:
         inside = [each for each in self.requests if not each.ends]
         if inside:
             request = inside[self.tape.choose(len(inside))]
-            assert self.queue.cancel(request.job)
-            request.ends.append(Cancelled("by the schedule"))
+            assert self.queue.cancel(request)
+            request.end(Cancelled("by the schedule"))
             self.check_wait(request)
 
-    def turn(self, lane: int) -> None:
-        if not self.queue.calls(lane):
+    def turn(self, index: int) -> None:
+        if not self.queue.has_work(index):
             return
-        late = [each for each in self.requests if not each.ends and each.is_late(self.book.now)]
-        assert self.workers[lane].turn()
+        late = [each for each in self.requests if not each.ends and each.is_late(self.record.now)]
+        assert self.workers[index].turn()
         for each in late:
             assert [type(reason) for reason in each.ends] == [DeadlineMissed]
         for each in self.requests:
@@ -249,10 +271,10 @@ class Play:
                 self.check_wait(each)
                 each.waiting.clear()
         assert self.queue.waiting == sum(len(each.waiting) for each in self.requests)
-        # One that failed to join may still be on its way out.
+        # A unit that failed to join may still be on its way out.
         assert self.queue.in_flight >= sum(len(session.inside) for session in self.sessions)
         given_up = {unit for each in late for unit in each.open}
-        assert not given_up & self.sessions[lane].inside.keys(), "late, and in the batch after a turn"
+        assert not given_up & self.sessions[index].inside.keys(), "late, but in the batch after a turn"
 
     def take(self, unit: Window) -> None:
         [request] = [each for each in self.requests if each.waiting and each.waiting[0] is unit]
@@ -265,30 +287,30 @@ class Play:
             self.get_in_line(request)
 
     def get_in_line(self, request: Request) -> None:
-        kind = (request.job.terms.priority, request.started)
+        kind = (request.policy.priority, request.started)
         line = [each for each in self.requests if each.waiting and not each.ends]
-        request.place = sum((each.job.terms.priority, each.started) == kind for each in line)
+        request.position = sum((each.policy.priority, each.started) == kind for each in line)
         request.since = self.taken
 
     def check_wait(self, request: Request) -> None:
-        """The bound that the queue states."""
+        """The bound stated by `Queue`."""
         if request.waiting:
-            assert self.taken - request.since <= request.place * (self.overtakes + CLASSES)
+            assert self.taken - request.since <= request.position * (self.overtakes + CLASSES)
 
     def check_the_end(self) -> None:
         for each in self.requests:
             assert len(each.ends) == 1
             assert each.done or isinstance(each.ends[0], Cancelled | DeadlineMissed)
             if isinstance(each.ends[0], DeadlineMissed):
-                assert each.is_late(self.book.now)
+                assert each.is_late(self.record.now)
         assert not any(session.inside for session in self.sessions)
-        assert self.taken == len(self.book.ended)
-        assert (self.queue.waiting, self.queue.in_flight, self.queue.seconds, self.queue.jobs) == (0, 0, 0.0, ())
+        assert self.taken == len(self.record.ended)
+        assert (self.queue.waiting, self.queue.in_flight, self.queue.seconds, self.queue.requests) == (0, 0, 0.0, ())
 
 
-def test_random_schedules(pytestconfig: pytest.Config) -> None:
-    """Every unit ends exactly once and every job is told so once; none waits beyond its bound, whatever its priority; a
-    failing batch ends only its members; what is late has left the batch a turn later."""
+def test_every_unit_and_request_ends_exactly_once_on_random_schedules(pytestconfig: pytest.Config) -> None:
+    """Every unit and every request ends exactly once; none waits beyond its bound, whatever its priority; a failing batch
+    ends only its members; late units have left the batch a turn later."""
 
     @settings(
         max_examples=pytestconfig.getoption("schedules"),

@@ -1,4 +1,4 @@
-"""What tests of the scheduler share: the smallest plan, a scheduler that is closed again, and a session held in its step."""
+"""Shared by the scheduler's tests: plans, a running scheduler, a session that blocks in its step, and recorded metrics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from antiphon.types.options import TranscribeOptions
 
 
 class OneUnit:
-    """The smallest plan: one unit, answered with its text."""
+    """The smallest plan: one unit, whose text is the answer."""
 
     expected = 1
     seconds = 0.0
@@ -49,7 +49,8 @@ class OneUnit:
 
 @contextmanager
 def running(session: FakeSession, **options: Any) -> Iterator[Scheduler]:
-    scheduler = Scheduler(session, **options)
+    """A started scheduler over one session, closed at the end."""
+    scheduler = Scheduler([session], **options)
     scheduler.start()
     try:
         yield scheduler
@@ -57,8 +58,46 @@ def running(session: FakeSession, **options: Any) -> Iterator[Scheduler]:
         scheduler.close(drain=False)
 
 
+class EndlessPlan:
+    """A plan that is never done: it keeps its events and returns the next of the given lists of units for each."""
+
+    done = False
+
+    def __init__(self, *following: Sequence[Window], expected: int = 0, seconds: float = 0.0) -> None:
+        self.expected = expected
+        self.seconds = seconds
+        self.events: list[Event] = []
+        self._following = iter(following)
+
+    def start(self) -> Sequence[Window]:
+        raise AssertionError("these tests admit the first units themselves")
+
+    def receive(self, event: Event) -> Sequence[Window]:
+        self.events.append(event)
+        return next(self._following, ())
+
+    def result(self) -> None:
+        raise AssertionError("the plan is never done")
+
+
+class RecordingHooks:
+    """Keeps what is recorded, in order: the metric, its value, and its label if it has one."""
+
+    def __init__(self) -> None:
+        self.records: list[tuple[str, float, str | None]] = []
+
+    def record(self, metric: str, value: float = 1.0, **labels: str) -> None:
+        self.records.append((metric, value, next(iter(labels.values()), None)))
+
+    def values(self, metric: str) -> list[float]:
+        return [value for name, value, _label in self.records if name == metric]
+
+    def labels(self, metric: str) -> list[str | None]:
+        return [label for name, _value, label in self.records if name == metric]
+
+
 class Holder:
-    """Holds the worker in its first step until told to go on."""
+    """Blocks the worker in its first step until `go_on` is set."""
 
     def __init__(self) -> None:
         self.reached = Gate()

@@ -1,7 +1,4 @@
-"""Whose turn it is: several classes, the first before the second and so on, and round-robin inside each.
-
-Pure; it must not know what is taken in a turn, nor why somebody is in a class.
-"""
+"""A queue of several classes in order of priority, first in, first out within each, in which no class starves."""
 
 from __future__ import annotations
 
@@ -13,45 +10,43 @@ Member = TypeVar("Member", bound=Hashable)
 
 
 class FairQueue(Generic[Member]):
-    """A line for each class. A class that has somebody in line is passed over at most `max_overtakes` times in a row,
-    then its turn is due; of those due the one passed over most often goes first.
+    """One line per class; class 0 goes first. A class that was passed over `max_overtakes` times in a row is due: it goes
+    next, and of several that are due the one that was passed over most often.
 
-    So somebody at place p (from 1) of a line gets the turn within p * (max_overtakes + classes) turns, whoever arrives:
-    a class is due after `max_overtakes` turns, at most `classes` - 1 others are due before it, and each of these starts
-    counting from nothing once it was served.
+    Bound: the member at position p (from 1) of its line is popped within p * (max_overtakes + classes) pops, whatever
+    arrives. A class is due after `max_overtakes` pops; at most `classes` - 1 others are due before it, and each of those
+    counts from zero once it was served.
     """
 
     def __init__(self, classes: int, max_overtakes: int) -> None:
         if max_overtakes < 1:
             raise ValueError(f"max_overtakes must be at least 1, not {max_overtakes}")
         self._lines: tuple[deque[Member], ...] = tuple(deque() for _ in range(classes))
-        self._passed = [0] * classes  # how often each was passed over since it was served or somebody came into it
+        self._passed_over = [0] * classes  # times since the class was last served or last empty
         self._max_overtakes = max_overtakes
 
     def __bool__(self) -> bool:
         return any(self._lines)
 
-    def join(self, member: Member, rank: int) -> None:
-        """Go to the end of the line of class `rank`; 0 is the first."""
+    def push(self, member: Member, rank: int) -> None:
+        """Add a member to the end of the line of class `rank`."""
         self._lines[rank].append(member)
 
-    def leave(self, member: Member) -> None:
-        """Go away, if in line at all."""
+    def remove(self, member: Member) -> None:
+        """Remove a member; one that is not queued is ignored."""
         for rank, line in enumerate(self._lines):
             if member in line:
                 line.remove(member)
-                self._passed[rank] *= bool(line)
+                self._passed_over[rank] *= bool(line)
 
-    def take(self, may: Callable[[int], bool] = lambda _rank: True) -> Member | None:
-        """Whose turn it is, who then is in line no more; None if nobody is. Classes that are not due must be let: `may`."""
+    def pop(self, may_pop: Callable[[int], bool] = lambda _rank: True) -> Member | None:
+        """Remove and return the next member, or None. Classes that are not due are considered only if `may_pop(rank)`."""
         filled = [rank for rank, line in enumerate(self._lines) if line]
-        if not filled:
-            return None
-        due = [rank for rank in filled if self._passed[rank] >= self._max_overtakes]
-        chosen = max(due, key=self._passed.__getitem__, default=next(filter(may, filled), None))
+        due = [rank for rank in filled if self._passed_over[rank] >= self._max_overtakes]
+        chosen = max(due, key=self._passed_over.__getitem__, default=next(filter(may_pop, filled), None))
         if chosen is None:
             return None
         for rank in filled:
-            self._passed[rank] += 1
-        self._passed[chosen] = 0
+            self._passed_over[rank] += 1
+        self._passed_over[chosen] = 0
         return self._lines[chosen].popleft()

@@ -1,7 +1,4 @@
-"""On what terms a request is taken in beside others: how it ranks, and until when its answer is of use.
-
-Values only; it must not know queues, clocks or HTTP.
-"""
+"""The scheduling policy of a request: its priority and its deadline."""
 
 from __future__ import annotations
 
@@ -16,29 +13,29 @@ PRIORITIES: tuple[Priority, ...] = ("high", "normal", "low")  # in the order in 
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """When an answer is of no use any more: `at` on the scheduler's clock (`time.monotonic`), `seconds` after it was asked.
+    """The time by which a request needs its answer: `at` on the scheduler's clock (`time.monotonic`), `seconds` after
+    the request arrived.
 
-    `source` is the header or the flag that says so; only a header is a field that the caller can mend.
+    `param` is the request field that set it; None means the server's `request_timeout` setting.
     """
 
     at: float
     seconds: float
-    source: str
+    param: str | None = None
 
     @property
-    def param(self) -> str | None:
-        return None if self.source.startswith("--") else self.source
+    def source(self) -> str:
+        return self.param or "request_timeout"
 
     def missed(self) -> DeadlineMissed:
-        """The error of a request whose time is over; a fresh one each time, for raising writes to it."""
-        return DeadlineMissed(
-            f"The answer was not ready within the {self.seconds:g} s that {self.source} allows.", param=self.param
-        )
+        """A new error for a request whose deadline has passed."""
+        message = f"The answer was not ready within the {self.seconds:g} s that {self.source} allows."
+        return DeadlineMissed(message, param=self.param)
 
 
 @dataclass(frozen=True, slots=True)
 class SchedulingPolicy:
-    """What a request asks of the queue."""
+    """How a request is ordered among others, and how long it may take."""
 
     priority: Priority = "normal"
     deadline: Deadline | None = None

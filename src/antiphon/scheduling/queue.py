@@ -1,6 +1,6 @@
-"""Whose turn it is, and who is let in: admission by bounds, then turns by job, with first units ahead of later ones.
+"""The queue of one model: admission by limits and deadlines, and fair order among requests.
 
-Pure bookkeeping of units by identity, with the time passed in; it must not know threads, clocks, samples or the session.
+Pure bookkeeping of units by identity; the time is passed in.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from statistics import fmean
 from antiphon.errors import Overloaded, Refusal
 from antiphon.scheduling.fair_queue import FairQueue
 from antiphon.scheduling.policy import PRIORITIES
-from antiphon.scheduling.request import Job
+from antiphon.scheduling.request import ScheduledRequest
 from antiphon.scheduling.throughput import ThroughputEstimate
 from antiphon.types.events import Unit
 
-CLASSES = 2 * len(PRIORITIES)  # of each priority, the jobs none of whose units was taken yet, then the others
-SOONEST, LATEST = 0.5, 60.0  # seconds that somebody who is refused is told to stay away
-UNKNOWN = 1.0  # the same, while nothing is known of the model's pace
-CAUTION = 1.2  # how much longer than reckoned an answer may take: nobody knows the pace of the next half minute
-SHORT = 10.0  # seconds of audio in a request whose decoding is not held up by others that join
-PATIENCE = 32  # turns in a row that they wait for it at most: the tokens of so much speech
-RECENT = 32  # jobs whose length says how long those will be of which nothing is known yet
+CLASSES = 2 * len(PRIORITIES)  # per priority: requests whose first unit is waiting, then those that have started
+MIN_RETRY_AFTER_S, MAX_RETRY_AFTER_S = 0.5, 60.0
+DEFAULT_RETRY_AFTER_S = 1.0  # while the throughput is unknown
+DEADLINE_SAFETY_FACTOR = 1.2  # on the estimated time of an answer: the throughput of the next half minute is a guess
+SHORT_REQUEST_S = 10.0  # seconds of audio in a request that later units of other requests must not slow down
+MAX_HELD_TURNS = 32  # turns in a row for which they wait: the tokens of `SHORT_REQUEST_S` of speech
+RECENT_REQUESTS = 32  # whose mean length is assumed for a request that is still being decoded
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much may be ahead of a newcomer: units that wait, requests inside, and seconds of audio that are not done."""
+    """How much may be ahead of a new request: waiting units, requests, and unfinished seconds of audio."""
 
     units: int = sys.maxsize
     requests: int = sys.maxsize
@@ -42,90 +42,73 @@ UNLIMITED = Limits()
 
 
 @dataclass(slots=True)
-class _Line:
-    """What one job has in the queue; `reserved` units are expected but not handed in yet.
+class _Entry:
+    """What one request has in the queue. `reserved` units are expected but not added yet.
 
-    `left` is how many seconds of its audio are still to be worked off. A unit is half done once it is taken: about half of
-    the work on a window is its encoding, and so neither a batch that fills nor one that empties misleads.
+    `unfinished_s` is how many seconds of its audio are not done. Half of a unit is done when it is taken, the other half
+    when it ends: about half of the work on a window is its encoding, so the figure holds while a batch fills or empties.
     """
 
     reserved: int
-    left: float
-    waiting: deque[Unit] = field(default_factory=deque)
-    flying: set[Unit] = field(default_factory=set)
-    started: bool = False  # one of its units was taken
+    unfinished_s: float
+    waiting: deque[Unit]
+    active: dict[Unit, int] = field(default_factory=dict)  # units that were taken, with the worker that took them
+    started: bool = False
 
 
 class Queue:
-    """Units in turn, for one session or for several `lanes`, each a session that takes from the same line.
+    """The units of one model, for one worker or several, each with a session of its own.
 
-    Every unit put in ends exactly once: by `finish`, or with its job by `cancel` or `expire`.
+    Every unit added ends exactly once: by `finish`, or with its request by `cancel` or `expire`. The caller that removes
+    a request from the queue also ends the request.
 
-    A job is refused while one of the `limits` is reached, and if it cannot meet its deadline. The limits are on what is
-    ahead of a newcomer, not on the newcomer: a file is never too long to be admitted. Requests are counted from `enter`
-    to `leave`: a file that is being decoded has no job yet, but is work that was accepted.
+    A request is refused while one of the `limits` is reached, or if it cannot meet its deadline. The limits concern what
+    is ahead of a request, not the request itself: no file is too long to be admitted. Requests are counted by permits,
+    because a file that is being decoded was accepted too.
 
-    Turns go round by job. A job's first unit overtakes the later units of others, and one of a higher priority those of
-    a lower one, but nobody is passed over for ever: if p jobs of its priority were in line, itself included, when a job
-    got in line for its next unit, that unit is taken within p * (max_overtakes + CLASSES) units, whatever arrives.
+    Requests take turns. First units overtake later ones of other requests, and higher priorities lower ones, but none
+    starves: if p requests of its class were in line, itself included, when a request got in line for its next unit, that
+    unit is taken within p * (max_overtakes + CLASSES) units, whatever arrives.
     """
 
-    def __init__(self, limits: Limits = UNLIMITED, *, max_overtakes: int = 4, lanes: int = 1) -> None:
+    def __init__(self, limits: Limits = UNLIMITED, *, max_overtakes: int = 4, workers: int = 1) -> None:
         self._limits = limits
-        self._lanes = lanes
-        self._inside = 0
-        self._lengths: deque[float] = deque(maxlen=RECENT)  # seconds of audio in the jobs admitted last
-        self._lines: dict[Job, _Line] = {}
-        self._flights: tuple[dict[Unit, Job], ...] = tuple(
-            {} for _ in range(lanes)
-        )  # each lane's units, and whose they are
-        self._turns: FairQueue[Job] = FairQueue(CLASSES, max_overtakes)
-        # In flight, of cancelled jobs: their slots are still to be given back.
-        self._cancelled: tuple[list[Unit], ...] = tuple([] for _ in range(lanes))
-        self._pace = ThroughputEstimate()
-        self._worked = 0.0  # seconds of audio worked off since `spent` was called
-        self._crowded = False  # when units were last taken somebody had to wait, or no slot was left
-        self._patient = 0  # turns in a row in which later units had to wait for short requests
+        self._workers = workers
+        self._permits = 0
+        self._recent_s: deque[float] = deque(maxlen=RECENT_REQUESTS)
+        self._entries: dict[ScheduledRequest, _Entry] = {}
+        self._owners: dict[Unit, ScheduledRequest] = {}  # of the active units
+        self._cancelled: dict[Unit, int] = {}  # units to be removed from a session, with the worker that has it
+        self._line: FairQueue[ScheduledRequest] = FairQueue(CLASSES, max_overtakes)
+        self._resting = False
+        self._throughput = ThroughputEstimate()
+        self._done_s = 0.0  # seconds of audio done since the last `record_work`
+        self._saturated = False  # the last `take` left requests in line or filled the last slot
+        self._held_turns = 0  # turns in a row in which later units waited for short requests
 
     @property
     def waiting(self) -> int:
         """Units admitted but not taken, those reserved included."""
-        return sum(len(line.waiting) + line.reserved for line in self._lines.values())
+        return sum(len(entry.waiting) + entry.reserved for entry in self._entries.values())
 
     @property
     def seconds(self) -> float:
         """Audio that was admitted and is not done."""
-        return sum(line.left for line in self._lines.values())
+        return sum(entry.unfinished_s for entry in self._entries.values())
 
     @property
     def in_flight(self) -> int:
         """Units taken that still hold a slot."""
-        return sum(map(self.held, range(self._lanes)))
+        return len(self._owners) + len(self._cancelled)
 
     @property
     def idle(self) -> bool:
-        """True if there is nothing to take, advance or leave."""
-        return not any(map(self.calls, range(self._lanes)))
+        """True if no unit is waiting or holds a slot."""
+        return not (self._line or self.in_flight)
 
     @property
-    def jobs(self) -> tuple[Job, ...]:
-        return tuple(self._lines)
-
-    def calls(self, lane: int) -> bool:
-        """True if there is something for this lane to take, advance or leave."""
-        return bool(self._turns or self.held(lane))
-
-    def held(self, lane: int) -> int:
-        """Units that this lane took and that still hold a slot."""
-        return len(self._flights[lane]) + len(self._cancelled[lane])
-
-    def flying(self, lane: int) -> tuple[Unit, ...]:
-        """The units in flight in this lane whose jobs still want them."""
-        return tuple(self._flights[lane])
-
-    def owner(self, unit: Unit) -> Job | None:
-        """The job of a unit in flight; None if it was cancelled or has ended."""
-        return next((flight[unit] for flight in self._flights if unit in flight), None)
+    def requests(self) -> tuple[ScheduledRequest, ...]:
+        return tuple(self._entries)
 
     @property
     def full(self) -> bool:
@@ -136,196 +119,233 @@ class Queue:
             return True
         return False
 
-    def enter(self) -> None:
-        """Count one more request, or raise `Overloaded`; whoever is counted must `leave`."""
+    def has_work(self, worker_index: int) -> bool:
+        """True if this worker has units to take, to advance or to remove. No worker has any while a session rests."""
+        return not self._resting and bool(self._line or self.held(worker_index))
+
+    def held(self, worker_index: int) -> int:
+        """Units that this worker took and that still hold a slot."""
+        return len(self.active(worker_index)) + list(self._cancelled.values()).count(worker_index)
+
+    def active(self, worker_index: int) -> tuple[Unit, ...]:
+        """Units that this worker took and that have neither ended nor been cancelled."""
+        owners = self._owners.items()
+        return tuple(unit for unit, request in owners if self._entries[request].active[unit] == worker_index)
+
+    def owner(self, unit: Unit) -> ScheduledRequest | None:
+        """The request of an active unit; None if the unit was cancelled or has ended."""
+        return self._owners.get(unit)
+
+    def begin_rest(self) -> bool:
+        """Keep the workers from taking units until `end_rest`; False if the queue is not idle or a session rests already."""
+        if self._resting or not self.idle:
+            return False
+        self._resting = True
+        return True
+
+    def end_rest(self) -> None:
+        self._resting = False
+
+    def acquire_permit(self) -> None:
+        """Count one more request until `release_permit`, or raise `Overloaded`."""
         self.check_room()
-        self._inside += 1
+        self._permits += 1
 
-    def leave(self) -> None:
-        self._inside -= 1
-
-    def admit(self, job: Job, units: Sequence[Unit], *, now: float) -> None:
-        """Let a job in with its first units, or raise `Overloaded`, or `DeadlineMissed`."""
-        if job in self._lines:
-            raise ValueError("the job was admitted before")
-        if not units:
-            raise ValueError("a job needs at least one unit to start with")
-        self._check_load(newcomers=1)
-        self._check_deadline(job, now)
-        self._lengths.append(job.seconds)
-        self._lines[job] = _Line(max(0, job.expected - len(units)), job.seconds, deque(units))
-        self._turns.join(job, _rank(job, started=False))
+    def release_permit(self) -> None:
+        self._permits -= 1
 
     def check_room(self) -> None:
         """Raise `Overloaded` if any request would be refused now."""
-        if self._inside >= self._limits.requests:
-            limit = f"--max_queued_requests allows {self._limits.requests}"
-            raise self._refusal("requests", f"{self._inside} requests are not done, and {limit}")
+        if self._permits >= self._limits.requests:
+            why = f"{self._permits} requests are not done, and max_queued_requests allows {self._limits.requests}"
+            raise self._overloaded("requests", why)
         self._check_load()
 
-    def add(self, job: Job, units: Sequence[Unit]) -> None:
-        """Put more units of an admitted job at the front of its line; one that was cancelled or has ended wants none."""
-        line = self._lines.get(job)
-        if line is None or not units:
+    def admit(self, request: ScheduledRequest, units: Sequence[Unit], *, now: float) -> None:
+        """Admit a request with its first units, or raise `Overloaded` or `DeadlineMissed`."""
+        if request in self._entries:
+            raise ValueError("the request was admitted before")
+        if not units:
+            raise ValueError("a request needs at least one unit to start with")
+        self._check_load(newcomers=1)
+        self._check_deadline(request, now)
+        self._recent_s.append(request.seconds)
+        reserved = max(0, request.expected - len(units))
+        self._entries[request] = _Entry(reserved, request.seconds, deque(units))
+        self._line.push(request, _rank(request, started=False))
+
+    def add(self, request: ScheduledRequest, units: Sequence[Unit]) -> None:
+        """Put more units at the front of a request's own line; ignored if the request was cancelled or has ended."""
+        entry = self._entries.get(request)
+        if entry is None or not units:
             return
-        if not line.waiting:  # it was admitted with a unit, so an empty line means that one was taken
-            self._turns.join(job, _rank(job, started=True))
-        line.waiting.extendleft(reversed(units))
-        line.reserved = max(0, line.reserved - len(units))
+        if not entry.waiting:  # it was admitted with a unit, so one was taken
+            self._line.push(request, _rank(request, started=True))
+        entry.waiting.extendleft(reversed(units))
+        entry.reserved = max(0, entry.reserved - len(units))
 
     def take(
-        self, count: int, *, lane: int = 0, later: int = sys.maxsize, gentle: bool = False, room: int | None = None
+        self,
+        count: int,
+        *,
+        worker_index: int = 0,
+        max_later: int = sys.maxsize,
+        hold_back: bool = False,
+        free_slots: int | None = None,
     ) -> list[Unit]:
-        """Up to `count` units whose turn it is, now in flight. `room` is how many slots were free, if that is to be known.
+        """Up to `count` units whose turn it is, active from now on. `free_slots` tells whether they fill the last slot.
 
-        Not more than `later` of them are not their request's first: all windows of a batch may have long to go, and a
-        newcomer should find a slot.
-        `gentle`: joining is dear, and all in flight wait for it. Then a request's later units do not join while a short
-        request of no lower priority is in flight there, `PATIENCE` turns in a row at most: a 3 s clip beside two long
-        files would wait for an encode every second step (starter-asr). Who was overtaken often enough joins all the same.
+        At most `max_later` of them are not their request's first: all windows of a batch may have long to go, and a new
+        request should find a slot.
+        `hold_back`: joining is expensive, and every active unit waits for it. Then later units do not join while a short
+        request of no lower priority is active on this worker, for `MAX_HELD_TURNS` turns in a row: a 3 s clip next to two
+        long files would wait for an encode every second step (starter-asr). A class that is due joins all the same.
         """
         taken: list[Unit] = []
-        held = 2 * self._short_priority(lane) if gentle and self._patient < PATIENCE else CLASSES
-        self._patient = self._patient + 1 if held < CLASSES else 0
+        hold_back = hold_back and self._held_turns < MAX_HELD_TURNS
+        held_rank = 2 * self._highest_short_priority(worker_index) if hold_back else CLASSES
+        self._held_turns = self._held_turns + 1 if held_rank < CLASSES else 0
         while len(taken) < count:
-            job = self._turns.take(partial(_may_join, held=held if later > 0 else 0))
-            if job is None:
+            request = self._line.pop(partial(_may_join, held_rank=held_rank if max_later > 0 else 0))
+            if request is None:
                 break
-            line = self._lines[job]
-            later -= line.started
-            line.started = True
-            unit = line.waiting.popleft()
-            line.flying.add(unit)
-            self._flights[lane][unit] = job
-            self._half_done(line, unit)
-            if line.waiting:
-                self._turns.join(job, _rank(job, started=True))
+            entry = self._entries[request]
+            max_later -= entry.started
+            entry.started = True
+            unit = entry.waiting.popleft()
+            entry.active[unit] = worker_index
+            self._owners[unit] = request
+            self._count_half(entry, unit)
+            if entry.waiting:
+                self._line.push(request, _rank(request, started=True))
             taken.append(unit)
-        self._crowded = bool(self._turns) or len(taken) == room
+        self._saturated = bool(self._line) or len(taken) == free_slots
         return taken
 
-    def finish(self, unit: Unit) -> Job | None:
-        """End a unit in flight; answers with its job if that was the last thing the job had here."""
-        job = self.owner(unit)
-        if job is None:
-            return None
-        self._land(unit)
-        line = self._lines[job]
-        line.flying.discard(unit)
-        self._half_done(line, unit)
-        if line.flying or line.waiting:
-            return None
-        del self._lines[job]
-        return job
-
-    def cancel(self, job: Job) -> bool:
-        """Drop a job's waiting units, leave those in flight to `take_cancelled`. False if it was gone already."""
-        line = self._lines.pop(job, None)
-        if line is None:
+    def finish(self, unit: Unit) -> bool:
+        """End an active unit. True if that was the request's last one, which removes the request."""
+        request = self._owners.pop(unit, None)
+        if request is None:
             return False
-        self._turns.leave(job)
-        for unit in line.flying:
-            self._cancelled[self._land(unit)].append(unit)
+        entry = self._entries[request]
+        del entry.active[unit]
+        self._count_half(entry, unit)
+        if entry.active or entry.waiting:
+            return False
+        del self._entries[request]
         return True
 
-    def expire(self, now: float) -> list[Job]:
-        """Cancel the jobs whose deadline has passed; answers with them."""
-        late = [job for job in self._lines if job.terms.deadline is not None and job.terms.deadline.at <= now]
-        for job in late:
-            self.cancel(job)
+    def cancel(self, request: ScheduledRequest) -> bool:
+        """Remove a request: its waiting units are dropped, its active ones are left to `take_cancelled`. False if it had
+        ended before."""
+        entry = self._entries.pop(request, None)
+        if entry is None:
+            return False
+        self._line.remove(request)
+        for unit in entry.active:
+            del self._owners[unit]
+        self._cancelled |= entry.active
+        return True
+
+    def expire(self, now: float) -> list[ScheduledRequest]:
+        """Cancel and return the requests whose deadline has passed."""
+        deadlines = [(request, request.policy.deadline) for request in self._entries]
+        late = [request for request, deadline in deadlines if deadline is not None and deadline.at <= now]
+        for request in late:
+            self.cancel(request)
         return late
 
-    def take_cancelled(self, lane: int) -> list[Unit]:
-        """The units in flight in this lane that nobody wants any more; the caller makes its session leave them."""
-        cancelled = self._cancelled[lane][:]
-        self._cancelled[lane].clear()
-        return cancelled
+    def take_cancelled(self, worker_index: int) -> list[Unit]:
+        """Cancelled units that still hold a slot of this worker's session, which the caller has to free."""
+        units = [unit for unit, holder in self._cancelled.items() if holder == worker_index]
+        for unit in units:
+            del self._cancelled[unit]
+        return units
 
-    def spent(self, seconds: float) -> None:
-        """So long one lane worked, on what was taken and finished since this was last told: the measure of the pace.
+    def record_work(self, seconds: float) -> None:
+        """Measure the throughput: one worker worked for `seconds` on the audio done since the last call.
 
-        Lanes work at the same time, so that of all their time together each counts for its share. A turn with slots to
-        spare and nobody waiting counts for nothing, for the model could have done more in it.
+        Workers run in parallel, so each one's time counts for its share. A turn with free slots and an empty line is
+        left out, because the model could have done more in it.
         """
-        if self._crowded:
-            self._pace.add(self._worked, seconds / self._lanes)
-        self._worked = 0.0
+        if self._saturated:
+            self._throughput.add(self._done_s, seconds / self._workers)
+        self._done_s = 0.0
 
-    def _land(self, unit: Unit) -> int:
-        """Take a unit out of its lane, which is answered."""
-        lane = next(index for index, flight in enumerate(self._flights) if unit in flight)
-        del self._flights[lane][unit]
-        return lane
+    def _highest_short_priority(self, worker_index: int) -> int:
+        """The highest priority (0) of the short requests that are active on a worker; `len(PRIORITIES)` without any."""
+        owners = (self._owners[unit] for unit in self.active(worker_index))
+        return min(
+            map(_priority, (owner for owner in owners if owner.seconds <= SHORT_REQUEST_S)), default=len(PRIORITIES)
+        )
 
-    def _short_priority(self, lane: int) -> int:
-        """The highest priority (0) of short requests in flight in a lane; one behind all there are if there is none."""
-        shorts = (job.terms.priority for job in self._flights[lane].values() if job.seconds <= SHORT)
-        return min(map(PRIORITIES.index, shorts), default=len(PRIORITIES))
-
-    def _half_done(self, line: _Line, unit: Unit) -> None:
-        line.left = max(0.0, line.left - unit.seconds / 2)
-        self._worked += unit.seconds / 2
+    def _count_half(self, entry: _Entry, unit: Unit) -> None:
+        entry.unfinished_s = max(0.0, entry.unfinished_s - unit.seconds / 2)
+        self._done_s += unit.seconds / 2
 
     def _check_load(self, newcomers: int = 0) -> None:
-        if (waiting := self.waiting) >= self._limits.units:
-            limit = f"--max_waiting_units allows {self._limits.units}"
-            why = f"{waiting} windows or sentences are waiting, and {limit}"
-            raise self._refusal("units", why, newcomers=newcomers)
-        if (seconds := self.seconds) >= self._limits.seconds:
-            limit = f"--max_queued_seconds allows {self._limits.seconds:g}"
-            raise self._refusal("seconds", f"{seconds:.0f} s of audio are not done, and {limit}", newcomers=newcomers)
+        limits = self._limits
+        if (waiting := self.waiting) >= limits.units:
+            why = f"{waiting} windows or sentences are waiting, and max_waiting_units allows {limits.units}"
+            raise self._overloaded("units", why, newcomers=newcomers)
+        if (seconds := self.seconds) >= limits.seconds:
+            why = f"{seconds:.0f} s of audio are not done, and max_queued_seconds allows {limits.seconds:g}"
+            raise self._overloaded("seconds", why, newcomers=newcomers)
 
-    def _check_deadline(self, job: Job, now: float) -> None:
-        deadline = job.terms.deadline
+    def _check_deadline(self, request: ScheduledRequest, now: float) -> None:
+        deadline = request.policy.deadline
         if deadline is None:
             return
         if deadline.at <= now:
             raise deadline.missed()
-        ahead = self._ahead(job)
-        needed = self._pace.time_for(CAUTION * (job.seconds + ahead))
-        # With nothing ahead it may try: a pace that was slow once would else be believed for ever, for want of a newer one.
+        ahead = self._seconds_ahead(request)
+        needed = self._throughput.time_for(DEADLINE_SAFETY_FACTOR * (request.seconds + ahead))
+        # With nothing ahead it is admitted: else one slow measurement would keep out all requests that could correct it.
         if ahead and needed is not None and needed > deadline.at - now:
             why = f"the answer would take about {needed:.1f} s, and {deadline.source} allows {deadline.seconds:g}"
-            raise self._refusal("deadline", why, deadline.param, newcomers=1)
+            raise self._overloaded("deadline", why, deadline.param, newcomers=1)
 
-    def _ahead(self, job: Job) -> float:
-        """Seconds of other jobs' audio that are worked off before this one is done.
+    def _seconds_ahead(self, request: ScheduledRequest) -> float:
+        """Seconds of other requests' audio that are done before this request is.
 
-        Processor sharing: of an equal no more than of itself, or the window whose turn it is; of its betters all, of the
-        lesser nothing. What is in flight counts whole, though half of it is done: others will join before this one and
-        beside it, and in a batch that stays full a unit is in its slot for as long as all slots' audio takes (Little).
+        Processor sharing: all higher-priority work, no lower-priority work, and of each request of the same priority at
+        most this one's own length, or the window whose turn it is. Active units count whole, though half of each is done:
+        others will join before this request and next to it, and in a batch that stays full a unit holds its slot for as
+        long as the audio of all slots takes (Little's law).
         """
-        mine = PRIORITIES.index(job.terms.priority)
         ahead = 0.0
-        for other, line in self._lines.items():
-            theirs = PRIORITIES.index(other.terms.priority)
-            turn = line.waiting[0].seconds if line.waiting else 0.0
-            beside = min(line.left, max(job.seconds, turn)) if theirs == mine else 0.0
-            ahead += line.left if theirs < mine else beside
-            ahead += sum(unit.seconds for unit in line.flying) / 2
+        for other, entry in self._entries.items():
+            if _priority(other) < _priority(request):
+                ahead += entry.unfinished_s
+            elif _priority(other) == _priority(request):
+                turn = entry.waiting[0].seconds if entry.waiting else 0.0
+                ahead += min(entry.unfinished_s, max(request.seconds, turn))
+            ahead += sum(unit.seconds for unit in entry.active) / 2
         return ahead
 
-    def _coming(self, newcomers: int) -> float:
-        """Seconds of audio that those inside will bring who have no job yet, `newcomers` of them left out.
+    def _overloaded(self, reason: Refusal, why: str, param: str | None = None, *, newcomers: int = 0) -> Overloaded:
+        """The error of a refused request; permit holders counted in `newcomers` are left out of the estimate.
 
-        Their files are being decoded, so each is taken for as long as the last jobs were on average. Who has had all and
-        still reads the answer is taken for one of them too: nothing here tells the two apart.
+        Permit holders without a request in the queue are being decoded: each is assumed to be as long as the last
+        requests were on average. Those that have their answer and still read it are counted too; they look the same.
         """
-        unknown = max(0, self._inside - len(self._lines) - newcomers)
-        return unknown * fmean(self._lengths) if self._lengths else 0.0
-
-    def _refusal(self, reason: Refusal, why: str, param: str | None = None, *, newcomers: int = 0) -> Overloaded:
-        """The refusal of somebody who is none of those inside, or one of the `newcomers` among them."""
-        needed = self._pace.time_for(self.seconds + self._coming(newcomers))
-        wait = UNKNOWN if needed is None else min(max(needed, SOONEST), LATEST)
+        decoding = max(0, self._permits - len(self._entries) - newcomers)
+        coming = decoding * fmean(self._recent_s) if self._recent_s else 0.0
+        needed = self._throughput.time_for(self.seconds + coming)
+        wait = DEFAULT_RETRY_AFTER_S if needed is None else min(max(needed, MIN_RETRY_AFTER_S), MAX_RETRY_AFTER_S)
         message = f"The server is busy: {why}. Try again in {wait:.1f} s."
         return Overloaded(message, retry_after=wait, reason=reason, param=param)
 
 
-def _may_join(rank: int, *, held: int) -> bool:
-    """Whether a class may join while later units of class `held` and those behind are held back."""
-    return rank < held or not rank % 2
+def _may_join(rank: int, *, held_rank: int) -> bool:
+    """True for first units, and for later ones of a class before `held_rank`."""
+    return rank < held_rank or not rank % 2
 
 
-def _rank(job: Job, *, started: bool) -> int:
-    return 2 * PRIORITIES.index(job.terms.priority) + started
+def _rank(request: ScheduledRequest, *, started: bool) -> int:
+    return 2 * _priority(request) + started
+
+
+def _priority(request: ScheduledRequest) -> int:
+    """0 is the highest."""
+    return PRIORITIES.index(request.policy.priority)

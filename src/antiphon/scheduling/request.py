@@ -1,41 +1,21 @@
-"""A request as the scheduler sees it: where its events go, and the state machine that turns events into more units.
-
-It knows units and events; it must not know what is said in them, nor threads or queues.
-"""
+"""A request in the scheduler: the plan it carries out, its policy, and the future that is resolved when it ends."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from threading import Lock
+from typing import Any, Protocol, TypeVar
 
+from antiphon.errors import AntiphonError
+from antiphon.scheduling.hooks import NULL_HOOKS, Hooks
 from antiphon.scheduling.policy import DEFAULT_POLICY, SchedulingPolicy
 from antiphon.types.events import Event, Unit
 
 Result = TypeVar("Result")
 Result_co = TypeVar("Result_co", covariant=True)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Job:
-    """One request in the queue. Compared by identity.
-
-    `on_event` is called on a worker thread, on two at the same time where the job has units in two lanes, and answers
-    with the units to go on with, which go to the front of this job's own line. `finished` says whether it has its answer,
-    so that what it still has in the queue is of no use.
-    `on_end` is called once no more events will come, with the reason if that was not the job's own doing; a job that has
-    its answer ignores it. `expected` is how many units the job will need in all, as far as it can tell: admission
-    reserves room for those it has not handed in yet. `seconds` is how much audio they are. `on_take` is called whenever
-    one of its units gets a slot. `on_end` and `on_take` may be called under the scheduler's lock: they must be quick.
-    """
-
-    on_event: Callable[[Event], Sequence[Unit]]
-    on_end: Callable[[Exception], None]
-    finished: Callable[[], bool] = lambda: False
-    expected: int = 0
-    seconds: float = 0.0
-    terms: SchedulingPolicy = DEFAULT_POLICY
-    on_take: Callable[[], None] = lambda: None
+AntiphonErrorT = TypeVar("AntiphonErrorT", bound=AntiphonError)
 
 
 class Plan(Protocol[Result_co]):
@@ -43,27 +23,87 @@ class Plan(Protocol[Result_co]):
 
     @property
     def expected(self) -> int:
-        """How many units the request will need, as far as can be told before it starts."""
+        """Estimated number of units of the request."""
         ...
 
     @property
     def seconds(self) -> float:
-        """How much audio these units are, in all."""
+        """Seconds of audio in these units."""
         ...
 
     @property
     def done(self) -> bool:
-        """True once `result` can be asked; units still out there are then of no use."""
+        """True once `result` may be called; units that have not ended are then not needed any more."""
         ...
 
     def start(self) -> Sequence[Unit]:
-        """The first units; none only if the plan is done."""
+        """The first units; empty only if the plan is done."""
         ...
 
     def receive(self, event: Event) -> Sequence[Unit]:
-        """Take in what came of a unit; answer with the units to go on with."""
+        """Process an event of one of the units; returns the units to continue with."""
         ...
 
     def result(self) -> Result_co:
-        """The answer, or the error that ended the request, raised."""
+        """The answer; raises the error that ended the request."""
         ...
+
+
+class ScheduledRequest:
+    """One request in the queue. Compared by identity.
+
+    `answered` is resolved when the request ends: without an error if the plan is done, with the reason otherwise.
+    `expected` units have room reserved at admission. `done` is the plan's `done` between two events, never within one.
+    """
+
+    def __init__(self, plan: Plan[Any], policy: SchedulingPolicy = DEFAULT_POLICY, hooks: Hooks = NULL_HOOKS) -> None:
+        self.policy = policy
+        self.expected = plan.expected
+        self.seconds = plan.seconds
+        self.done = plan.done
+        self.answered: Future[None] = Future()
+        self.answered.set_running_or_notify_cancel()  # so that only `start` and `end` resolve it
+        self._plan = plan
+        self._hooks = hooks
+        self._lock = Lock()  # replicas may deliver two events at the same time
+        self._started_at = time.perf_counter()
+        self._first_slot_at: float | None = None
+
+    def start(self) -> Sequence[Unit]:
+        """The first units; empty if the plan is done without any, which resolves `answered`."""
+        units = self._plan.start()
+        self.done = self._plan.done
+        self._started_at = time.perf_counter()
+        if self.done:
+            self.answered.set_result(None)
+        return units
+
+    def receive(self, event: Event) -> Sequence[Unit]:
+        """Give the plan an event; returns the units to continue with. Called by the workers."""
+        with self._lock:
+            units = self._plan.receive(event)
+            self.done = self._plan.done
+        return units
+
+    def take(self) -> None:
+        """Note that one of its units got a slot. Called under the scheduler's lock."""
+        if self._first_slot_at is None:
+            self._first_slot_at = time.perf_counter()
+            self._hooks.record("ovms_wait_for_infer_req_time_us", self._first_slot_at - self._started_at)
+
+    def end(self, reason: Exception) -> None:
+        """Resolve `answered`. Called once, under the scheduler's lock, by the caller that removed it from the queue."""
+        if self._first_slot_at is not None:
+            self._hooks.record("ovms_inference_time_us", time.perf_counter() - self._first_slot_at)
+        if self.done:
+            self.answered.set_result(None)
+        else:
+            self.answered.set_exception(reason)
+
+
+def copy_error(error: AntiphonErrorT) -> AntiphonErrorT:
+    """A new error object of the same content, for each caller that raises it: raising writes to the object."""
+    copied = type(error).__new__(type(error), *error.args)
+    copied.__dict__.update(error.__dict__)
+    copied.__cause__ = error.__cause__
+    return copied

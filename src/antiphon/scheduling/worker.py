@@ -1,7 +1,4 @@
-"""The loop: take units, leave the cancelled ones, join, step, deliver. One thread runs it for one session, one lane.
-
-It knows the queue and the session; it must not know asyncio, HTTP, or what a request makes of its events.
-"""
+"""The worker loop: take units, remove cancelled ones, join, step, deliver. One thread runs it for one session."""
 
 from __future__ import annotations
 
@@ -9,36 +6,32 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from threading import Condition
-from typing import Literal, NamedTuple
+from typing import Literal
 
-from antiphon.errors import EngineFailed
+from antiphon.errors import AntiphonError, EngineFailed
 from antiphon.models.session import AnySession
-from antiphon.scheduling.hooks import NullObserver, Observer
+from antiphon.scheduling.hooks import NULL_HOOKS, Hooks
 from antiphon.scheduling.queue import Queue
+from antiphon.scheduling.request import copy_error
 from antiphon.types.events import AudioChunk, Event, Failed, LanguageDetected, Unit
 
 logger = logging.getLogger(__name__)
 
-NEWCOMERS = 8  # one slot in so many is for the first unit of a request: a newcomer waits for no window to end
-DEAR_JOIN = 0.02  # seconds for a unit, and twice a step's, from which all in flight feel that somebody joins
-REST_AFTER = 10.0  # seconds without work; a session that rested needs 10 ms more for a window (whisper-base)
-
-
-class Work(NamedTuple):
-    """What one turn of the loop starts with."""
-
-    leaving: list[Unit]
-    joining: list[Unit]
+SLOTS_PER_RESERVED_SLOT = (
+    8  # one slot in eight is kept for first units, so that a new request waits for no window to end
+)
+EXPENSIVE_JOIN_S = 0.02  # per unit; a join that takes this long, and twice a step, slows every active unit down
+REST_AFTER_S = 10.0  # without work; after a rest, whisper-base needs 10 ms more for its first window
 
 
 class Worker:
-    """Runs one session, which is one `lane` of the queue. `changed` guards `queue` and `stopping`, and is notified when
-    either has something new.
+    """Runs one session of the model whose units are in `queue`. `changed` guards `queue` and `stopping`, and is notified
+    when one of them changes.
 
-    At most `joins_per_step` units join a turn, so that decoding, and a newcomer, never wait longer than that many
-    encodes. `stopping` "drained" ends the loop when the queue is idle, "now" at the next turn. What is cancelled, or late
-    by `clock`, is given up at the next turn: a join and a step later at most. After `rest_after` seconds without work the
-    session is told to rest.
+    At most `joins_per_step` units join per turn, so that decoding and new requests never wait for more than that many
+    encodes. `stopping` "drained" ends the loop when the queue is idle, "now" at the next turn. Units that were cancelled,
+    or are late by `clock`, are removed at the next turn: a join and a step later at most. After `rest_after_s` seconds
+    without work the session releases memory.
     """
 
     def __init__(
@@ -48,151 +41,173 @@ class Worker:
         changed: Condition,
         *,
         joins_per_step: int = 1,
+        hooks: Hooks = NULL_HOOKS,
         clock: Callable[[], float] = time.monotonic,
-        rest_after: float = REST_AFTER,
-        lane: int = 0,
+        rest_after_s: float = REST_AFTER_S,
+        worker_index: int = 0,
     ) -> None:
         if joins_per_step < 1:
             raise ValueError(f"joins_per_step must be at least 1, not {joins_per_step}")
         self.stopping: Literal["no", "drained", "now"] = "no"
-        self.observer: Observer = NullObserver()
         self._session = session
         self._queue = queue
         self._changed = changed
         self._joins_per_step = joins_per_step
+        self._hooks = hooks
         self._clock = clock
-        self._rest_after = rest_after
-        self._lane = lane
-        self._joined = self._stepped = 0.0  # seconds that a unit's join and a step took of late, averages
+        self._rest_after_s = rest_after_s
+        self._index = worker_index
+        self._join_s = self._step_s = 0.0  # running averages: a join per unit, and a step
 
     def run(self) -> None:
         while self.turn():
             pass
 
     def turn(self) -> bool:
-        """Wait for work and do one turn of it; False once there will be no more."""
-        with self._changed:
-            rested = False
-            while not self._changed.wait_for(self._called, None if rested else self._rest_after):
-                # Not while a twin is at work: they share graphs. Under the lock none begins, for as long as it takes.
-                if rested := self._queue.idle:
-                    self._session.rest()
-        work = self._take()
-        if work is None:
+        """Wait for work and do one turn of it; False once the worker has to stop."""
+        taken = self._take()
+        if taken is None:
             return False
-        begun = self._clock()
-        for unit in work.leaving:
+        leaving, joining = taken
+        began = self._clock()
+        for unit in leaving:
             self._session.leave(unit)
-        if work.joining:
-            self._deliver(self._join(work.joining))
-        if flying := self._flying():
-            self._deliver(self._step(flying))
+        if joining:
+            self._deliver(self._join(joining))
         with self._changed:
-            self._queue.spent(self._clock() - begun)
+            active = self._queue.active(self._index)
+        if active:
+            self._deliver(self._step(active))
+        with self._changed:
+            self._queue.record_work(self._clock() - began)
             if self.stopping != "no":
-                self._changed.notify_all()  # the other lanes wait for the last of them to be done
+                self._changed.notify_all()  # the other workers wait until the last of them is done
         return True
 
-    @property
-    def _joins_are_dear(self) -> bool:
-        return self._joined >= max(DEAR_JOIN, 2 * self._stepped)
-
-    def _called(self) -> bool:
-        over = self.stopping == "now" or (self.stopping == "drained" and self._queue.idle)
-        return over or self._queue.calls(self._lane)
-
-    def _take(self) -> Work | None:
+    def leave_cancelled(self) -> None:
+        """Free the slots of cancelled units after the last turn."""
         with self._changed:
-            self._changed.wait_for(self._called)
-            if self.stopping == "now" or self._queue.idle:
-                return None
-            self._end_late()
-            leaving = self._queue.take_cancelled(self._lane)
-            free = self._session.slots - self._queue.held(self._lane)
-            joining = self._queue.take(
-                min(free, self._joins_per_step),
-                lane=self._lane,
-                later=free - self._session.slots // NEWCOMERS,
-                gentle=self._joins_are_dear,
-                room=free,
-            )
-            for unit in joining:
-                if (job := self._queue.owner(unit)) is not None:
-                    job.on_take()
-            return Work(leaving, joining)
+            leaving = self._queue.take_cancelled(self._index)
+        for unit in leaving:
+            self._session.leave(unit)
 
-    def _end_late(self) -> None:
-        """Under the lock, so that nobody can end between leaving the queue and being told."""
-        for job in self._queue.expire(self._clock()):
-            if job.terms.deadline is not None:
-                job.on_end(job.terms.deadline.missed())
+    def _take(self) -> tuple[list[Unit], list[Unit]] | None:
+        """Wait for work, resting once in between; the units that leave the session and those that join it."""
+        rested = False
+        while True:
+            with self._changed:
+                if self._changed.wait_for(self._is_called, None if rested else self._rest_after_s):
+                    return None if self._is_over() else self._next_units()
+                rested = self._queue.begin_rest()
+            if rested:
+                self._rest()
 
-    def _flying(self) -> tuple[Unit, ...]:
-        with self._changed:
-            return self._queue.flying(self._lane)
+    def _is_over(self) -> bool:
+        return self.stopping == "now" or (self.stopping == "drained" and self._queue.idle)
+
+    def _is_called(self) -> bool:
+        return self._is_over() or self._queue.has_work(self._index)
+
+    def _rest(self) -> None:
+        """Release memory, while no replica works: they share graphs, and OpenVINO releases nothing of one that runs.
+
+        Not under the lock, which the event loop takes: it can take long, and admission must go on meanwhile.
+        """
+        try:
+            self._session.rest()
+        finally:
+            with self._changed:
+                self._queue.end_rest()
+                self._changed.notify_all()
+
+    def _next_units(self) -> tuple[list[Unit], list[Unit]]:
+        for request in self._queue.expire(self._clock()):
+            assert request.policy.deadline is not None
+            request.end(request.policy.deadline.missed())
+        leaving = self._queue.take_cancelled(self._index)
+        free = self._session.slots - self._queue.held(self._index)
+        joining = self._queue.take(
+            min(free, self._joins_per_step),
+            worker_index=self._index,
+            max_later=free - self._session.slots // SLOTS_PER_RESERVED_SLOT,
+            hold_back=self._join_s >= max(EXPENSIVE_JOIN_S, 2 * self._step_s),
+            free_slots=free,
+        )
+        for owner in map(self._queue.owner, joining):
+            assert owner is not None
+            owner.take()
+        return leaving, joining
 
     def _join(self, units: Sequence[Unit]) -> list[Event]:
-        begun = time.perf_counter()
+        began = time.perf_counter()
         try:
             events = self._session.join(units)
         except Exception as error:
             logger.exception("%s: %d units failed to join", self._session.info.name, len(units))
             return [_failed(unit, error) for unit in units]
-        took = time.perf_counter() - begun
-        self._joined = _average(self._joined, took / len(units))
-        self.observer.joined(took)
+        seconds = time.perf_counter() - began
+        self._join_s = _running_average(self._join_s, seconds / len(units))
+        self._hooks.record("antiphon_join_seconds", seconds)
         return events
 
-    def _step(self, flying: Sequence[Unit]) -> list[Event]:
-        begun = time.perf_counter()
+    def _step(self, active: Sequence[Unit]) -> list[Event]:
+        began = time.perf_counter()
         try:
             events = self._session.step()
         except Exception as error:
-            logger.exception("%s: a step of %d units failed", self._session.info.name, len(flying))
-            for unit in flying:
+            logger.exception("%s: a step of %d units failed", self._session.info.name, len(active))
+            for unit in active:
                 self._session.leave(unit)
-            return [_failed(unit, error) for unit in flying]
-        took = time.perf_counter() - begun
-        self._stepped = _average(self._stepped, took)
-        self.observer.stepped(len(flying), took)
+            return [_failed(unit, error) for unit in active]
+        seconds = time.perf_counter() - began
+        self._step_s = _running_average(self._step_s, seconds)
+        self._hooks.record("antiphon_batch_units", len(active))
+        self._hooks.record("antiphon_step_seconds", seconds)
         return events
 
     def _deliver(self, events: Sequence[Event]) -> None:
         for event in events:
             with self._changed:
-                job = self._queue.owner(event.unit)
-            if job is None:  # cancelled while it was being advanced
+                request = self._queue.owner(event.unit)
+            if request is None:  # cancelled while it was being advanced
                 continue
-            over = not isinstance(event, LanguageDetected | AudioChunk)
-            if over:
-                self.observer.ended(failed=isinstance(event, Failed))
+            unit_ended = not isinstance(event, LanguageDetected | AudioChunk)
+            if unit_ended:
+                outcome = "failed" if isinstance(event, Failed) else "done"
+                self._hooks.record("antiphon_units_total", outcome=outcome)
             try:
-                units = job.on_event(event)
+                units = request.receive(event)
             except Exception as error:
                 logger.exception("%s: a request could not use an event", self._session.info.name)
                 with self._changed:
-                    self._queue.cancel(job)
-                job.on_end(error)
+                    if self._queue.cancel(request):
+                        request.end(error)
                 continue
             with self._changed:
-                self._queue.add(job, units)
+                self._queue.add(request, units)
                 if units:
-                    self._changed.notify_all()  # another lane may have nothing to do
-                # First the unit that ended gives its place up, then whatever else a job with an answer has here.
-                ended = over and self._queue.finish(event.unit) is not None
-                if job.finished():
-                    ended = self._queue.cancel(job) or ended
-            if ended:
-                job.on_end(EngineFailed("The request ran out of work before it had an answer. This is a bug."))
+                    self._changed.notify_all()  # another worker may have nothing to do
+                # First the unit gives up its slot, then whatever else a request that is done has in the queue.
+                request_ended = unit_ended and self._queue.finish(event.unit)
+                if request.done:
+                    request_ended = self._queue.cancel(request) or request_ended
+                if request_ended:
+                    request.end(EngineFailed("The request ran out of work before it had an answer. This is a bug."))
 
 
-def _average(before: float, latest: float) -> float:
-    """Of the last few; the first one's own value."""
-    return latest if not before else before + (latest - before) / 4
+def _running_average(average: float, latest: float) -> float:
+    """An average over the last few values, which starts at the first one."""
+    return latest if not average else average + (latest - average) / 4
 
 
 def _failed(unit: Unit, cause: Exception) -> Failed:
-    # One error object per unit: each is raised in its own caller's thread, and raising writes to the object.
-    error = EngineFailed(f"The engine failed on this batch: {type(cause).__name__}: {cause}")
+    """The end of a unit whose join or step raised `cause`.
+
+    Callers get the text of errors that were written for them. Any other text may name files and libraries: it stays in
+    the log.
+    """
+    if isinstance(cause, AntiphonError):
+        return Failed(unit, copy_error(cause))
+    error = EngineFailed("The engine failed while it worked on this request; the log has the details.")
     error.__cause__ = cause
     return Failed(unit, error)

@@ -61,7 +61,7 @@ def test_the_answer_comes_before_the_upload_has(start_server: Any) -> None:
         assert headers["x-request-id"]
         assert int(headers["retry-after-ms"]) >= 500
         message = body["error"]["message"]
-        assert "1 requests are not done, and --max_queued_requests allows 1. Try again in " in message
+        assert "1 requests are not done, and max_queued_requests allows 1. Try again in " in message
 
         connection.sendall(bytes(LONG - 1000))  # the rest is read and dropped, and then the connection is good for more
         connection.sendall(b"GET /v2/health/ready HTTP/1.1\r\nHost: x\r\n\r\n")

@@ -85,7 +85,7 @@ def test_the_server_can_set_a_limit_that_callers_may_shorten(start_server: Any) 
     server = start_server(slow(), FakeVoice(chunks=100_000, before_step=lambda: time.sleep(0.01)), request_timeout=0.4)
     for headers in ({}, {TIMEOUT: "60"}):
         error = error_of(post(server, **headers), 504, param=None)
-        assert "within the 0.4 s that --request_timeout allows" in error["message"]
+        assert "within the 0.4 s that request_timeout allows" in error["message"]
     error_of(post(server, x_request_timeout="0.2"), 504, param=TIMEOUT)
 
 

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from antiphon.errors import AntiphonError
 from antiphon.server.schemas import ErrorDetail, ErrorReply
 from antiphon.server.state import ServerState, server_state, state_of
-from antiphon.telemetry import CONTENT_TYPE, Calls, Telemetry
+from antiphon.telemetry import CONTENT_TYPE, Telemetry
 from antiphon.types.options import ModelTask
 
 TASKS = ("transcriptions", "translations", "speech")
@@ -54,7 +54,7 @@ class RequestCount:
         self._telemetry = telemetry
         self._task = task
         self._begun = self._read = time.perf_counter()
-        self._calls: Calls | None = None
+        self._model: str | None = None  # until it is known, and again after the end
         self._streamed = False
         self._status = 0
         self._sounded = False
@@ -63,9 +63,9 @@ class RequestCount:
     def asked(self, model: str, *, streamed: bool) -> None:
         """The request has been read, and is for this model."""
         self._read = time.perf_counter()
-        self._calls = self._telemetry.calls(model, streamed=streamed)
+        self._model = model
         self._streamed = streamed
-        self._calls.current.inc()
+        self._record("ovms_current_requests")
 
     def broke(self) -> None:
         """The answer told of an error after it had begun as a success."""
@@ -75,9 +75,8 @@ class RequestCount:
         """A piece of the answer is about to leave."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
-            self._telemetry.answered(self._task, self._status)
-            if self._calls is not None:
-                (self._calls.rejected if self._status in TURNED_AWAY else self._calls.accepted).inc()
+            self._telemetry.record("antiphon_requests_total", task=self._task, status=str(self._status))
+            self._record("ovms_requests_rejected" if self._status in TURNED_AWAY else "ovms_requests_accepted")
         elif message["type"] == "http.response.body":
             if message.get("body"):
                 self._piece()
@@ -89,33 +88,40 @@ class RequestCount:
         self._end(whole=False)
 
     def _end(self, *, whole: bool) -> None:
-        calls, self._calls = self._calls, None
-        if calls is None:
+        if self._model is None:
             return
-        calls.current.dec()
-        if self._status in TURNED_AWAY:
-            return
+        self._record("ovms_current_requests", -1.0)
+        if self._status not in TURNED_AWAY:
+            self._record_outcome(whole)
+        self._model = None
+
+    def _record_outcome(self, whole: bool) -> None:
         if not self._status:  # the server itself ended before there was an answer
-            calls.accepted.inc()
+            self._record("ovms_requests_accepted")
         if not whole or self._broken or not self._is_fine():
-            calls.fail.inc()
-            calls.error.inc()
+            self._record("ovms_requests_fail")
+            self._record("ovms_graph_error")
             return
         now = time.perf_counter()
-        calls.success.inc()
-        calls.request_time.observe((now - self._begun) * 1e6)
-        calls.processing_time.observe((now - self._read) * 1e6)
+        self._record("ovms_requests_success")
+        self._record("ovms_request_time_us", now - self._begun)
+        self._record("ovms_graph_processing_time_us", now - self._read)
         if not self._streamed:
-            calls.responses.inc()
+            self._record("ovms_responses")
 
     def _piece(self) -> None:
-        if self._calls is None or not self._is_fine():
+        if self._model is None or not self._is_fine():
             return
         if self._streamed:
-            self._calls.responses.inc()
+            self._record("ovms_responses")
         if self._task == "speech" and not self._sounded:
-            self._calls.first_audio.observe(time.perf_counter() - self._begun)
+            self._record("antiphon_first_audio_seconds", time.perf_counter() - self._begun)
         self._sounded = True
+
+    def _record(self, metric: str, value: float = 1.0) -> None:
+        if self._model is not None:
+            method = "Stream" if self._streamed else "Unary"
+            self._telemetry.record(metric, value, name=self._model, method=method)
 
     def _is_fine(self) -> bool:
         return 200 <= self._status < 400

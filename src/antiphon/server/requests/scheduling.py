@@ -36,7 +36,7 @@ def scheduling_policy(request: Request) -> SchedulingPolicy:
     if not allowed:
         return SchedulingPolicy(priority)
     seconds, source = min(allowed)  # a caller may shorten what the server allows, not stretch it
-    return SchedulingPolicy(priority, Deadline(time.monotonic() + seconds, seconds, source))
+    return SchedulingPolicy(priority, Deadline(time.monotonic() + seconds, seconds, None if source == FLAG else source))
 
 
 @asynccontextmanager
