@@ -154,6 +154,9 @@ class Request(ScheduledRequest):
             assert alone or event.unit in self._play.record.doomed, "failed with a batch it was not in"
             self.failure = event.error
             return ()
+        if self._play.tape.rarely(16):  # its caller leaves while the event is being processed
+            self._play.cancel_request(self)
+            return ()
         following = [make_unit(0)] if self._play.tape.rarely(6) else []
         self.open.update(following)
         in_line = bool(self.waiting)
@@ -252,12 +255,15 @@ class Play:
         return None
 
     def cancel(self) -> None:
-        inside = [each for each in self.requests if not each.ends]
-        if inside:
-            request = inside[self.tape.choose(len(inside))]
-            assert self.queue.cancel(request)
-            request.end(Cancelled("by the schedule"))
+        unfinished = [request for request in self.requests if not request.ends]
+        if unfinished:
+            request = unfinished[self.tape.choose(len(unfinished))]
+            self.cancel_request(request)
             self.check_wait(request)
+
+    def cancel_request(self, request: Request) -> None:
+        assert self.queue.cancel(request)
+        request.end(Cancelled("by the schedule"))
 
     def turn(self, index: int) -> None:
         if not self.queue.has_work(index):

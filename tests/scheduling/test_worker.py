@@ -10,7 +10,15 @@ from threading import Condition, Thread
 import numpy as np
 import pytest
 
-from antiphon.errors import AntiphonError, ConfigError, DeadlineMissed, EngineFailed, InvalidParameter, ModelNotFound
+from antiphon.errors import (
+    AntiphonError,
+    Cancelled,
+    ConfigError,
+    DeadlineMissed,
+    EngineFailed,
+    InvalidParameter,
+    ModelNotFound,
+)
 from antiphon.scheduling.hooks import NULL_HOOKS
 from antiphon.scheduling.policy import Deadline, SchedulingPolicy
 from antiphon.scheduling.queue import Queue
@@ -326,6 +334,26 @@ def test_a_cancelled_unit_leaves_and_gets_no_event() -> None:
     assert session.batches == [3, 1, 1]
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_request_cancelled_while_it_processes_an_event_ends_once(fails: bool) -> None:
+    """Then or by the error of its plan; a second end would raise, and the worker would die of it."""
+    queue = Queue()
+
+    class Left(OneUnit):
+        def receive(self, event: Event) -> Sequence[Window]:
+            assert queue.cancel(request)
+            request.end(Cancelled("left"))
+            if fails:
+                raise KeyError("broken")
+            return super().receive(event)
+
+    plan = Left(1.0)
+    request = ScheduledRequest(plan)
+    queue.admit(request, [plan.unit, make_unit(30.0)], now=0.0)
+    run_dry(FakeSession(), queue, joins_per_step=2)
+    assert type(reason_of(request)) is Cancelled
+
+
 @pytest.mark.parametrize("steps", [0, 1, 2])
 def test_a_late_unit_leaves_at_the_next_turn(steps: int) -> None:
     queue = Queue()
@@ -427,17 +455,19 @@ def test_replicas_take_no_unit_while_a_session_rests() -> None:
         Worker(session, queue, changed, rest_after_s=after, worker_index=index)
         for index, (session, after) in enumerate([(resting, 0.01), (other, 60.0)])
     ]
-    threads = [Thread(target=worker.run) for worker in workers]
+    threads = [Thread(target=worker.run, daemon=True) for worker in workers]
     for thread in threads:
         thread.start()
     assert hold.reached.wait(60)
-    with changed:
-        assert not queue.begin_rest()  # one at a time
-        admit(queue, [make_unit()])
-        changed.notify_all()
-    time.sleep(0.05)
-    assert (queue.waiting, queue.in_flight, resting.batches, other.batches) == (1, 0, [], [])
-    hold.go_on.set()
+    try:
+        with changed:
+            assert not queue.begin_rest()  # one at a time
+            admit(queue, [make_unit()])
+            changed.notify_all()
+        time.sleep(0.05)
+        assert (queue.waiting, queue.in_flight, resting.batches, other.batches) == (1, 0, [], [])
+    finally:
+        hold.go_on.set()
     wait_until(lambda: queue.idle)
     assert resting.batches + other.batches == [1]
     with changed:
