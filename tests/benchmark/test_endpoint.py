@@ -48,7 +48,7 @@ def test_speech_is_timed_and_measured() -> None:
     assert (answer.status, answer.seconds) == ("200", 1.0)
     assert answer.first is not None
     assert began < answer.first < ended - 0.1
-    assert [sentence.voice for sentence in voice.spoken] == ["loud"]
+    assert [sentence.voice for sentence in voice.joined] == ["loud"]
 
 
 @pytest.mark.parametrize("text", ["", "Hello."])

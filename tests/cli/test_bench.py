@@ -133,7 +133,7 @@ def test_speaking_in_this_process(bench: Bench, monkeypatch: pytest.MonkeyPatch,
     figures = bench("speak", "--requests", "2", "--voice", "loud", *rate).figures
     assert figures["answered"] == 2
     assert figures["first_audio"]["p50"] < figures["latency"]["p50"]
-    assert {sentence.voice for sentence in voice.spoken} == {"loud"}
+    assert {sentence.voice for sentence in voice.joined} == {"loud"}
 
 
 def test_the_audio_context_reaches_the_model(bench: Bench, monkeypatch: pytest.MonkeyPatch, clips: str) -> None:

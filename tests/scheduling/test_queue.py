@@ -220,8 +220,8 @@ def test_deadline_that_cannot_be_met_is_overload() -> None:
         queue.admit(other, [make_sound(20.0)], now=100.0)
 
     def admit(seconds: float, at: float, priority: Priority = "normal") -> None:
-        terms = SchedulingPolicy(priority, Deadline(at, 7.0, "x-request-timeout"))
-        request = make_request(seconds=seconds, policy=terms)
+        policy = SchedulingPolicy(priority, Deadline(at, 7.0, "x-request-timeout"))
+        request = make_request(seconds=seconds, policy=policy)
         queue.admit(request, [make_sound(seconds)], now=100.0)
         queue.cancel(request)
 

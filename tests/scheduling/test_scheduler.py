@@ -226,7 +226,7 @@ def test_engine_failure_is_raised_in_its_caller_and_the_next_request_works() -> 
     with running(FakeSession(join_fails=lambda unit: unit is doomed.unit)) as scheduler:
         with pytest.raises(EngineFailed) as failed:
             scheduler.run_blocking(doomed)
-        assert str(failed.value.__cause__) == "the fake was told to fail in join"
+        assert str(failed.value.__cause__) == "scripted failure of join"
         assert scheduler.run_blocking(OneUnit(2.0)) == " audio of 2.00 s"
         assert (scheduler.waiting, scheduler.in_flight) == (0, 0)
 

@@ -183,7 +183,7 @@ class RequestPlan:
         return self.request.take_event(event)
 
     def result(self) -> None:
-        raise AssertionError("not asked for")
+        raise AssertionError("not called here")
 
 
 def make_unit(sound: int) -> Window:
@@ -268,22 +268,22 @@ class Play:
     def turn(self, index: int) -> None:
         if not self.queue.has_work(index):
             return
-        late = [each for each in self.requests if not each.ends and each.is_late(self.record.now)]
+        late = [request for request in self.requests if not request.ends and request.is_late(self.record.now)]
         assert self.workers[index].turn()
-        for each in late:
-            assert [type(reason) for reason in each.ends] == [DeadlineMissed]
-        for each in self.requests:
-            if each.ends and each.waiting:
-                self.check_wait(each)
-                each.waiting.clear()
-        assert self.queue.waiting == sum(len(each.waiting) for each in self.requests)
+        for request in late:
+            assert [type(reason) for reason in request.ends] == [DeadlineMissed]
+        for request in self.requests:
+            if request.ends and request.waiting:
+                self.check_wait(request)
+                request.waiting.clear()
+        assert self.queue.waiting == sum(len(request.waiting) for request in self.requests)
         # A unit that failed to join may still be on its way out.
         assert self.queue.in_flight >= sum(len(session.inside) for session in self.sessions)
-        given_up = {unit for each in late for unit in each.open}
+        given_up = {unit for request in late for unit in request.open}
         assert not given_up & self.sessions[index].inside.keys(), "late, but in the batch after a turn"
 
     def take(self, unit: Window) -> None:
-        [request] = [each for each in self.requests if each.waiting and each.waiting[0] is unit]
+        [request] = [request for request in self.requests if request.waiting and request.waiting[0] is unit]
         assert not request.ends
         self.taken += 1
         self.check_wait(request)
@@ -294,8 +294,8 @@ class Play:
 
     def get_in_line(self, request: Request) -> None:
         kind = (request.policy.priority, request.started)
-        line = [each for each in self.requests if each.waiting and not each.ends]
-        request.position = sum((each.policy.priority, each.started) == kind for each in line)
+        line = [other for other in self.requests if other.waiting and not other.ends]
+        request.position = sum((other.policy.priority, other.started) == kind for other in line)
         request.since = self.taken
 
     def check_wait(self, request: Request) -> None:
@@ -304,11 +304,11 @@ class Play:
             assert self.taken - request.since <= request.position * (self.overtakes + CLASSES)
 
     def check_the_end(self) -> None:
-        for each in self.requests:
-            assert len(each.ends) == 1
-            assert each.done or isinstance(each.ends[0], Cancelled | DeadlineMissed)
-            if isinstance(each.ends[0], DeadlineMissed):
-                assert each.is_late(self.record.now)
+        for request in self.requests:
+            assert len(request.ends) == 1
+            assert request.done or isinstance(request.ends[0], Cancelled | DeadlineMissed)
+            if isinstance(request.ends[0], DeadlineMissed):
+                assert request.is_late(self.record.now)
         assert not any(session.inside for session in self.sessions)
         assert self.taken == len(self.record.ended)
         assert (self.queue.waiting, self.queue.in_flight, self.queue.seconds, self.queue.requests) == (0, 0, 0.0, ())

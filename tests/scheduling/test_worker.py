@@ -246,10 +246,10 @@ def test_a_failure_ends_only_its_members(where: str, caplog: pytest.LogCaptureFi
     assert isinstance(event.error, EngineFailed)
     assert isinstance(event.error.__cause__, RuntimeError)
     assert isinstance(spared.events[0], Finished)
-    assert "the fake was told to fail" not in str(event.error)  # such texts name files and libraries
-    assert "the fake was told to fail" in str(event.error.__cause__)
+    assert f"scripted failure of {where}" not in str(event.error)  # such texts name files and libraries
+    assert f"scripted failure of {where}" in str(event.error.__cause__)
     assert "Traceback" in caplog.text
-    assert "the fake was told to fail" in caplog.text
+    assert f"scripted failure of {where}" in caplog.text
 
 
 @pytest.mark.parametrize("where", ["join", "step"])

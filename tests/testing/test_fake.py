@@ -1,4 +1,4 @@
-"""The fake keeps the session's promises, so that what is tested with it holds for a real one."""
+"""The fake session follows the session protocol, so that tests that use it hold for real ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def make_unit(seconds: float, language: str | None = "es") -> Window:
     return Window(0, samples, 0, False, TranscribeOptions(language=language))
 
 
-def test_it_answers_with_the_length_of_its_input() -> None:
+def test_the_result_is_the_length_of_the_audio() -> None:
     session: Session = FakeSession()
     unit = make_unit(3.2)
     assert session.join([unit]) == []
@@ -34,12 +34,12 @@ def test_longer_audio_takes_more_steps() -> None:
     assert session.batches == [2, 1, 1, 0]
 
 
-def test_it_detects_a_language_only_if_none_is_given() -> None:
+def test_language_is_detected_only_if_none_is_given() -> None:
     unit = make_unit(1.0, language=None)
     assert FakeSession().join([make_unit(1.0), unit]) == [LanguageDetected(unit, "en", 1.0)]
 
 
-def test_scripts_give_results_and_errors() -> None:
+def test_script_replaces_results_and_fails_units() -> None:
     good, bad = make_unit(1.0), make_unit(2.0)
     error = ValueError("scripted")
     answer = describe(make_unit(9.0))
@@ -49,7 +49,7 @@ def test_scripts_give_results_and_errors() -> None:
     assert session.step() == expected
 
 
-def test_a_failed_join_holds_no_slot_and_leaving_frees_one() -> None:
+def test_a_failed_join_holds_no_slot_and_leave_frees_one() -> None:
     bad, other = make_unit(1.0), make_unit(1.0)
     session = FakeSession(slots=1, join_fails=lambda unit: unit is bad)
     with pytest.raises(RuntimeError, match="join"):

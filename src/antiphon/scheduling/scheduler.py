@@ -7,9 +7,11 @@ import atexit
 import logging
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from threading import Condition, Thread
+from typing import Any
 
 from antiphon.errors import AntiphonError, Cancelled, EngineFailed, Overloaded, Unavailable
 from antiphon.models.session import AnySession
@@ -37,28 +39,24 @@ class Scheduler:
         sessions: Sequence[AnySession],
         *,
         limits: Limits = UNLIMITED,
-        max_overtakes: int = 4,
         joins_per_step: int = 1,
         hooks: Hooks = NULL_HOOKS,
-        clock: Callable[[], float] = time.monotonic,
         rest_after_s: float = REST_AFTER_S,
     ) -> None:
         self.info = sessions[0].info
         self.slots = sum(session.slots for session in sessions)
         self.hooks = hooks
         self._changed = Condition()
-        self._clock = clock
-        self._queue = Queue(limits, max_overtakes=max_overtakes, workers=len(sessions))
+        self._queue = Queue(limits, workers=len(sessions))
         self._workers = [
             Worker(
                 session,
                 self._queue,
                 self._changed,
+                index,
                 joins_per_step=joins_per_step,
                 hooks=hooks,
-                clock=clock,
                 rest_after_s=rest_after_s,
-                worker_index=index,
             )
             for index, session in enumerate(sessions)
         ]
@@ -141,7 +139,7 @@ class Scheduler:
         units = request.start()
         if not request.done:
             with self._admitting():
-                self._queue.admit(request, units, now=self._clock())
+                self._queue.admit(request, units, now=time.monotonic())
                 self._changed.notify_all()
 
     def cancel(self, request: ScheduledRequest) -> None:
@@ -153,25 +151,26 @@ class Scheduler:
 
     async def run(self, plan: Plan[Result], policy: SchedulingPolicy = DEFAULT_POLICY) -> Result:
         """Carry out a plan; cancelling the awaiting task cancels its work."""
-        request = ScheduledRequest(plan, policy, self.hooks)
-        self.submit(request)
-        try:
-            await asyncio.wrap_future(request.answered)
-        except asyncio.CancelledError:
-            self.cancel(request)
-            raise
+        with self._submitted(plan, policy) as answered:
+            await asyncio.wrap_future(answered)
         return plan.result()
 
     def run_blocking(self, plan: Plan[Result], policy: SchedulingPolicy = DEFAULT_POLICY) -> Result:
         """Carry out a plan in the calling thread; an interrupt there cancels its work."""
+        with self._submitted(plan, policy) as answered:
+            answered.result()
+        return plan.result()
+
+    @contextmanager
+    def _submitted(self, plan: Plan[Any], policy: SchedulingPolicy) -> Iterator[Future[None]]:
+        """Submit a request for a plan; it is cancelled if its caller stops waiting."""
         request = ScheduledRequest(plan, policy, self.hooks)
         self.submit(request)
         try:
-            request.answered.result()
+            yield request.answered
         except BaseException:
             self.cancel(request)
             raise
-        return plan.result()
 
     @contextmanager
     def _admitting(self) -> Iterator[None]:

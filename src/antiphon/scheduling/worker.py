@@ -39,12 +39,12 @@ class Worker:
         session: AnySession,
         queue: Queue,
         changed: Condition,
+        worker_index: int = 0,
         *,
         joins_per_step: int = 1,
         hooks: Hooks = NULL_HOOKS,
         clock: Callable[[], float] = time.monotonic,
         rest_after_s: float = REST_AFTER_S,
-        worker_index: int = 0,
     ) -> None:
         if joins_per_step < 1:
             raise ValueError(f"joins_per_step must be at least 1, not {joins_per_step}")

@@ -1,7 +1,4 @@
-"""A session without a network: it answers with the length of what it heard, which proves whose audio it was.
-
-For tests of routing, batching and HTTP; it must not know queues, threads, files or HTTP, and holds no weights.
-"""
+"""Fake models for tests of routing, batching and HTTP: the answer is the length of the audio, which identifies it."""
 
 from __future__ import annotations
 
@@ -36,12 +33,12 @@ Choice = Callable[[Window], bool]
 
 
 def describe(unit: Window) -> WindowResult:
-    """The answer of a fake: " audio of 3.20 s" as one piece over the whole window, its words of one length."""
+    """The fake's result: " audio of 3.20 s" as one piece over the whole window, with words of equal length."""
     seconds = len(unit.samples) / SAMPLE_RATE
     text = f" audio of {seconds:.2f} s"
-    said = text.split() if unit.options.words else []
+    texts = text.split() if unit.options.words else []
     times = [seconds * index / 4 for index in range(5)]
-    words = tuple(Word(f" {word}", *span, probability=0.9) for word, span in zip(said, pairwise(times), strict=False))
+    words = tuple(Word(f" {word}", *span, probability=0.9) for word, span in zip(texts, pairwise(times), strict=False))
     piece = Piece(start=0.0, end=seconds, text=text, tokens=(len(unit.samples),), words=words)
     return WindowResult(
         language=unit.options.language or FAKE_INFO.default_language,
@@ -67,12 +64,14 @@ def _unscripted(_unit: Window) -> WindowResult | Exception | None:
 
 
 class FakeSession:
-    """A `Session` whose every unit finishes after one step for each `seconds_per_step` of its audio.
+    """A recogniser that takes one step per `seconds_per_step` seconds of a window.
 
-    `script` may give a unit its own result, or an error that ends this unit alone; `join_fails` and `step_fails` choose
-    units that make the whole call raise; `before_step` runs at the start of each step (a test may block in it).
-    `batches` records how many units each step advanced.
+    `script` can replace a window's result, or fail it with an error. `join_fails` and `step_fails` choose windows that
+    make the whole call raise. `before_step` runs at the start of each step, and may block. `batches` records how many
+    windows each step advanced, `rests` the calls of `rest`.
     """
+
+    twins: Sequence[AnySession] = ()
 
     def __init__(
         self,
@@ -85,11 +84,9 @@ class FakeSession:
         join_fails: Choice = _never,
         step_fails: Choice = _never,
         before_step: Callable[[], None] = _nothing,
-        twins: Sequence[AnySession] = (),
     ) -> None:
         self.info = replace(info, name=name)
         self.slots = slots
-        self.twins = twins
         self.batches: list[int] = []
         self.rests = 0
         self._seconds_per_step = seconds_per_step
@@ -103,7 +100,7 @@ class FakeSession:
         if len(self._steps_left) + len(units) > self.slots:
             raise ValueError(f"{len(units)} units join {len(self._steps_left)}, but there are {self.slots} slots")
         if any(self._join_fails(unit) for unit in units):
-            raise RuntimeError("the fake was told to fail in join")
+            raise RuntimeError("scripted failure of join")
         for unit in units:
             seconds = len(unit.samples) / SAMPLE_RATE
             self._steps_left[unit] = max(1, math.ceil(seconds / self._seconds_per_step))
@@ -116,7 +113,7 @@ class FakeSession:
     def step(self) -> list[Event]:
         self._before_step()
         if any(self._step_fails(unit) for unit in self._steps_left):
-            raise RuntimeError("the fake was told to fail in step")
+            raise RuntimeError("scripted failure of step")
         self.batches.append(len(self._steps_left))
         events: list[Event] = []
         for unit in list(self._steps_left):
@@ -151,9 +148,9 @@ FAKE_VOICE_INFO = replace(
 
 
 class FakeVoice:
-    """A session that speaks: `seconds` of a level for each character of a sentence, `chunks` of them, one a step.
+    """A synthesiser: `seconds` of a constant level per character of a sentence, in `chunks` chunks, one per step.
 
-    The level tells the sentence's voice: 0.25 for "plain", 0.5 for any other.
+    The level depends on the voice: 0.25 for "plain", 0.5 for any other.
     """
 
     twins: Sequence[AnySession] = ()
@@ -171,7 +168,7 @@ class FakeVoice:
     ) -> None:
         self.info = replace(info, name=name)
         self.slots = slots
-        self.spoken: list[Sentence] = []
+        self.joined: list[Sentence] = []
         self.left: list[Sentence] = []
         self._chunks = chunks
         self._seconds = seconds
@@ -180,14 +177,14 @@ class FakeVoice:
         self._steps_left: dict[Sentence, int] = {}
 
     def join(self, units: Sequence[Sentence]) -> list[Event]:
-        self.spoken += units
+        self.joined += units
         self._steps_left |= dict.fromkeys(units, self._chunks)
         return []
 
     def step(self) -> list[Event]:
         self._before_step()
         if any(self._step_fails(unit) for unit in self._steps_left):
-            raise RuntimeError("the fake was told to fail in step")
+            raise RuntimeError("scripted failure of step")
         events: list[Event] = []
         for unit in list(self._steps_left):
             level = 0.25 if unit.voice == "plain" else 0.5
@@ -204,4 +201,4 @@ class FakeVoice:
         self._steps_left.pop(unit, None)
 
     def rest(self) -> None:
-        """It holds nothing."""
+        pass
