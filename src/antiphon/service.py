@@ -22,7 +22,7 @@ import numpy as np
 from antiphon.errors import InvalidAudio, InvalidParameter, ModelNotFound, Unavailable
 from antiphon.models.session import AnySession
 from antiphon.options import check_options, check_seed, check_task, check_text
-from antiphon.scheduling.hooks import NULL_HOOKS, Hooks
+from antiphon.scheduling.hooks import Hooks, no_hooks
 from antiphon.scheduling.policy import DEFAULT_POLICY, SchedulingPolicy
 from antiphon.scheduling.queue import Limits
 from antiphon.scheduling.scheduler import Scheduler
@@ -91,7 +91,7 @@ class SpeechService:
         self._inside: Counter[Scheduler] = Counter()  # how many requests have chosen it and have no answer yet
         self._changed = Condition()  # guards the three above
         self._closed = False
-        self._hooks: Callable[[str], Hooks] = lambda _name: NULL_HOOKS
+        self._hooks: Callable[[str], Hooks] = no_hooks
         self._detectors = Detectors() if available() else None
         self._requests = itertools.count(1)
 
