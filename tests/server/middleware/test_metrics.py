@@ -263,18 +263,19 @@ def test_while_the_model_loads(start_server: Any) -> None:
     server = start_server(FakeSession("ears"), loaded=False, metrics_enable=True)
     assert hear(server).status_code == 503
     assert value(metrics(server), "antiphon_requests_total", task="transcriptions", status="503") == 1
-    server.app.state.door.open(server.service)
+    server.app.state.server.open()
     assert hear(server).status_code == 200
     assert counts(server, "ears") == outcome(accepted=1, success=1)
 
 
 def test_a_model_that_comes_later_is_counted_and_one_that_went_has_no_levels(server: Any) -> None:
-    server.service.load(FakeSession("late"))
+    server.models.add(FakeSession("late"))
     assert hear(server, model="late").status_code == 200
     text = metrics(server)
     assert value(text, "antiphon_batch_units_count", name="late") == 1
     assert value(text, "antiphon_slots", name="late") == 4
-    server.service.withdraw("late")()
+    server.models.remove("late")
+    wait_until(lambda: "END" in {each.state for each in server.models.states()})
     text = metrics(server)
     assert 'antiphon_slots{name="late"}' not in text
     assert counts(server, "late") == outcome(accepted=1, success=1)

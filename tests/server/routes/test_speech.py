@@ -265,7 +265,7 @@ def test_a_full_queue(start_server: Any) -> None:
             waiting = [pool.submit(post, server)]
             assert hold.reached.wait(60)
             waiting.append(pool.submit(post, server))
-            wait_until(lambda: server.service.loads()[0].waiting)
+            wait_until(lambda: server.models.loads()[0].waiting)
             response = post(server)
             error_of(response, 429, param=None)
             assert int(response.headers["retry-after-ms"]) >= 1
@@ -285,7 +285,7 @@ def test_a_caller_who_hangs_up_frees_the_slot(start_server: Any, after_first_byt
             assert connection.recv(1000).startswith(b"HTTP/1.1 200")
     time.sleep(0.3)  # the server hears of it
     hold.go_on.set()
-    wait_until(lambda: not server.service.loads()[0].in_flight)
+    wait_until(lambda: not server.models.loads()[0].in_flight)
     assert hold.steps < 500
     assert [unit.text for unit in voice.left] == [TEXT]
 

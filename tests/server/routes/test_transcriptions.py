@@ -340,7 +340,7 @@ def test_a_full_queue_says_when_to_come_back(start_server: Any) -> None:
         waiting[0].start()
         inside.wait()
         waiting[1].start()
-        while not server.service.loads()[0].waiting:
+        while not server.models.loads()[0].waiting:
             time.sleep(0.005)
         response = post(server)
         error_of(response, 429, param=None)
