@@ -95,7 +95,7 @@ def test_unsupported_word_timestamps_are_refused_with_the_reason() -> None:
 
 @pytest.mark.parametrize("text", ["\ud800", "Good \udc80 morning.", "\ud83d\ude00"])
 def test_lone_surrogate_is_refused(text: str) -> None:
-    with pytest.raises(InvalidParameter, match="lone surrogate .* half of a character") as refused:
+    with pytest.raises(InvalidParameter, match=r"lone surrogate .* half of a character") as refused:
         check_text(text, 100)
     assert refused.value.param == "input"
     str(refused.value).encode()  # it can be sent
