@@ -27,8 +27,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from antiphon.audio.decode import decode
 from antiphon.loader import load_session
+from antiphon.model_server import ModelServer
 from antiphon.scheduling.worker import SLOTS_PER_RESERVED_SLOT
-from antiphon.service import SpeechService
+from antiphon.service import SpeechService, TranscribeRequest
 from antiphon.types.audio import SAMPLE_RATE, Samples, Waveform
 from antiphon.types.options import TranscribeOptions
 from bench.long_file import write_speech
@@ -52,7 +53,8 @@ async def ask(
     for _ in range(clips):
         await asyncio.sleep(next(pauses))
         began, worked = time.perf_counter(), time.process_time()
-        await service.transcribe(clip, None, options)
+        async with service.admit(TranscribeRequest(None, options)) as admitted:
+            await admitted.transcribe(clip)
         took.append(Took(time.perf_counter() - began, time.process_time() - worked))
     return took
 
@@ -62,13 +64,18 @@ async def ask_beside(
 ) -> tuple[list[Took], float]:
     """The answers from when the files fill the slots on; and how fast the files then were, in seconds of audio a second."""
     options = TranscribeOptions(language="en", max_new_tokens=asked.tokens, min_new_tokens=asked.tokens or 0)
-    files = [asyncio.create_task(service.transcribe(long, None, options)) for _ in range(asked.files)]
-    slots = service.loads()[0].slots
-    while service.loads()[0].in_flight < slots - slots // SLOTS_PER_RESERVED_SLOT:  # noqa: ASYNC110  nobody tells when it is full
+
+    async def transcribe() -> None:
+        async with service.admit(TranscribeRequest(None, options)) as admitted:
+            await admitted.transcribe(long)
+
+    files = [asyncio.create_task(transcribe()) for _ in range(asked.files)]
+    slots = service.models.loads()[0].slots
+    while service.models.loads()[0].in_flight < slots - slots // SLOTS_PER_RESERVED_SLOT:  # noqa: ASYNC110  nobody tells when it is full
         await asyncio.sleep(FULL)
-    before, began = service.loads()[0].seconds, time.perf_counter()
+    before, began = service.models.loads()[0].seconds, time.perf_counter()
     took = await ask(service, clip, asked.clips, asked.clip_tokens, pauses)
-    pace = (before - service.loads()[0].seconds) / (time.perf_counter() - began)
+    pace = (before - service.models.loads()[0].seconds) / (time.perf_counter() - began)
     if any(file.done() for file in files):
         raise SystemExit("a long file was over before the last clip was: give more --minutes or fewer --clips")
     for file in files:
@@ -120,10 +127,10 @@ def main() -> None:
         path = Path(work) / "long.wav"
         write_speech(path, asked.minutes)
         long = decode(path)
-    service = SpeechService()
-    service.load(load_session(asked.model, weight_format=asked.weight_format))
+    service = SpeechService(ModelServer())
+    service.models.add(load_session(asked.model, weight_format=asked.weight_format))
     figures = asyncio.run(measure(service, long, asked))
-    service.close(drain=False)
+    service.models.close(drain=False)
     for name, figure in figures.items():
         print(f"{name:18} {figure:g}")
     print(json.dumps(figures))

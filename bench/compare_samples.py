@@ -28,11 +28,10 @@ RATIO = 1.5  # decoder steps a letter; with random weights a sentence stops as s
 
 def speak(folder: Path, form: str) -> np.ndarray:
     """Both sentences, one behind the other."""
+    from antiphon.local import Model
     from antiphon.models.speecht5.load import load
     from antiphon.models.speecht5.session import Rules
     from antiphon.runtime.openvino import open_device
-    from antiphon.service import SpeechService
-    from antiphon.types.options import SpeakOptions
 
     session = load(
         folder,
@@ -43,10 +42,8 @@ def speak(folder: Path, form: str) -> np.ndarray:
         report=print,
         rules=Rules(dropout=False, minlenratio=RATIO, maxlenratio=RATIO + 1),
     )
-    service = SpeechService()
-    service.load(session)
-    spoken = [service.speak_blocking(sentence, None, SpeakOptions()) for sentence in SENTENCES[:2]]
-    service.close()
+    with Model(session) as model:
+        spoken = [model.speak(sentence) for sentence in SENTENCES[:2]]
     return np.concatenate(spoken)
 
 

@@ -72,10 +72,11 @@ def load_locked(folder: Path, ratio: float) -> Speak:
 
 def load_ours(folder: Path, ratio: float, weight_format: str, streams: int) -> tuple[Speak, Callable[[str], float]]:
     """Antiphon's own service in process, and how long it takes it to the first samples."""
+    from antiphon.model_server import ModelServer
     from antiphon.models.speecht5.load import load
     from antiphon.models.speecht5.session import Rules
     from antiphon.runtime.openvino import open_device
-    from antiphon.service import SpeechService
+    from antiphon.service import SpeakRequest, SpeechService
     from antiphon.types.options import SpeakOptions
 
     rules = Rules(minlenratio=ratio, maxlenratio=ratio + 1)
@@ -88,21 +89,23 @@ def load_ours(folder: Path, ratio: float, weight_format: str, streams: int) -> t
         report=print,
         rules=rules,
     )
-    service = SpeechService()
-    service.load(session)
+    service = SpeechService(ModelServer())
+    service.models.add(session)
 
     def speak(text: str) -> np.ndarray:
-        return service.speak_blocking(text, None, SpeakOptions())
+        with service.admit(SpeakRequest(None, text, SpeakOptions())) as admitted:
+            return admitted.speak_blocking()
 
     def first_samples(text: str) -> float:
         import asyncio
 
         async def listen() -> float:
             began = time.perf_counter()
-            speaking = service.speak(text, None, SpeakOptions())
-            await anext(speaking)
-            taken = time.perf_counter() - began
-            await speaking.aclose()
+            async with service.admit(SpeakRequest(None, text, SpeakOptions())) as admitted:
+                speaking = admitted.speak()
+                await anext(speaking)
+                taken = time.perf_counter() - began
+                await speaking.aclose()
             return taken
 
         return asyncio.run(listen())

@@ -83,7 +83,8 @@ def load_peers(
 def load_ours(folder: Path, weight_format: str, audio_context: str = "full", streams: int = 1) -> Transcribe:
     """Antiphon's own service in process, as the HTTP layer calls it."""
     from antiphon.loader import load_session
-    from antiphon.service import SpeechService
+    from antiphon.model_server import ModelServer
+    from antiphon.service import SpeechService, TranscribeRequest
     from antiphon.types.options import TranscribeOptions, VadOptions
 
     session = load_session(
@@ -93,14 +94,15 @@ def load_ours(folder: Path, weight_format: str, audio_context: str = "full", str
         plugin_config={"NUM_STREAMS": streams},
         report=print,
     )
-    service = SpeechService()
-    service.load(session)
+    service = SpeechService(ModelServer())
+    service.models.add(session)
 
     def transcribe(samples: Samples, tokens: int) -> int:
         options = TranscribeOptions(
             language="en", max_new_tokens=tokens, min_new_tokens=tokens, vad=VadOptions("energy")
         )
-        return sum(len(segment.tokens) for segment in service.transcribe_blocking(samples, None, options).segments)
+        with service.admit(TranscribeRequest(None, options)) as admitted:
+            return sum(len(segment.tokens) for segment in admitted.transcribe_blocking(samples).segments)
 
     return transcribe
 

@@ -23,7 +23,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from antiphon.benchmark.clips import make_noise
 from antiphon.loader import load_session
-from antiphon.service import SpeechService
+from antiphon.model_server import ModelServer
+from antiphon.service import SpeechService, TranscribeRequest
 from antiphon.types.audio import WINDOW_SECONDS
 from antiphon.types.options import TranscribeOptions
 from bench.clients import run_clients
@@ -33,9 +34,11 @@ NAME = "base"
 
 
 def load(streams: int) -> SpeechService:
-    service = SpeechService(max_waiting=sys.maxsize)
+    service = SpeechService(ModelServer())
     properties = {"NUM_STREAMS": streams}
-    service.load(load_session(str(FOLDER), name=NAME, precision="f32", weight_format="int8", plugin_config=properties))
+    service.models.add(
+        load_session(str(FOLDER), name=NAME, precision="f32", weight_format="int8", plugin_config=properties)
+    )
     return service
 
 
@@ -52,7 +55,8 @@ def main() -> None:
     sides = {streams: load(streams) for streams in options.streams}
 
     def ask(service: SpeechService, number: int) -> None:
-        service.transcribe_blocking(clips[number % len(clips)], NAME, asked)
+        with service.admit(TranscribeRequest(NAME, asked)) as admitted:
+            admitted.transcribe_blocking(clips[number % len(clips)])
 
     for service in sides.values():
         ask(service, 0)

@@ -19,6 +19,7 @@ from antiphon.server.app import create_app
 from antiphon.settings import PREFIX, Settings, load_settings
 from deploy.healthcheck import READY, address_of
 from deploy.prove import Stage, read_dockerfile
+from tests.support.service import new_service
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 STAGES = read_dockerfile(DEPLOY / "Dockerfile")
@@ -83,7 +84,7 @@ def test_the_health_check_is_in_the_image(image: Stage) -> None:
 
 
 def test_the_health_check_asks_a_route_that_exists() -> None:
-    assert "get" in create_app(None, Settings()).openapi()["paths"][READY]
+    assert "get" in create_app(new_service(), Settings()).openapi()["paths"][READY]
 
 
 @pytest.mark.parametrize(

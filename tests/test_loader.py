@@ -17,10 +17,10 @@ from antiphon.loader import choose, load_session
 from antiphon.models.session import AnySession
 from antiphon.models.whisper import load as whisper
 from antiphon.repository.graph_pbtxt import GraphFile, render_graph
-from antiphon.service import SpeechService
 from antiphon.testing.fake import FakeSession
 from antiphon.types.options import TranscribeOptions, VadOptions
 from tests.support.drive_session import drive, make_unit
+from tests.support.service import serving, transcribe
 from tests.support.tiny_speecht5 import write_tiny as write_speaking
 from tests.support.tiny_speecht5 import write_voice
 from tests.support.tiny_whisper import noise, write_tiny
@@ -223,11 +223,10 @@ def test_two_streams_hear_what_one_does(tmp_path: Path) -> None:
     folder = str(write_tiny(tmp_path / "x"))
     heard = []
     for streams in (1, 2):
-        service = SpeechService()
-        service.load(load_session(folder, precision="f32", slots=4, plugin_config={"NUM_STREAMS": streams}))
+        session = load_session(folder, precision="f32", slots=4, plugin_config={"NUM_STREAMS": streams})
         options = TranscribeOptions("transcribe", "en", words=True, max_new_tokens=8, vad=VadOptions("energy"))
-        heard.append(service.transcribe_blocking(noise(200.0), None, options))
-        service.close()
+        with serving(session) as service:
+            heard.append(transcribe(service, noise(200.0), options))
     assert heard[0].segments
     assert heard[0] == heard[1]
 

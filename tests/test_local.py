@@ -1,4 +1,4 @@
-"""The Python API on the fake: what it takes, what it refuses, and that importing it is light."""
+"""The Python API on the fake model."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_files_bytes_and_arrays(tmp_path: Path) -> None:
         model.transcribe(tone(1.0))
 
 
-def test_words_when_they_are_asked_for() -> None:
+def test_word_timestamps_if_requested() -> None:
     with Model(FakeSession()) as model:
         transcript = model.transcribe(tone(2.0), words=True)
         assert [word.text for word in transcript.words] == [" audio", " of", " 2.00", " s"]
@@ -62,13 +62,13 @@ def test_words_when_they_are_asked_for() -> None:
         assert model.transcribe(tone(2.0), timestamps=True).words == ()
 
 
-def test_how_long_files_are_heard() -> None:
-    asked = []
-    with Model(FakeSession(script=lambda unit: asked.append(unit.options))) as model:
+def test_vad_and_condition_on_previous_text() -> None:
+    options_seen = []
+    with Model(FakeSession(script=lambda unit: options_seen.append(unit.options))) as model:
         long = np.concatenate([tone(25.0), np.zeros(16_000, np.float32), tone(25.0)])
         assert len(model.transcribe(long, vad="energy").segments) == 2
         assert model.transcribe(long, vad=VadOptions("none"), condition_on_previous_text=True).segments
-        assert [options.condition_on_previous_text for options in asked] == [False, False, True, True]
+        assert [options.condition_on_previous_text for options in options_seen] == [False, False, True, True]
         with pytest.raises(InvalidParameter, match="auto, always, energy, none"):
             model.translate(tone(1.0), vad="silero")
 
@@ -96,12 +96,12 @@ def test_speaking() -> None:
         ("no/such/file.wav", "no/such/file.wav"),
     ],
 )
-def test_audio_that_cannot_be_used(audio: Any, fix: str) -> None:
+def test_invalid_audio_is_refused_with_the_fix(audio: Any, fix: str) -> None:
     with Model(FakeSession()) as model, pytest.raises(InvalidAudio, match=fix):
         model.transcribe(audio)
 
 
-def test_a_dropped_model_ends_its_thread() -> None:
+def test_dropped_model_ends_its_thread() -> None:
     def threads() -> set[threading.Thread]:
         return {thread for thread in threading.enumerate() if thread.name == "antiphon-fake"}
 
@@ -115,9 +115,21 @@ def test_a_dropped_model_ends_its_thread() -> None:
     assert not worker.is_alive()
 
 
-def test_options_are_checked() -> None:
-    with Model(FakeSession()) as model, pytest.raises(InvalidParameter, match="temperature"):
-        model.transcribe(tone(1.0), temperature=2.0)
+def test_options_are_checked_before_the_file_is_opened() -> None:
+    with Model(FakeSession()) as model:
+        with pytest.raises(InvalidParameter, match="temperature"):
+            model.transcribe("no/such/file.wav", temperature=2.0)
+        with pytest.raises(InvalidParameter, match="valid: en, es"):
+            model.translate("no/such/file.wav", language="xx")
+
+
+@pytest.mark.parametrize("speed", [0.5, 1.25, 4.0])
+def test_speed_changes_the_duration_of_speech(speed: float) -> None:
+    with Model(FakeVoice()) as model:
+        samples = model.speak("This is a sentence of fifty characters, and it is.", speed=speed)
+        assert len(samples) / model.info.sample_rate == pytest.approx(0.5 / speed, abs=1e-3)
+        with pytest.raises(InvalidParameter, match=r"speed must be from 0\.25 to 4, not 5\."):
+            model.speak("Hello.", speed=5.0)
 
 
 def test_calls_from_many_threads_batch_together() -> None:

@@ -11,10 +11,10 @@ import pytest
 
 from antiphon.cli.ovms_flags import IGNORED
 from antiphon.model_spec import wanted_metrics
-from antiphon.server.app import create_app
-from antiphon.service import SpeechService
+from antiphon.server.app import create_app, create_telemetry
 from antiphon.settings import Settings
 from antiphon.testing.fake import FakeSession, FakeVoice
+from tests.support.service import new_service
 from tests.support.sounds import make_audio
 
 PAGE = Path(__file__).parent.parent / "docs" / "migrating.md"
@@ -74,12 +74,11 @@ def flags() -> dict[str, str]:
 def client() -> Iterator[Any]:
     from fastapi.testclient import TestClient
 
-    service = SpeechService()
-    service.load(FakeSession("ears"))
-    service.load(FakeVoice("mouth"))
-    with TestClient(create_app(service, Settings(metrics_enable=True)), raise_server_exceptions=False) as client:
+    settings = Settings(metrics_enable=True)
+    app = create_app(new_service(FakeSession("ears"), FakeVoice("mouth")), settings, create_telemetry(settings))
+    app.state.server.open()
+    with TestClient(app, raise_server_exceptions=False) as client:
         yield client
-    service.close()
 
 
 def test_no_flag_is_left_out_and_none_is_made_up() -> None:

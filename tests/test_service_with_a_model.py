@@ -1,4 +1,4 @@
-"""A real network behind the whole service: a tiny SpeechT5 with random weights, spoken by many callers at once."""
+"""Whole speech requests on a real network: a tiny SpeechT5 with random weights."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from antiphon.loader import load_session
 from antiphon.service import SpeechService
 from antiphon.types.audio import Samples
 from antiphon.types.options import SpeakOptions
+from tests.support.service import serving, speak, speak_async
 from tests.support.starters import STARTER_ASR
 from tests.support.tiny_speecht5 import write_tiny
 
@@ -27,64 +28,57 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def service(folder: Path) -> Iterator[SpeechService]:
-    service = SpeechService()
-    service.load(load_session(str(folder), precision="f32", slots=3))
-    yield service
-    service.close(drain=False)
+    with serving(load_session(str(folder), precision="f32", slots=3)) as service:
+        yield service
 
 
-def test_many_callers_hear_what_each_would_hear_alone(service: SpeechService) -> None:
+def test_concurrent_requests_have_the_samples_of_single_ones(service: SpeechService) -> None:
     options = SpeakOptions(seed=7)
 
     async def listen(text: str) -> Samples:
-        return np.concatenate([samples async for samples in service.speak(text, None, options)])
+        return np.concatenate([samples async for samples in speak_async(service, text, options)])
 
     async def all_at_once() -> list[Samples]:
         return await asyncio.gather(*map(listen, TEXTS))
 
     together = asyncio.run(all_at_once())
     for text, heard in zip(TEXTS, together, strict=True):
-        alone = service.speak_blocking(text, None, options)
+        alone = speak(service, text, options)
         assert np.isfinite(heard).all()
         assert np.abs(alone).max() > 0
         np.testing.assert_allclose(heard, alone, atol=1e-4)
 
 
-def test_a_sentence_longer_than_the_model_reads_is_cut(service: SpeechService) -> None:
-    """The tiny one has 90 positions; without a full stop in sight it gets parts, cut at clauses."""
-    longest = service.info()[0].longest_sentence
+def test_sentence_longer_than_the_model_reads_is_split(service: SpeechService) -> None:
+    """The tiny model has 90 positions; a sentence without a full stop is split at clauses."""
+    longest = service.models.info()[0].longest_sentence
     assert longest == 82
     text = "one word after the other, " * 12 + "and 12 more."
-    assert len(service.speak_blocking(text, None, SpeakOptions()))
+    assert len(speak(service, text, SpeakOptions()))
 
 
-def test_two_streams_say_what_one_does(folder: Path, service: SpeechService) -> None:
-    """Sentences of one request in two sessions at once."""
+def test_two_replicas_have_the_samples_of_one(folder: Path, service: SpeechService) -> None:
+    """The sentences of one request, in two sessions at once."""
     session = load_session(str(folder), precision="f32", slots=3, plugin_config={"NUM_STREAMS": 2})
-    both = SpeechService()
-    both.load(session)
     options, text = SpeakOptions(seed=7), " ".join(TEXTS * 2)
-    try:
+    with serving(session) as both:
         for _ in range(3):
-            heard = both.speak_blocking(text, None, options)
-            np.testing.assert_allclose(heard, service.speak_blocking(text, None, options), atol=1e-4)
-    finally:
-        both.close(drain=False)
+            np.testing.assert_allclose(speak(both, text, options), speak(service, text, options), atol=1e-4)
 
 
-def test_digits_are_spelt_for_it(service: SpeechService) -> None:
-    spelt, digits = (service.speak_blocking(text, None, SpeakOptions()) for text in ("It is five.", "It is 5."))
+def test_digits_are_spelt_out(service: SpeechService) -> None:
+    spelt, digits = (speak(service, text, SpeakOptions()) for text in ("It is five.", "It is 5."))
     np.testing.assert_array_equal(spelt, digits)
 
 
-def test_its_voices(service: SpeechService) -> None:
-    info = service.info()[0]
+def test_unknown_voice_is_refused_with_the_valid_ones(service: SpeechService) -> None:
+    info = service.models.info()[0]
     assert info.family == "speecht5"
     with pytest.raises(InvalidParameter, match=info.voices[0]):
-        service.speak_blocking("hello", None, SpeakOptions("nobody"))
+        speak(service, "hello", SpeakOptions("nobody"))
 
 
-def test_a_voice_and_a_vocoder_from_elsewhere(folder: Path, tmp_path: Path) -> None:
+def test_voice_and_vocoder_from_other_folders(folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "ann.bin"
     shape = len(next((folder / "voices").glob("*.bin")).read_bytes()) // 4
     np.ones(shape, np.float32).tofile(file)

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from antiphon.loader import load_session
 from antiphon.local import Model
 from antiphon.server.app import create_app
-from antiphon.service import SpeechService
 from antiphon.settings import Settings
 from antiphon.types.results import Transcript
 from tests.support.espeak_voice import Voice
 from tests.support.held_out import HELD_OUT
+from tests.support.service import new_service
 from tests.support.sounds import encode
 from tests.support.starters import STARTER_ASR
 
@@ -110,11 +110,11 @@ def test_silence_has_no_words(starter: Model, level: float) -> None:
 
 
 def test_over_http_no_format_changes_the_text(voice: Voice) -> None:
-    service = SpeechService()
-    service.load(load_session(str(STARTER_ASR), precision="f32"))
+    app = create_app(new_service(load_session(str(STARTER_ASR), precision="f32")), Settings())
+    app.state.server.open()
     recording = encode(np.concatenate([voice.speak(text) for text in HELD_OUT[:2]])[None], 16_000)
     answers = []
-    with TestClient(create_app(service, Settings())) as client:
+    with TestClient(app) as client:
         for granularities in ([], ["segment"], ["word"], ["segment", "word"]):
             form = {"response_format": "verbose_json", "language": "en", "timestamp_granularities[]": granularities}
             answer = client.post("/v1/audio/transcriptions", data=form, files={"file": ("a.wav", recording)}).json()
@@ -123,7 +123,6 @@ def test_over_http_no_format_changes_the_text(voice: Voice) -> None:
                 "word" not in granularities or "segment" in granularities,
             )
             answers.append(answer)
-    service.close()
     assert len({answer["text"] for answer in answers}) == 1
     assert answers[2]["words"] == answers[3]["words"]
     assert [bare(word["word"]) for word in answers[2]["words"]] == [bare(word) for word in answers[0]["text"].split()]

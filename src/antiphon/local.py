@@ -1,12 +1,8 @@
-"""The Python API: a model in this process, without a server. `antiphon.load("folder").transcribe("talk.mp3").text`
-
-It knows files and arrays and the service; it must not know model families or HTTP.
-"""
+"""The Python API: a model in this process, without a server. `antiphon.load("folder").transcribe("talk.mp3").text`"""
 
 from __future__ import annotations
 
 import logging
-import sys
 import weakref
 from os import PathLike, fspath
 from pathlib import Path
@@ -18,8 +14,9 @@ from numpy.typing import NDArray
 
 from antiphon.audio.decode import decode
 from antiphon.errors import InvalidAudio
+from antiphon.model_server import ModelServer
 from antiphon.models.session import AnySession
-from antiphon.service import SpeechService
+from antiphon.service import SpeakRequest, SpeechService, TranscribeRequest
 from antiphon.types.audio import Samples, Waveform
 from antiphon.types.options import (
     AudioContext,
@@ -38,18 +35,18 @@ Audio = str | PathLike[str] | bytes | NDArray[Any]
 
 
 class Model:
-    """A loaded model. Calls from many threads decode together, in one batch. Close it, or use it in a `with` block."""
+    """A loaded model. Calls from several threads are batched together. Close it, or use it in a `with` block."""
 
     def __init__(self, session: AnySession) -> None:
-        # Callers here wait in threads of their own, so the queue needs no bound against a crowd.
-        self._service = SpeechService(max_waiting=sys.maxsize)
-        self._service.load(session)
-        # A model that is dropped, not closed, must not keep its thread and its weights.
-        self._finalizer = weakref.finalize(self, self._service.abandon)
+        self._models = ModelServer()  # without limits: each caller waits in a thread of its own
+        self._service = SpeechService(self._models)
+        self._info = self._models.add(session)
+        # A model that is dropped without `close` must not keep its thread and its weights.
+        self._finalizer = weakref.finalize(self, self._models.abandon)
 
     @property
     def info(self) -> ModelInfo:
-        return self._service.info()[0]
+        return self._info
 
     def transcribe(
         self,
@@ -65,12 +62,12 @@ class Model:
         condition_on_previous_text: bool = False,
         vad: Vad | VadOptions = "auto",
     ) -> Transcript:
-        """What is said in a file, in a container's bytes, or in mono float32 samples at 16 kHz.
+        """Transcribe a file, a file's bytes, or mono float32 samples at 16 kHz, in the language spoken.
 
-        `timestamps` asks for the times of segments, `words` for those of words; neither changes what is heard. With
-        `condition_on_previous_text` the windows of a long file are decoded one by one, each told the text before it.
-        `vad` is how speech is found: by voice activity in files of more than 30 s ("auto") or in all ("always"), by
-        loudness ("energy"), or not at all ("none").
+        `timestamps` asks for segment times, `words` for word times; neither changes the text. With
+        `condition_on_previous_text` the windows of a long file are decoded one by one, each with the text before it as
+        its prompt. `vad` is how speech is found: by voice activity in audio of more than 30 s ("auto") or in all of it
+        ("always"), by loudness ("energy"), or not at all ("none").
         """
         options = TranscribeOptions(
             "transcribe",
@@ -84,7 +81,7 @@ class Model:
             condition_on_previous_text=condition_on_previous_text,
             vad=vad if isinstance(vad, VadOptions) else VadOptions(vad),
         )
-        return self._service.transcribe_blocking(_samples(audio), self.info.name, options)
+        return self._recognise(audio, options)
 
     def translate(
         self,
@@ -100,7 +97,7 @@ class Model:
         condition_on_previous_text: bool = False,
         vad: Vad | VadOptions = "auto",
     ) -> Transcript:
-        """What is said, in English; `language` is the one spoken. The rest is as `transcribe` has it."""
+        """Translate speech into English; `language` is the one spoken. The other arguments are those of `transcribe`."""
         options = TranscribeOptions(
             "translate",
             language,
@@ -113,16 +110,24 @@ class Model:
             condition_on_previous_text=condition_on_previous_text,
             vad=vad if isinstance(vad, VadOptions) else VadOptions(vad),
         )
-        return self._service.transcribe_blocking(_samples(audio), self.info.name, options)
+        return self._recognise(audio, options)
 
-    def speak(self, text: str, *, voice: str | None = None, language: str | None = None, seed: int = 0) -> Samples:
-        """`text` spoken aloud: mono float32 at `info.sample_rate`."""
-        return self._service.speak_blocking(text, self.info.name, SpeakOptions(voice, language, seed))
+    def speak(
+        self, text: str, *, voice: str | None = None, language: str | None = None, seed: int = 0, speed: float = 1.0
+    ) -> Samples:
+        """`text` as speech: mono float32 samples at `info.sample_rate`. `speed` keeps the pitch."""
+        options = SpeakOptions(voice, language, seed, speed)
+        with self._service.admit(SpeakRequest(self._info.name, text, options)) as admitted:
+            return admitted.speak_blocking()
+
+    def _recognise(self, audio: Audio, options: TranscribeOptions) -> Transcript:
+        with self._service.admit(TranscribeRequest(self._info.name, options)) as admitted:
+            return admitted.transcribe_blocking(_samples(audio))
 
     def close(self) -> None:
-        """Finish the calls under way, refuse new ones, and end the model's thread."""
+        """Refuse new calls, finish those under way, and end the model's thread."""
         self._finalizer.detach()
-        self._service.close(drain=True)
+        self._models.close(drain=True)
 
     def __enter__(self) -> Self:
         return self
@@ -143,12 +148,13 @@ def load(
     vocoder: str | PathLike[str] | None = None,
     audio_context: AudioContext = "full",
 ) -> Model:
-    """Load a model by its name or folder. `slots` is how many windows or sentences are decoded side by side.
+    """Load a model by its name or folder. `slots` is how many windows or sentences are decoded in one batch.
 
-    A SpeechT5 model's `vocoder` is the folder of that name in its own, unless another is given. A Whisper model's
-    `audio_context` "auto" makes short clips cheaper: about as much of a window of 30 s is heard as there is audio.
+    `vocoder` is a SpeechT5 model's vocoder folder; its default is the folder of that name inside the model's. A Whisper
+    model's `audio_context` "auto" makes short clips cheaper: only about as much of the 30 s window is encoded as there
+    is audio.
     """
-    from antiphon.loader import load_session  # brings OpenVINO in, which only loading needs
+    from antiphon.loader import load_session  # imports OpenVINO, which only loading needs
 
     session = load_session(
         fspath(name_or_folder),

@@ -1,47 +1,47 @@
-"""Which models are loaded: brings what is served in line with what is wanted, as often as that changes.
-
-It knows names, states and when to load; it must not know how a model is loaded, what is asked of it, or HTTP.
-"""
+"""The models a server holds: loads, replaces, reloads and drains them, and finds the one that a request names."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
-from antiphon.errors import AntiphonError, ConfigError
+from antiphon.errors import AntiphonError, ConfigError, InvalidParameter, ModelNotFound, Unavailable
 from antiphon.model_spec import ModelSpec
 from antiphon.models.session import AnySession
+from antiphon.scheduling.hooks import Hooks, no_hooks
+from antiphon.scheduling.queue import UNLIMITED, Limits
+from antiphon.scheduling.scheduler import Scheduler
+from antiphon.types.options import ModelTask
+from antiphon.types.results import ModelInfo
 
 logger = logging.getLogger(__name__)
 
-Drain = Callable[[], None]  # waits until the requests inside a model that is served no more have their answers
+# OpenAI's own model names, which clients send by default; here they mean the default model for the task.
+TRANSCRIPTION_ALIASES = frozenset(
+    {
+        "whisper-1",
+        "gpt-transcribe",
+        "gpt-4o-transcribe",
+        "gpt-4o-mini-transcribe",
+        "gpt-4o-mini-transcribe-2025-12-15",
+        "gpt-4o-transcribe-diarize",
+    }
+)
+SPEECH_ALIASES = frozenset({"tts-1", "tts-1-hd", "gpt-4o-mini-tts", "gpt-4o-mini-tts-2025-12-15"})
+RETRY_AFTER_S = 5.0  # about what a starter model takes to load
+
 State = Literal["LOADING", "AVAILABLE", "UNLOADING", "END"]  # as OVMS and TensorFlow Serving call them
-_LEFT: tuple[State, ...] = ("UNLOADING", "END")
-
-
-class Host(Protocol):
-    """Who serves sessions: the service, as the pool sees it."""
-
-    def load(self, session: AnySession) -> object:
-        """Serve it under its own name."""
-        ...
-
-    def replace(self, session: AnySession) -> Drain:
-        """Serve it from now on instead of the one of its name."""
-        ...
-
-    def withdraw(self, name: str) -> Drain:
-        """Serve it no more."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
 class ModelState:
-    """Where a model stands; `error` says why it is not served, or why an older one is."""
+    """The state of a model; `error` says why it is not served, or why an older version of it is."""
 
     name: str
     state: State
@@ -49,148 +49,311 @@ class ModelState:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a reload came to: whether anything was done, and what could not be."""
+class ModelLoad:
+    """How busy a model is: unfinished requests and their seconds of audio, units waiting and in flight, and slots."""
+
+    name: str
+    requests: int
+    seconds: float
+    waiting: int
+    in_flight: int
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadResult:
+    """Whether a reload changed anything, and the models that could not be loaded."""
 
     changed: bool
     failed: dict[str, AntiphonError]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Slot:
-    """A model by name, as of now. Compared by identity: each change is another one."""
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """What `ModelServer.reload` follows.
 
-    wanted: ModelSpec
+    `read` returns the configured models, `load` makes a session of one, `announce` is called with each session served.
+    """
+
+    read: Callable[[], Sequence[ModelSpec]]
+    load: Callable[[ModelSpec], AnySession]
+    announce: Callable[[AnySession], None] = lambda session: None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Status:
+    """A model's state under one name. Compared by identity: every change makes a new one."""
+
+    spec: ModelSpec | None  # None for a session that was handed in
     state: State
     error: str | None = None
-    files: tuple[tuple[str, int, int], ...] = ()  # how the folder was when it could not be loaded
+    files: tuple[tuple[str, int, int], ...] = ()  # the folder's contents when loading failed
 
 
-class Pool:
-    """The models that are served. `reload` may be called from any thread; one at a time does its work."""
+class ModelServer:
+    """The loaded models, each with a scheduler of its own. Methods may be called from any thread.
+
+    `limits` and `joins_per_step` apply to each model; `hooks` makes the hooks of a model from its name. The first
+    loaded model that can do a task is the default for that task.
+    """
 
     def __init__(
         self,
-        host: Host,
-        read: Callable[[], Sequence[ModelSpec]],
-        load: Callable[[ModelSpec], AnySession],
-        announce: Callable[[AnySession], None] = lambda session: None,
+        source: ModelSource | None = None,
+        *,
+        limits: Limits = UNLIMITED,
+        joins_per_step: int = 1,
+        hooks: Callable[[str], Hooks] = no_hooks,
     ) -> None:
-        self._host = host
-        self._read = read
-        self._load = load
-        self._announce = announce
-        self._turn = threading.Lock()
-        self._slots: dict[str, _Slot] = {}
-        self._stop = threading.Event()
+        self._source = source
+        self._limits = limits
+        self._joins_per_step = joins_per_step
+        self._hooks = hooks
+        self._changed = threading.Condition()  # guards the four below
+        self._schedulers: dict[str, Scheduler] = {}  # the models served, in the order they were loaded
+        self._draining: list[Scheduler] = []  # no longer served, but with requests inside
+        self._inside: Counter[Scheduler] = Counter()  # requests using each scheduler
+        specs = () if source is None else source.read()
+        self._statuses = {spec.name: _Status(spec, "LOADING") for spec in specs}
+        self._reloading = threading.Lock()
+        self._reloaded = False
+        self._closed = threading.Event()
+
+    def add(self, session: AnySession) -> ModelInfo:
+        """Serve a session under its own name. ValueError if that name is taken."""
+        with self._changed:
+            if session.info.name in self._schedulers:
+                raise ValueError(f"a model named {session.info.name!r} is already loaded")
+            self._start(session, None)
+        return session.info
+
+    def replace(self, session: AnySession) -> None:
+        """Serve a session in place of the one with its name, which finishes its requests in the background."""
+        self._replace(session, None)
+
+    def remove(self, name: str) -> None:
+        """Stop serving a model; requests already inside finish in the background."""
+        with self._changed:
+            scheduler = self._schedulers.pop(name)
+            status = self._statuses[name] = _Status(self._statuses[name].spec, "UNLOADING")
+            self._draining.append(scheduler)
+        logger.info("%s is no longer served; requests already inside are finished", name)
+        self._drain_in_background(scheduler, status)
+
+    @contextmanager
+    def use(self, name: str | None, task: ModelTask) -> Iterator[Scheduler]:
+        """Find the model a request names; it stays loaded until the block ends. Raises as `resolve` does."""
+        with self._changed:
+            scheduler = self._find(name, task)
+            self._inside[scheduler] += 1
+        try:
+            yield scheduler
+        finally:
+            with self._changed:
+                self._inside[scheduler] -= 1
+                self._changed.notify_all()
+
+    def resolve(self, name: str | None, task: ModelTask = "transcribe") -> ModelInfo:
+        """The model with that name, or the default one for `task` if there is no name or one of OpenAI's.
+
+        Raises ModelNotFound; InvalidParameter if no loaded model can do the task; Unavailable if none is loaded.
+        """
+        with self._changed:
+            return self._find(name, task).info
+
+    def check_room(self, task: ModelTask) -> None:
+        """Raise Overloaded or Unavailable if every model that can do `task` would refuse a request now."""
+        able = [scheduler for scheduler in self._served() if task in scheduler.info.tasks]
+        if able and all(scheduler.full for scheduler in able):
+            able[0].check_room()
+
+    def info(self) -> tuple[ModelInfo, ...]:
+        """The models served, in the order they were loaded."""
+        return tuple(scheduler.info for scheduler in self._served())
+
+    def loads(self) -> tuple[ModelLoad, ...]:
+        """How busy each model is, for metrics."""
+        return tuple(
+            ModelLoad(each.info.name, each.requests, each.seconds, each.waiting, each.in_flight, each.slots)
+            for each in self._served()
+        )
 
     def states(self) -> tuple[ModelState, ...]:
-        """Every model there was, in the order it first came."""
-        return tuple(ModelState(name, slot.state, slot.error) for name, slot in tuple(self._slots.items()))
+        """Every model configured or served so far, in the order they first appeared."""
+        with self._changed:
+            return tuple(ModelState(name, status.state, status.error) for name, status in self._statuses.items())
 
-    def reload(self, *, patient: bool = False) -> Outcome:
-        """Load what is wanted and not there, let go of what is not wanted any more.
+    def reload(self, *, retry: bool = True) -> ReloadResult:
+        """Load the configured models that are not served, and remove served ones that are no longer configured.
 
-        `patient`: what failed before is tried again only if its files have changed. ConfigError if what is wanted cannot
-        be read; then everything stays as it was.
+        Without `retry`, a model that failed before is tried again only if its files have changed. ConfigError if the
+        configuration cannot be read; nothing changes then. One reload runs at a time.
         """
-        with self._turn:
-            wanted = self._read()
-            names = {each.name for each in wanted}
-            gone = [name for name, slot in self._slots.items() if name not in names and slot.state not in _LEFT]
-            for name in gone:
-                self._remove(name)
-            due = [each for each in wanted if self._is_due(each, patient)]
+        source = self._source
+        if source is None:
+            return ReloadResult(False, {})
+        with self._reloading:
+            specs = source.read()
+            gone = self._forget_except({spec.name for spec in specs})
+            due = [spec for spec in specs if self._is_due(spec, retry)]
+            # At startup the caller reports the error of the only model, and exits.
+            quiet = not self._reloaded and len(specs) == 1
+            self._reloaded = True
+            with self._changed:
+                for spec in due:
+                    if (status := self._statuses.get(spec.name)) is None or _has_left(status):
+                        self._statuses[spec.name] = _Status(spec, "LOADING")
             failed: dict[str, AntiphonError] = {}
-            # The only one there is, at the very start: whoever started it tells, and ends.
-            alone = not self._slots and len(wanted) == 1
-            for each in due:
-                if each.name not in self._slots or self._slots[each.name].state in _LEFT:
-                    self._slots[each.name] = _Slot(each, "LOADING")
-            for each in due:
-                error = self._add(each, quietly=alone)
-                if error is not None:
-                    failed[each.name] = error
-                if self._stop.is_set():
+            for spec in due:
+                if (error := self._load(source, spec, quiet=quiet)) is not None:
+                    failed[spec.name] = error
+                if self._closed.is_set():
                     break
-            return Outcome(bool(gone or due), failed)
+            return ReloadResult(gone or bool(due), failed)
 
     def watch(self, seconds: float) -> None:
-        """Reload every so often until `close`, in a thread of its own."""
+        """Reload every `seconds` until `close`, in a thread of its own."""
         threading.Thread(target=self._watch, args=(seconds,), name="antiphon-watching", daemon=True).start()
 
-    def close(self) -> None:
-        """Load nothing more. What is served is the host's to close."""
-        self._stop.set()
+    def close(self, *, drain: bool = True, timeout: float | None = None) -> None:
+        """Load nothing more, refuse new requests and end the worker threads, after finishing admitted work if `drain`.
+
+        `timeout` bounds the draining, in seconds per model; work left over ends with Unavailable.
+        """
+        with self._changed:
+            self._closed.set()
+            schedulers = (*self._schedulers.values(), *self._draining)
+        for scheduler in schedulers:
+            scheduler.close(drain=drain, timeout=timeout)
+
+    def abandon(self) -> None:
+        """End the worker threads without waiting, for a finalizer: no caller can be left."""
+        for scheduler in (*self._schedulers.values(), *self._draining):
+            scheduler.abandon()
+
+    def _served(self) -> tuple[Scheduler, ...]:
+        with self._changed:
+            return tuple(self._schedulers.values())
+
+    def _find(self, name: str | None, task: ModelTask) -> Scheduler:
+        """Called under the lock."""
+        if name and (named := self._schedulers.get(name)) is not None:
+            return named
+        names = tuple(self._schedulers)
+        if name in TRANSCRIPTION_ALIASES:
+            task = "transcribe"
+        elif name in SPEECH_ALIASES:
+            task = "speak"
+        elif name:
+            raise ModelNotFound(name, names)
+        for scheduler in self._schedulers.values():
+            if task in scheduler.info.tasks:
+                return scheduler
+        if not names:
+            raise Unavailable("No model is loaded.", retry_after=RETRY_AFTER_S)
+        message = f"No model that can {task} is served here. Served: {', '.join(names)}."
+        raise InvalidParameter(message, param="model", code="unsupported_task")
+
+    def _start(self, session: AnySession, spec: ModelSpec | None) -> None:
+        """Called under the lock."""
+        if self._closed.is_set():
+            raise Unavailable("The server is shutting down.", retry_after=RETRY_AFTER_S)
+        scheduler = Scheduler(
+            (session, *session.twins),
+            limits=self._limits,
+            joins_per_step=self._joins_per_step,
+            hooks=self._hooks(session.info.name),
+        )
+        scheduler.start()
+        self._schedulers[session.info.name] = scheduler
+        self._statuses[session.info.name] = _Status(spec, "AVAILABLE")
+
+    def _replace(self, session: AnySession, spec: ModelSpec | None) -> None:
+        with self._changed:
+            old = self._schedulers[session.info.name]
+            self._start(session, spec)
+            self._draining.append(old)
+        self._drain_in_background(old, None)
+
+    def _drain_in_background(self, scheduler: Scheduler, status: _Status | None) -> None:
+        target, name = self._drain, "antiphon-draining"
+        threading.Thread(target=target, args=(scheduler, status), name=name, daemon=True).start()
+
+    def _drain(self, scheduler: Scheduler, status: _Status | None) -> None:
+        """Wait for the requests inside, then close; `status` becomes END unless the model has been loaded again."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._inside[scheduler])
+        scheduler.close(drain=True)
+        with self._changed:
+            self._draining.remove(scheduler)
+            del self._inside[scheduler]
+            if status is not None and self._statuses[scheduler.info.name] is status:
+                self._statuses[scheduler.info.name] = replace(status, state="END")
 
     def _watch(self, seconds: float) -> None:
-        told = ""
-        while not self._stop.wait(seconds):
+        logged = ""
+        while not self._closed.wait(seconds):
             try:
-                self.reload(patient=True)
-                told = ""
-            except ConfigError as error:  # most likely somebody is at work on the file
-                if str(error) != told:
-                    logger.error("What is served stays as it is: %s", error)
-                told = str(error)
-            except Exception:  # it is looked at again in a moment, whatever it was
-                logger.exception("Looking at what is wanted failed")
+                self.reload(retry=False)
+                logged = ""
+            except ConfigError as error:  # the file is probably being edited
+                if str(error) != logged:
+                    logger.error("The models served stay as they are: %s", error)
+                logged = str(error)
+            except Exception:  # the next round tries again, whatever it was
+                logger.exception("Reading the configuration failed")
 
-    def _is_due(self, wanted: ModelSpec, patient: bool) -> bool:
-        slot = self._slots.get(wanted.name)
-        if slot is None or slot.wanted != wanted or slot.state in _LEFT:
+    def _forget_except(self, names: set[str]) -> bool:
+        """Remove the models whose name is not in `names`. True if there were any."""
+        with self._changed:
+            gone = {name: each for name, each in self._statuses.items() if name not in names and not _has_left(each)}
+            for name, status in gone.items():
+                if name in self._schedulers:
+                    self.remove(name)
+                else:
+                    self._statuses[name] = _Status(status.spec, "END")
+        return bool(gone)
+
+    def _is_due(self, spec: ModelSpec, retry: bool) -> bool:
+        status = self._statuses.get(spec.name)
+        if status is None or status.spec != spec or _has_left(status):
             return True
-        return slot.error is not None and (not patient or slot.files != _files_of(wanted))
+        if status.error is None:
+            return status.state == "LOADING"
+        return retry or status.files != _files_of(spec)
 
-    def _add(self, wanted: ModelSpec, *, quietly: bool) -> AntiphonError | None:
-        """Load one model. One that cannot be loaded is told of, and takes nothing else with it."""
-        before = self._slots.get(wanted.name)
-        serving = before is not None and before.state == "AVAILABLE"
-        files = _files_of(wanted)
+    def _load(self, source: ModelSource, spec: ModelSpec, *, quiet: bool) -> AntiphonError | None:
+        """Load one model and serve it. The error of one that cannot be loaded is logged unless `quiet`, and returned."""
+        before = self._statuses[spec.name]
+        serving = before.state == "AVAILABLE"
+        files = _files_of(spec)
         try:
-            session = self._load(wanted)
-            self._serve(session, instead=serving)
+            session = source.load(spec)
+            if serving:
+                self._replace(session, spec)
+            else:
+                with self._changed:
+                    self._start(session, spec)
         except Exception as error:
-            logger.debug("%s could not be loaded", wanted.name, exc_info=True)
-            reason = error if isinstance(error, AntiphonError) else ConfigError(f"Cannot load {wanted.source}: {error}")
-            self._slots[wanted.name] = _Slot(wanted, "AVAILABLE" if serving else "LOADING", str(reason), files)
-            known = before is not None and before.error == str(reason)
-            if not (quietly or known or self._stop.is_set()):
-                logger.error("%s is %s: %s", wanted.name, "served as it was" if serving else "not served", reason)
+            logger.debug("%s could not be loaded", spec.name, exc_info=True)
+            reason = error if isinstance(error, AntiphonError) else ConfigError(f"Cannot load {spec.source}: {error}")
+            with self._changed:
+                self._statuses[spec.name] = _Status(spec, "AVAILABLE" if serving else "LOADING", str(reason), files)
+            if not (quiet or before.error == str(reason) or self._closed.is_set()):
+                logger.error("%s is %s: %s", spec.name, "served as it was" if serving else "not served", reason)
             return reason
-        self._slots[wanted.name] = _Slot(wanted, "AVAILABLE")
-        self._announce(session)
+        source.announce(session)
         return None
 
-    def _serve(self, session: AnySession, *, instead: bool) -> None:
-        if not instead:
-            self._host.load(session)
-            return
-        drain = self._host.replace(session)
-        threading.Thread(target=drain, name="antiphon-draining", daemon=True).start()
 
-    def _remove(self, name: str) -> None:
-        slot = self._slots[name]
-        if slot.state != "AVAILABLE":
-            self._slots[name] = _Slot(slot.wanted, "END")
-            return
-        drain = self._host.withdraw(name)
-        leaving = self._slots[name] = _Slot(slot.wanted, "UNLOADING")
-        logger.info("%s is served no more; what was asked of it before is finished", name)
-
-        def finish() -> None:
-            drain()
-            if self._slots[name] is leaving:  # else it is wanted again
-                self._slots[name] = _Slot(slot.wanted, "END")
-
-        threading.Thread(target=finish, name="antiphon-draining", daemon=True).start()
+def _has_left(status: _Status) -> bool:
+    return status.state in ("UNLOADING", "END")
 
 
-def _files_of(wanted: ModelSpec) -> tuple[tuple[str, int, int], ...]:
-    """The files of a model's folder, their sizes and ages: while they stay so, what failed would fail again."""
-    folder = Path(wanted.source)
+def _files_of(spec: ModelSpec) -> tuple[tuple[str, int, int], ...]:
+    """Name, size and modification time of each file in a model's folder: while they stay, a failed load would fail again."""
     try:
-        known = [(path.name, path.stat()) for path in sorted(folder.iterdir())]
+        files = [(path.name, path.stat()) for path in sorted(Path(spec.source).iterdir())]
     except OSError:
         return ()
-    return tuple((name, found.st_size, found.st_mtime_ns) for name, found in known)
+    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in files)

@@ -1,4 +1,4 @@
-"""`antiphon speak` as a user runs it; the espeak voice is the real one."""
+"""`antiphon speak` as a subprocess, with the real eSpeak NG voice."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.support.starters import STARTER_ASR, STARTER_TTS
 TEXT = "The quick brown fox jumped over the lazy dog."
 
 
-def antiphon(*arguments: str, said: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([sys.executable, "-m", "antiphon", *arguments], input=said, capture_output=True, timeout=120)
+def antiphon(*arguments: str, text: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([sys.executable, "-m", "antiphon", *arguments], input=text, capture_output=True, timeout=120)
 
 
 def seconds_of(data: bytes) -> tuple[str, float]:
@@ -29,7 +29,7 @@ def seconds_of(data: bytes) -> tuple[str, float]:
 @pytest.mark.parametrize(
     ("name", "container"), [("a.mp3", "mp3"), ("a.WAV", "wav"), ("a.flac", "flac"), ("a.ogg", "ogg")]
 )
-def test_a_file_by_its_name(tmp_path: Path, name: str, container: str) -> None:
+def test_format_follows_the_file_name(tmp_path: Path, name: str, container: str) -> None:
     run = antiphon("speak", TEXT, "-o", str(tmp_path / name))
     assert (run.returncode, run.stdout, run.stderr) == (0, b"", b"")
     found, seconds = seconds_of((tmp_path / name).read_bytes())
@@ -37,15 +37,15 @@ def test_a_file_by_its_name(tmp_path: Path, name: str, container: str) -> None:
     assert 2.0 < seconds < 4.0
 
 
-def test_a_pipe_from_end_to_end() -> None:
-    run = antiphon("speak", "-", "--voice", "es", "--speed", "2", said="¿Qué hora es? Son las tres.".encode())
+def test_text_from_stdin_to_wav_on_stdout() -> None:
+    run = antiphon("speak", "-", "--voice", "es", "--speed", "2", text="¿Qué hora es? Son las tres.".encode())
     assert run.returncode == 0, run.stderr
     with wave.open(io.BytesIO(run.stdout)) as sound:
         assert 0.5 < sound.getnframes() / sound.getframerate() < 2.5
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ((TEXT, "-o", "a.midi"), "mp3, opus, aac, flac, wav, pcm"),
         ((TEXT, "--format", "midi"), "--format midi"),
@@ -61,22 +61,22 @@ def test_a_pipe_from_end_to_end() -> None:
         ((TEXT, "--voice", "en-uk"), "'en-uk' is not one that 'espeak' has. Did you mean `en-us`, "),
         ((TEXT, "--model", str(STARTER_ASR)), "The model 'starter-asr' cannot speak; it can: transcribe, translate."),
         (("--list-voices", "--model", str(STARTER_ASR)), "The model 'starter-asr' cannot speak"),
-        ((), "There is nothing to say: give a TEXT"),
+        ((), "There is no text to speak: give a TEXT"),
         ((TEXT, "--device", "XPU", "--model", str(STARTER_TTS)), "antiphon: --device XPU: there is no XPU here"),
         ((TEXT, "--vocoder", "/tmp"), "no SpeechT5 model"),
         (("  ",), "empty"),
         (("-",), "empty"),
     ],
 )
-def test_what_is_wrong_is_one_line(arguments: tuple[str, ...], said: str) -> None:
+def test_errors_are_one_line_and_exit_code_2(arguments: tuple[str, ...], message: str) -> None:
     run = antiphon("speak", *arguments)
     assert run.returncode == 2
     assert run.stdout == b""
-    assert said in run.stderr.decode()
+    assert message in run.stderr.decode()
     assert len(run.stderr.decode().strip().splitlines()) == 1
 
 
-def test_voices_are_listed() -> None:
+def test_list_voices() -> None:
     run = antiphon("speak", "--list-voices")
     assert (run.returncode, run.stderr) == (0, b"")
     voices = run.stdout.decode().splitlines()

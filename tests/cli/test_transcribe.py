@@ -1,4 +1,4 @@
-"""`antiphon transcribe` and `translate` with a fake model: what is printed for one file, several, and standard input."""
+"""`antiphon transcribe` and `antiphon translate` with a fake model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 import typer
 
 from antiphon.__main__ import main
-from antiphon.cli import transcribe as speech
+from antiphon.cli import transcribe as command
 from antiphon.errors import ConfigError, InvalidAudio, InvalidParameter
 from antiphon.testing.fake import FakeSession
 from antiphon.types.events import Window
@@ -24,13 +24,13 @@ from tests.support.sounds import make_audio
 
 @pytest.fixture
 def heard() -> list[TranscribeOptions]:
-    """The options of each unit that the model was given."""
+    """The options of each window the model received."""
     return []
 
 
 @pytest.fixture(autouse=True)
 def loaded(monkeypatch: pytest.MonkeyPatch, heard: list[TranscribeOptions]) -> list[dict[str, Any]]:
-    """Loading gives a fake, and reports a line; the list says what was asked for."""
+    """Loading makes a fake session and reports one line; the arguments of each call are recorded."""
     calls: list[dict[str, Any]] = []
 
     def record(unit: Window) -> None:
@@ -41,9 +41,9 @@ def loaded(monkeypatch: pytest.MonkeyPatch, heard: list[TranscribeOptions]) -> l
         report("fake: chosen for you")
         return FakeSession("fake", script=record)
 
-    monkeypatch.setattr(speech, "load_session", load_session)
-    for command in ("transcribe", "translate"):
-        monkeypatch.setattr(speech, command, partial(getattr(speech, command), model="fake"))
+    monkeypatch.setattr(command, "load_session", load_session)
+    for name in ("transcribe", "translate"):
+        monkeypatch.setattr(command, name, partial(getattr(command, name), model="fake"))
     return calls
 
 
@@ -56,71 +56,71 @@ def files(tmp_path: Path) -> list[str]:
 
 
 def test_one_file_prints_its_text(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    speech.transcribe(files[:1])
+    command.transcribe(files[:1])
     assert capsys.readouterr().out == "audio of 1.00 s\n"
 
 
 def test_several_files_print_each_name_first(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    speech.translate(files)
+    command.translate(files)
     assert capsys.readouterr().out == f"# {files[0]}\naudio of 1.00 s\n# {files[1]}\naudio of 2.00 s\n"
 
 
 def test_subtitles(files: list[str], heard: list[TranscribeOptions], capsys: pytest.CaptureFixture[str]) -> None:
-    speech.transcribe(files[:1], form="srt")
+    command.transcribe(files[:1], form="srt")
     assert capsys.readouterr().out == "1\n00:00:00,000 --> 00:00:01,000\naudio of 1.00 s\n"
     assert heard[0].timestamps
 
 
-def test_words_have_a_line_each(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    speech.transcribe(files[:1], words=True)
+def test_word_timestamps_print_one_word_per_line(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    command.transcribe(files[:1], words=True)
     assert capsys.readouterr().out == "0.00\t0.25\taudio\n0.25\t0.50\tof\n0.50\t0.75\t1.00\n0.75\t1.00\ts\n"
 
 
-def test_subtitles_have_no_place_for_words(files: list[str], loaded: list[dict[str, Any]]) -> None:
-    with pytest.raises(ConfigError, match="--words: srt has no place"):
-        speech.transcribe(files[:1], form="srt", words=True)
+def test_word_timestamps_with_subtitles_are_refused(files: list[str], loaded: list[dict[str, Any]]) -> None:
+    with pytest.raises(ConfigError, match=r"--words: srt has no word times; leave out --format\."):
+        command.transcribe(files[:1], form="srt", words=True)
     assert not loaded
 
 
-def test_subtitles_of_several_files_would_run_together(files: list[str], loaded: list[dict[str, Any]]) -> None:
-    with pytest.raises(ConfigError, match="--format vtt"):
-        speech.transcribe(files, form="vtt")
+def test_subtitles_of_several_files_are_refused(files: list[str], loaded: list[dict[str, Any]]) -> None:
+    with pytest.raises(ConfigError, match="--format vtt takes a single file"):
+        command.transcribe(files, form="vtt")
     assert not loaded
 
 
-def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(make_audio(1.5))))
-    speech.transcribe(["-"])
+    command.transcribe(["-"])
     assert capsys.readouterr().out == "audio of 1.50 s\n"
 
 
-def test_the_flags_reach_the_model(files: list[str], loaded: list[dict[str, Any]]) -> None:
-    speech.transcribe(files[:1], model="folder", precision="f32", weight_format="int8", device="AUTO")
+def test_loading_flags_reach_the_loader(files: list[str], loaded: list[dict[str, Any]]) -> None:
+    command.transcribe(files[:1], model="folder", precision="f32", weight_format="int8", device="AUTO")
     flags = {"model": "folder", "precision": "f32", "weight_format": "int8", "device": "AUTO"}
     assert loaded == [{**flags, "word_timestamps": False}]
 
 
-@pytest.mark.parametrize("command", ["transcribe", "translate"])
-def test_the_options_reach_the_model(
-    monkeypatch: pytest.MonkeyPatch, files: list[str], heard: list[TranscribeOptions], command: str
+@pytest.mark.parametrize("task", ["transcribe", "translate"])
+def test_options_reach_the_model(
+    monkeypatch: pytest.MonkeyPatch, files: list[str], heard: list[TranscribeOptions], task: str
 ) -> None:
     flags = ["--prompt", "Antiphon, canon", "--temperature", "0.25", "--language", "Spanish"]
     flags += ["--condition-on-previous-text", "--vad", "energy"]
-    monkeypatch.setattr(sys, "argv", ["antiphon", command, files[0], *flags])
+    monkeypatch.setattr(sys, "argv", ["antiphon", task, files[0], *flags])
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 0
     [options] = heard
-    assert (options.task, options.language) == (command, "es")
+    assert (options.task, options.language) == (task, "es")
     assert (options.prompt, options.temperature) == ("Antiphon, canon", 0.25)
     assert (options.condition_on_previous_text, options.vad) == (True, VadOptions("energy"))
 
 
-@pytest.mark.parametrize(("command", "task"), [(speech.transcribe, "transcribe"), (speech.translate, "translate")])
-def test_without_flags_the_options_say_nothing(
-    files: list[str], heard: list[TranscribeOptions], command: Callable[..., None], task: str
+@pytest.mark.parametrize(("run", "task"), [(command.transcribe, "transcribe"), (command.translate, "translate")])
+def test_options_have_their_defaults_without_flags(
+    files: list[str], heard: list[TranscribeOptions], run: Callable[..., None], task: str
 ) -> None:
-    command(files[:1])
+    run(files[:1])
     [options] = heard
     assert options == TranscribeOptions(task)  # type: ignore[arg-type]
 
@@ -128,45 +128,52 @@ def test_without_flags_the_options_say_nothing(
 def test_loading_is_reported_on_a_terminal_only(
     files: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    speech.transcribe(files[:1])
+    command.transcribe(files[:1])
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    speech.transcribe(files[:1])
+    command.transcribe(files[:1])
     told = capsys.readouterr()
     assert (told.out, told.err) == ("audio of 1.00 s\n", "fake: chosen for you\n")
 
 
-def test_a_wrong_option_is_told(files: list[str]) -> None:
+def test_unsupported_option_is_reported_before_decoding(files: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[Any] = []
+    monkeypatch.setattr(command, "decode", calls.append)
     with pytest.raises(InvalidParameter, match="klingon"):
-        speech.transcribe(files[:1], language="klingon")
+        command.transcribe(files[:1], language="klingon")
+    with pytest.raises(InvalidParameter, match="temperature"):
+        command.transcribe(files, temperature=2.0)
+    assert not calls
 
 
-def test_a_bad_file_is_named(tmp_path: Path, files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_audio_file_is_named_and_the_others_are_transcribed(
+    tmp_path: Path, files: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     bad = tmp_path / "bad.wav"
     bad.write_bytes(b"junk")
     with pytest.raises(InvalidAudio, match=r"bad\.wav: The file is not audio"):
-        speech.transcribe([str(bad)])
+        command.transcribe([str(bad)])
     with pytest.raises(typer.Exit) as ended:
-        speech.transcribe([files[0], str(bad), files[0]])
+        command.transcribe([files[0], str(bad), files[0]])
     told = capsys.readouterr()
     assert ended.value.exit_code == 2
-    assert told.out.count("audio of 1.00 s") == 2  # the one behind it loses nothing
+    assert told.out.count("audio of 1.00 s") == 2  # the file after it is transcribed
     assert told.err.startswith(f"antiphon: {bad}: The file is not audio")
 
 
-def test_a_missing_file_is_told_before_anything_is_loaded(files: list[str], loaded: list[dict[str, Any]]) -> None:
+def test_missing_file_is_reported_before_loading(files: list[str], loaded: list[dict[str, Any]]) -> None:
     with pytest.raises(InvalidAudio, match=r"gone\.wav"):
-        speech.transcribe([files[0], "gone.wav"])
+        command.transcribe([files[0], "gone.wav"])
     assert not loaded
 
 
-def test_a_bar_is_shown_for_a_long_file_on_a_terminal_only(
+def test_progress_bar_for_a_long_file_on_a_terminal_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     long = tmp_path / "long.wav"
     long.write_bytes(make_audio(130.0, rate=8_000))
-    speech.transcribe([str(long)])
+    command.transcribe([str(long)])
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    speech.transcribe([str(long)])
+    command.transcribe([str(long)])
     assert "long.wav" in capsys.readouterr().err

@@ -10,13 +10,13 @@ import pytest
 
 from antiphon.errors import InvalidParameter
 from antiphon.genai.pipeline import load
-from antiphon.service import SpeechService
 from antiphon.types.audio import SAMPLE_RATE
 from antiphon.types.events import Failed, Finished, Window
 from antiphon.types.options import TranscribeOptions, VadOptions
 from antiphon.types.results import WindowResult, Word
 from tests.genai.stand_in import END, StandInToolkit, heard, write_folder
 from tests.support.drive_session import make_unit
+from tests.support.service import serving, transcribe
 from tests.support.tiny_whisper import noise
 
 Opened = tuple[Any, StandInToolkit]
@@ -247,13 +247,9 @@ def test_behind_the_service_a_long_file_is_cut_and_all_of_it_arrives(tmp_path: P
         return heard(f" {len(samples)}", chunks=[(0.0, len(samples) / SAMPLE_RATE, f" {len(samples)}")])
 
     session, toolkit = open_family(tmp_path, "whisper", lengths)
-    service = SpeechService()
-    service.load(session)
-    try:
+    with serving(session) as service:
         options = TranscribeOptions(language="en", vad=VadOptions("energy"))
-        transcript = service.transcribe_blocking(noise(70), None, options)
-    finally:
-        service.close()
+        transcript = transcribe(service, noise(70), options)
     heard_lengths = [len(asked[0]) for asked in toolkit.pipelines[0].asked]
     assert len(heard_lengths) >= 3
     assert max(heard_lengths) <= 30 * SAMPLE_RATE

@@ -12,11 +12,11 @@ import pytest
 from antiphon.errors import ConfigError, InvalidParameter
 from antiphon.genai.pipeline import load
 from antiphon.genai.tts import KOKORO_LANGUAGES, kokoro_language
-from antiphon.service import SpeechService
 from antiphon.synthesis.voices import OPENAI_VOICES, choose_voice
 from antiphon.types.events import AudioChunk, Event, Failed, Sentence, Spoken
 from antiphon.types.options import SpeakOptions
 from tests.genai.stand_in import StandInToolkit, spoken, write_folder, write_voices
+from tests.support.service import serving, speak
 
 Opened = tuple[Any, StandInToolkit]
 
@@ -176,12 +176,8 @@ def test_behind_the_service_every_sentence_is_heard_in_order(tmp_path: Path) -> 
         return spoken([len(text) / 100] * 10)
 
     opened = open_voice(write_folder(tmp_path, "speecht5"), level)
-    service = SpeechService()
-    service.load(opened[0])
-    try:
-        samples = service.speak_blocking("First one. The second is longer. Third.", None, SpeakOptions())
-    finally:
-        service.close()
+    with serving(opened[0]) as service:
+        samples = speak(service, "First one. The second is longer. Third.", SpeakOptions())
     said = [asked[0] for asked in opened[1].pipelines[0].asked[1:]]
     assert " ".join(said) == "First one. The second is longer. Third."
     levels = samples[np.flatnonzero(samples)]  # the pauses between sentences are silence

@@ -14,13 +14,13 @@ from antiphon.errors import ConfigError
 from antiphon.genai.pipeline import load
 from antiphon.genai.toolkit import InstalledGenAI, PipelineKind
 from antiphon.loader import load_session
-from antiphon.service import SpeechService
 from antiphon.types.audio import Samples
 from antiphon.types.events import Failed
 from antiphon.types.options import TranscribeOptions
 from tests.oracle.ir_folders import STARTER, export_starter
 from tests.support.drive_session import drive, make_unit
 from tests.support.espeak_voice import Voice
+from tests.support.service import serving, transcribe
 
 pytestmark = pytest.mark.oracle
 
@@ -175,12 +175,8 @@ def test_behind_the_service_a_long_file_arrives_whole(folder: Path, voice: Voice
     seconds = len(samples) / 16_000
     assert seconds > 60
     session = Remembering(load(folder, name="starter", device="CPU", reason="a test"))
-    service = SpeechService()
-    service.load(session)
-    try:
-        transcript = service.transcribe_blocking(samples, "starter", TranscribeOptions(timestamps=timestamps))
-    finally:
-        service.close()
+    with serving(session) as service:
+        transcript = transcribe(service, samples, TranscribeOptions(timestamps=timestamps), "starter")
     assert transcript.language == "en"
     assert len(session.answers) >= 3
     # Where times are asked for, a window that ends inside a sentence is heard again from its last closed segment.

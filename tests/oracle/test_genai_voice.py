@@ -12,11 +12,11 @@ import pytest
 
 from antiphon.errors import ConfigError
 from antiphon.genai.pipeline import load
-from antiphon.service import SpeechService
 from antiphon.types.audio import Samples
 from antiphon.types.events import AudioChunk, Failed, Sentence, Spoken
 from antiphon.types.options import SpeakOptions
 from tests.oracle.ir_folders import SOUND, export_speecht5, write_kokoro
+from tests.support.service import serving, speak
 
 pytestmark = pytest.mark.oracle
 
@@ -74,12 +74,8 @@ def test_behind_the_service_all_sentences_are_spoken_in_order(speecht5: Path) ->
     session = load(speecht5, name="m", device="CPU", reason="a test")
     sentences = ["The first one is here.", "The second one is a little longer than that.", "Then a third one."]
     expected = [say(session, sentence, "default") for sentence in sentences]
-    service = SpeechService()
-    service.load(session)
-    try:
-        samples = service.speak_blocking(" ".join(sentences), None, SpeakOptions())
-    finally:
-        service.close()
+    with serving(session) as service:
+        samples = speak(service, " ".join(sentences), SpeakOptions())
     assert len(samples) >= sum(map(len, expected))
     found = 0
     for each in expected:
@@ -105,13 +101,9 @@ def test_kokoro_says_what_the_pipeline_says(kokoro: Path) -> None:
 
 
 def test_kokoro_behind_the_service(kokoro: Path) -> None:
-    service = SpeechService()
-    service.load(load(kokoro, name="m", device="CPU", reason="a test"))
-    try:
-        once = service.speak_blocking("Hello world.", None, SpeakOptions())
-        twice = service.speak_blocking("Hello world. Hello world.", None, SpeakOptions(voice="fable"))
-    finally:
-        service.close()
+    with serving(load(kokoro, name="m", device="CPU", reason="a test")) as service:
+        once = speak(service, "Hello world.", SpeakOptions())
+        twice = speak(service, "Hello world. Hello world.", SpeakOptions(voice="fable"))
     assert np.abs(once).max() > 0.5
     assert len(twice) >= 2 * len(once) - SOUND
 

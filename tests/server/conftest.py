@@ -14,8 +14,11 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
+from antiphon.model_server import ModelServer, ModelSource
 from antiphon.models.session import AnySession
-from antiphon.server.app import create_app
+from antiphon.scheduling.hooks import no_hooks
+from antiphon.scheduling.queue import Limits
+from antiphon.server.app import create_app, create_telemetry
 from antiphon.service import SpeechService
 from antiphon.settings import Settings
 from antiphon.testing.fake import FakeSession, FakeVoice
@@ -27,7 +30,7 @@ class Server:
 
     port: int
     app: FastAPI
-    service: SpeechService
+    models: ModelServer
     client: httpx.Client
 
     @property
@@ -55,22 +58,26 @@ StartServer = Callable[..., Server]
 
 
 @contextmanager
-def served(*sessions: AnySession, max_waiting: int, loaded: bool, **knobs: Any) -> Iterator[Server]:
+def served(
+    *sessions: AnySession, max_waiting: int, loaded: bool, source: ModelSource | None = None, **knobs: Any
+) -> Iterator[Server]:
     settings = Settings(max_waiting_units=max_waiting, **knobs)
-    service = SpeechService(
-        max_waiting=max_waiting,
-        max_requests=settings.max_queued_requests,
-        max_seconds=settings.max_queued_seconds,
-        max_input_characters=settings.max_input_characters,
+    telemetry = create_telemetry(settings)
+    models = ModelServer(
+        source,
+        limits=Limits(max_waiting, settings.max_queued_requests, settings.max_queued_seconds),
+        hooks=no_hooks if telemetry is None else telemetry.model,
     )
     for session in sessions:
-        service.load(session)
-    app = create_app(service if loaded else None, settings)
+        models.add(session)
+    app = create_app(SpeechService(models, max_input_characters=settings.max_input_characters), settings, telemetry)
+    if loaded:
+        app.state.server.open()
     try:
         with running(app) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-            yield Server(port, app, service, client)
+            yield Server(port, app, models, client)
     finally:
-        service.close(drain=False)
+        models.close(drain=False)
 
 
 @pytest.fixture
@@ -79,7 +86,7 @@ def start_server() -> Iterator[StartServer]:
     with ExitStack() as stack:
 
         def start(*sessions: AnySession, max_waiting: int = 100, loaded: bool = True, **settings: Any) -> Server:
-            chosen = sessions or (FakeSession("fake", slots=4),)
+            chosen = sessions or (() if "source" in settings else (FakeSession("fake", slots=4),))
             return stack.enter_context(served(*chosen, max_waiting=max_waiting, loaded=loaded, **settings))
 
         yield start

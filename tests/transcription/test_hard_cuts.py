@@ -8,12 +8,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from antiphon.service import SpeechService
 from antiphon.testing.fake import FakeSession
 from antiphon.types.audio import SAMPLE_RATE, WINDOW_SECONDS, Samples
 from antiphon.types.events import Window
 from antiphon.types.options import TranscribeOptions, VadOptions
 from antiphon.types.results import Piece, WindowResult
+from tests.support.service import serving, transcribe
 
 LENGTHS = np.array([0.31, 0.17, 0.43, 0.23, 0.59])  # seconds of the words, over and over
 WHOLE = 0.9  # of a word's samples, by which it is known; of less a fragment is heard
@@ -80,11 +80,9 @@ def result(*pieces: Piece, resume: float) -> WindowResult:
 def hear(
     ear: Ear, samples: Samples, *, timestamps: bool, mode: str = "energy"
 ) -> tuple[str, list[tuple[float, float, str]]]:
-    service = SpeechService()
-    service.load(FakeSession(script=ear))
     options = TranscribeOptions(language="en", timestamps=timestamps, vad=VadOptions(mode))  # type: ignore[arg-type]
-    transcript = service.transcribe_blocking(samples, None, options)
-    service.close()
+    with serving(FakeSession(script=ear)) as service:
+        transcript = transcribe(service, samples, options)
     return transcript.text, [(segment.start, segment.end, segment.text) for segment in transcript.segments]
 
 

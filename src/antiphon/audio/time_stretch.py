@@ -15,8 +15,7 @@ from av.error import EOFError as NothingLeft
 from av.filter import Graph
 
 from antiphon.types.audio import Samples
-
-SLOWEST, FASTEST = 0.25, 4.0
+from antiphon.types.options import MAX_SPEED, MIN_SPEED
 
 
 class Stretch:
@@ -27,8 +26,8 @@ class Stretch:
     """
 
     def __init__(self, rate: int, speed: float) -> None:
-        if not SLOWEST <= speed <= FASTEST:
-            raise ValueError(f"The speed must be from {SLOWEST:g} to {FASTEST:g}, not {speed:g}.")
+        if not MIN_SPEED <= speed <= MAX_SPEED:
+            raise ValueError(f"The speed must be from {MIN_SPEED:g} to {MAX_SPEED:g}, not {speed:g}.")
         self._speed = speed
         self._filter = None if speed == 1.0 else _Tempo(rate, speed)
         self._block = rate // 50  # samples; the filter's result depends a little on how many it is given at a time

@@ -12,8 +12,10 @@ from typing import Protocol
 from antiphon.benchmark.clips import Clip
 from antiphon.benchmark.load_generator import OK, REFUSED, Answer
 from antiphon.errors import EngineFailed, Overloaded
+from antiphon.model_server import ModelServer
 from antiphon.models.session import AnySession
-from antiphon.service import SpeechService
+from antiphon.scheduling.queue import Limits
+from antiphon.service import SpeakRequest, SpeechService, TranscribeRequest
 from antiphon.types.options import SpeakOptions, TranscribeOptions
 
 FAILED = "500"
@@ -33,15 +35,16 @@ class InProcess:
     """A model without a server, behind the same queue; clips are not decoded again for each request."""
 
     def __init__(self, session: AnySession, *, language: str = "", voice: str = "", max_waiting: int = 512) -> None:
-        self._service = SpeechService(max_waiting=max_waiting)
-        self._rate = self._service.load(session).sample_rate
+        self._service = SpeechService(ModelServer(limits=Limits(units=max_waiting)))
+        self._rate = self._service.models.add(session).sample_rate
         self._name = session.info.name
         self._hearing = TranscribeOptions(language=language or None)
         self._speaking = SpeakOptions(voice or None, language or None)
 
     async def transcribe(self, clip: Clip) -> Answer:
         try:
-            transcript = await self._service.transcribe(clip.samples, self._name, self._hearing)
+            async with self._service.admit(TranscribeRequest(self._name, self._hearing)) as admitted:
+                transcript = await admitted.transcribe(clip.samples)
         except (Overloaded, EngineFailed) as error:
             return _failure(error)
         return Answer(OK, transcript.text, clip.seconds)
@@ -49,7 +52,8 @@ class InProcess:
     async def speak(self, text: str) -> Answer:
         first, samples = None, 0
         try:
-            async with aclosing(self._service.speak(text, self._name, self._speaking)) as speaking:
+            request = SpeakRequest(self._name, text, self._speaking)
+            async with self._service.admit(request) as admitted, aclosing(admitted.speak()) as speaking:
                 async for piece in speaking:
                     first = first or time.perf_counter()
                     samples += len(piece)
@@ -58,7 +62,7 @@ class InProcess:
         return Answer(OK, seconds=samples / self._rate, first=first)
 
     async def close(self) -> None:
-        self._service.close(drain=False)
+        self._service.models.close(drain=False)
 
 
 def _failure(error: Exception) -> Answer:

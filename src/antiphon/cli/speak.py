@@ -1,7 +1,4 @@
-"""`antiphon speak`: a text in, a sound file out, without a server. It plays nothing.
-
-It knows files, terminals and the service; it must not know HTTP or how a model speaks.
-"""
+"""`antiphon speak`: a text in, an audio file out, without a server."""
 
 from __future__ import annotations
 
@@ -16,22 +13,22 @@ from antiphon.audio.encode import AUDIO_FORMATS, AudioFormat
 from antiphon.cli.transcribe import DeviceFlag, ModelFlag, PrecisionFlag, WeightFlag, report
 from antiphon.errors import ConfigError
 from antiphon.loader import ESPEAK, load_session
-from antiphon.options import check_task
-from antiphon.service import SpeechService
-from antiphon.synthesis.output import AudioFileWriter, check_speed
-from antiphon.types.options import SpeakOptions
+from antiphon.model_server import ModelServer
+from antiphon.service import SpeakRequest, SpeechService
+from antiphon.synthesis.output import AudioFileWriter
+from antiphon.types.options import MAX_SPEED, MIN_SPEED, SpeakOptions
 
-Text = Annotated[str | None, typer.Argument(metavar="TEXT", help="What to say; - is standard input.")]
-OutputFlag = Annotated[str, typer.Option("-o", "--output", metavar="FILE", help="Where to; - is standard output.")]
-VoiceFlag = Annotated[str, typer.Option("--voice", help="A voice of the model, or one of OpenAI's names.")]
-SpeedFlag = Annotated[float, typer.Option("--speed", help="From 0.25 to 4; the pitch stays.")]
-SpokenFlag = Annotated[str, typer.Option("--language", help="What the text is written in; chooses the voice.")]
-SeedFlag = Annotated[
-    int, typer.Option("--seed", help="Makes what is random about a SpeechT5 voice repeatable; espeak takes no seed.")
+Text = Annotated[str | None, typer.Argument(metavar="TEXT", help="The text to speak; - for standard input.")]
+OutputFlag = Annotated[
+    str, typer.Option("-o", "--output", metavar="FILE", help="The file to write; - for standard output.")
 ]
-FormatFlag = Annotated[str, typer.Option("--format", help=f"{', '.join(AUDIO_FORMATS)}; else what FILE ends in.")]
-ListFlag = Annotated[bool, typer.Option("--list-voices", help="Say nothing, but list the voices of the model.")]
-VocoderFlag = Annotated[Path | None, typer.Option("--vocoder", help="The vocoder's folder of a SpeechT5 model.")]
+VoiceFlag = Annotated[str, typer.Option("--voice", help="A voice of the model, or one of OpenAI's names.")]
+SpeedFlag = Annotated[float, typer.Option("--speed", help=f"From {MIN_SPEED:g} to {MAX_SPEED:g}; the pitch stays.")]
+LanguageFlag = Annotated[str, typer.Option("--language", help="The language of the text; selects a voice.")]
+SeedFlag = Annotated[int, typer.Option("--seed", help="Makes a SpeechT5 voice repeatable; ignored by eSpeak NG.")]
+FormatFlag = Annotated[str, typer.Option("--format", help=f"{', '.join(AUDIO_FORMATS)}; by default what FILE ends in.")]
+ListFlag = Annotated[bool, typer.Option("--list-voices", help="List the voices of the model, and exit.")]
+VocoderFlag = Annotated[Path | None, typer.Option("--vocoder", help="The folder of a SpeechT5 model's vocoder.")]
 
 
 def speak(
@@ -40,7 +37,7 @@ def speak(
     model: ModelFlag = ESPEAK,
     voice: VoiceFlag = "",
     speed: SpeedFlag = 1.0,
-    language: SpokenFlag = "",
+    language: LanguageFlag = "",
     seed: SeedFlag = 0,
     form: FormatFlag = "",
     vocoder: VocoderFlag = None,
@@ -49,48 +46,48 @@ def speak(
     weight_format: WeightFlag = "auto",
     device: DeviceFlag = "CPU",
 ) -> None:
-    """Say one text."""
-    chosen = format_of(output, form)
-    check_speed(speed)
-    said = "" if list_voices else _text(text, output)
+    """Speak one text."""
+    audio_format = format_of(output, form)
+    content = "" if list_voices else _text(text, output)
     session = load_session(
         model, precision=precision, weight_format=weight_format, device=device, report=report, vocoder=vocoder
     )
-    check_task(session.info, "speak")  # told of this model by name
     if list_voices:
+        if not session.info.voices:
+            raise ConfigError(f"The model {session.info.name!r} cannot speak, and has no voices.")
         typer.echo("\n".join(session.info.voices))
         return
-    service = SpeechService(max_waiting=sys.maxsize, max_input_characters=sys.maxsize)
-    service.load(session)
+    models = ModelServer()
+    service = SpeechService(models, max_input_characters=sys.maxsize)
+    options = SpeakOptions(voice or None, language or None, seed, speed)
     try:
-        samples = service.speak_blocking(said, None, SpeakOptions(voice or None, language or None, seed))
+        with service.admit(SpeakRequest(models.add(session).name, content, options)) as admitted:
+            samples = admitted.speak_blocking()
     finally:
-        service.close(drain=False)
-    with closing(AudioFileWriter(chosen, session.info.sample_rate, speed)) as recording:
-        data = recording.whole(samples)
-    _write(output, data)
+        models.close(drain=False)
+    with closing(AudioFileWriter(audio_format, session.info.sample_rate)) as writer:
+        _write(output, writer.whole(samples))
 
 
 def _text(text: str | None, output: str) -> str:
-    """What is to be said, if there is somewhere for it to go."""
+    """The text to speak. ConfigError if there is none, or if audio would be written to a terminal."""
     if text is None:
-        raise ConfigError("There is nothing to say: give a TEXT, or - for standard input.")
+        raise ConfigError("There is no text to speak: give a TEXT, or - for standard input.")
     if output == "-" and sys.stdout.isatty():
-        raise ConfigError("Sound is no use on a terminal: name a file with -o, or pipe the output on.")
-    # What is typed is UTF-8 or the terminal's own business; a pipe is taken as UTF-8 whatever the locale says.
+        raise ConfigError("The output is a terminal: name a file with -o, or pipe the output into a program.")
+    # An argument is decoded by the terminal's locale; a pipe is read as UTF-8 whatever the locale.
     return sys.stdin.buffer.read().decode(errors="replace") if text == "-" else text
 
 
 def format_of(output: str, form: str) -> AudioFormat:
-    """The format that was asked for, or the one a file's name ends in; a wav without either. ConfigError names the others."""
-    wanted = form.lower() or Path(output).suffix.lower().removeprefix(".") or "wav"
-    # The endings in use for what OpenAI calls opus.
-    wanted = "opus" if wanted in ("ogg", "oga") else wanted
-    for each in AUDIO_FORMATS:
-        if each == wanted:
-            return each
+    """The format named `form`, else by the ending of the file `output`, else wav. ConfigError names the valid ones."""
+    name = form.lower() or Path(output).suffix.lower().removeprefix(".") or "wav"
+    name = "opus" if name in ("ogg", "oga") else name  # the usual file endings of what OpenAI calls opus
+    for audio_format in AUDIO_FORMATS:
+        if audio_format == name:
+            return audio_format
     source = f"--format {form}" if form else f"-o {output}"
-    raise ConfigError(f"{source}: no such sound format; there are {', '.join(AUDIO_FORMATS)}.")
+    raise ConfigError(f"{source}: no such audio format; use one of: {', '.join(AUDIO_FORMATS)}.")
 
 
 def _write(output: str, data: bytes) -> None:

@@ -1,7 +1,4 @@
-"""`antiphon transcribe` and `antiphon translate`: files in, text on stdout, without a server.
-
-It knows files, terminals and the service; it must not know HTTP or how a model decodes.
-"""
+"""`antiphon transcribe` and `antiphon translate`: audio files in, text on stdout, without a server."""
 
 from __future__ import annotations
 
@@ -18,37 +15,42 @@ from antiphon.audio.decode import decode
 from antiphon.cli.main import FAILED
 from antiphon.errors import ConfigError, InvalidAudio
 from antiphon.loader import load_session
-from antiphon.options import check_task
-from antiphon.service import SpeechService
+from antiphon.model_server import ModelServer
+from antiphon.service import SpeechService, TranscribeRequest
 from antiphon.transcription.plan import Progress
 from antiphon.transcription.subtitles import to_srt, to_vtt, to_word_list
 from antiphon.types.audio import SAMPLE_RATE, Waveform
 from antiphon.types.options import Precision, Task, TranscribeOptions, Vad, VadOptions, WeightFormat
 from antiphon.types.results import Transcript
 
-_LONG = 120  # seconds of audio; anything shorter is done before a bar could be read
+MIN_PROGRESS_S = 120  # of audio; anything shorter is done before a progress bar could be read
 
-Files = Annotated[list[str], typer.Argument(metavar="FILE", help="Audio files; - is standard input.")]
+Files = Annotated[list[str], typer.Argument(metavar="FILE", help="Audio files; - for standard input.")]
 ModelFlag = Annotated[str, typer.Option("--model", help="The folder of the model, or espeak.")]
-LanguageFlag = Annotated[str, typer.Option("--language", help="What is spoken; detected when left out.")]
-PromptFlag = Annotated[str, typer.Option("--prompt", help="Text that came before, or words to expect.")]
-TemperatureFlag = Annotated[float, typer.Option("--temperature", help="0 is greedy; up to 1 samples.")]
-FormatFlag = Annotated[Literal["text", "srt", "vtt"], typer.Option("--format", help="Plain words, or subtitles.")]
-WordsFlag = Annotated[bool, typer.Option("--words", help="One word a line, with the seconds it begins and ends at.")]
+LanguageFlag = Annotated[str, typer.Option("--language", help="The language spoken; detected by default.")]
+PromptFlag = Annotated[str, typer.Option("--prompt", help="The text before the audio, or words to expect.")]
+TemperatureFlag = Annotated[
+    float, typer.Option("--temperature", help="0 for greedy decoding; above it, up to 1, sampling.")
+]
+FormatFlag = Annotated[Literal["text", "srt", "vtt"], typer.Option("--format", help="Plain text or subtitles.")]
+WordsFlag = Annotated[bool, typer.Option("--words", help="One word per line, with its start and end in seconds.")]
 ConditionFlag = Annotated[
     bool,
     typer.Option(
-        "--condition-on-previous-text", help="Tell each window of a long file the text before it: one by one."
+        "--condition-on-previous-text",
+        help="Decode the windows of a long file one by one, each with the text before it as its prompt.",
     ),
 ]
 VadFlag = Annotated[
     Vad,
     typer.Option(
-        "--vad", help="How speech is found: by voice activity in long files, or always; by loudness; or not looked for."
+        "--vad",
+        help="How speech is found: by voice activity in long files (auto) or in all (always), by loudness (energy), "
+        "or not at all (none).",
     ),
 ]
-PrecisionFlag = Annotated[Precision, typer.Option("--precision", help="The arithmetic.")]
-WeightFlag = Annotated[WeightFormat, typer.Option("--weight-format", help="How weights are held in memory.")]
+PrecisionFlag = Annotated[Precision, typer.Option("--precision", help="The precision of computation.")]
+WeightFlag = Annotated[WeightFormat, typer.Option("--weight-format", help="The format of the weights in memory.")]
 DeviceFlag = Annotated[str, typer.Option("--device", "--target-device", help="The OpenVINO device.")]
 
 
@@ -71,20 +73,18 @@ def _command(task: Task) -> Callable[..., None]:
         if not model:
             raise ConfigError("No model is named: name a model with --model.")
         if form != "text" and len(files) > 1:
-            raise ConfigError(f"--format {form} is one file's subtitles: name one file at a time.")
+            raise ConfigError(f"--format {form} takes a single file: name one file at a time.")
         if words and form != "text":
-            raise ConfigError(f"--words: {form} has no place for the times of words; leave out --format.")
+            raise ConfigError(f"--words: {form} has no word times; leave out --format.")
         session = load_session(
             model,
             precision=precision,
             weight_format=weight_format,
             device=device,
             report=report,
-            word_timestamps=words,  # on the GenAI backend they must be asked for before a model is loaded
+            word_timestamps=words,  # the GenAI backend must be asked for them before a model is loaded
         )
-        check_task(session.info, task)  # told of this model by name, and before a file is decoded
-        service = SpeechService(max_waiting=sys.maxsize)
-        service.load(session)
+        models = ModelServer()
         options = TranscribeOptions(
             task,
             language or None,
@@ -95,12 +95,13 @@ def _command(task: Task) -> Callable[..., None]:
             condition_on_previous_text=condition_on_previous_text,
             vad=VadOptions(vad),
         )
+        request = TranscribeRequest(models.add(session).name, options)
         render = to_word_list if words else RENDERED[form]
         try:
-            whole = _recognise(service, files, options, render)
+            complete = _recognise(SpeechService(models), files, request, render)
         finally:
-            service.close(drain=False)
-        if not whole:
+            models.close(drain=False)
+        if not complete:
             raise typer.Exit(FAILED)
 
     return recognise
@@ -117,7 +118,7 @@ translate = _command("translate")
 
 
 def _check(files: list[str]) -> None:
-    """A misspelt name is told before the model is loaded."""
+    """Report a wrong file name before the model is loaded."""
     for name in files:
         if name != "-" and Path(name).is_dir():
             raise InvalidAudio(f"{name} is a folder: name the files in it, such as {Path(name) / '*.wav'}")
@@ -126,44 +127,45 @@ def _check(files: list[str]) -> None:
 
 
 def report(line: str) -> None:
-    """What is chosen while loading, if there is someone to read it; a pipe gets errors only."""
+    """Print a line of loading progress if stderr is a terminal; a pipe gets errors only."""
     if sys.stderr.isatty():
         typer.echo(line, err=True)
 
 
 def _recognise(
-    service: SpeechService, files: list[str], options: TranscribeOptions, render: Callable[[Transcript], str]
+    service: SpeechService, files: list[str], request: TranscribeRequest, render: Callable[[Transcript], str]
 ) -> bool:
-    """Print what each file says. One of several that is not audio is told, and does not keep the others back: then False."""
-    whole = True
+    """Print the transcript of each file. Of several files, one that is not audio is reported and skipped: then False."""
+    complete = True
     for name in files:
         try:
-            text = render(_recognised(service, name, options))
+            text = render(_transcript(service, name, request))
         except InvalidAudio as error:
             if len(files) == 1:
                 raise
             typer.echo(f"antiphon: {error}", err=True)
-            whole = False
+            complete = False
         else:
             typer.echo(f"# {name}\n{text}" if len(files) > 1 else text.removesuffix("\n"))
-    return whole
+    return complete
 
 
-def _recognised(service: SpeechService, name: str, options: TranscribeOptions) -> Transcript:
-    source = sys.stdin.buffer.read() if name == "-" else Path(name)
-    try:
-        samples = decode(source)
-    except InvalidAudio as error:
-        raise InvalidAudio(f"{'standard input' if name == '-' else name}: {error}") from error
-    with _progress(name, samples) as progress:
-        return service.transcribe_blocking(samples, None, options, progress)
+def _transcript(service: SpeechService, name: str, request: TranscribeRequest) -> Transcript:
+    with service.admit(request) as admitted:
+        source = sys.stdin.buffer.read() if name == "-" else Path(name)
+        try:
+            samples = decode(source)
+        except InvalidAudio as error:
+            raise InvalidAudio(f"{'standard input' if name == '-' else name}: {error}") from error
+        with _progress(name, samples) as progress:
+            return admitted.transcribe_blocking(samples, progress)
 
 
 @contextmanager
 def _progress(name: str, samples: Waveform) -> Iterator[Progress | None]:
-    """A bar on stderr for what takes long, if there is someone to watch it."""
+    """A progress bar for long audio, if stderr is a terminal."""
     seconds = len(samples) // SAMPLE_RATE
-    if seconds < _LONG or not sys.stderr.isatty():
+    if seconds < MIN_PROGRESS_S or not sys.stderr.isatty():
         yield None
         return
     with typer.progressbar(length=seconds, label=name, file=sys.stderr) as bar:

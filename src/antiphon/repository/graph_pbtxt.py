@@ -16,10 +16,10 @@ from google.protobuf import any_pb2, descriptor_pb2, descriptor_pool, message_fa
 
 from antiphon._version import __version__
 from antiphon.errors import ConfigError
-from antiphon.types.options import GraphTask
+from antiphon.types.options import MAX_SPEED, MIN_SPEED, GraphTask
 
 GRAPH = "graph.pbtxt"
-SLOWEST, FASTEST = 0.25, 4.0  # the speeds of speech that a graph allows unless it says otherwise
+SLOWEST, FASTEST = MIN_SPEED, MAX_SPEED  # the speeds of speech that a graph allows unless it says otherwise
 
 
 @dataclass(frozen=True, slots=True)

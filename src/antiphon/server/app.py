@@ -13,31 +13,30 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from antiphon._version import __version__
-from antiphon.model_spec import model_specs, wanted_metrics
+from antiphon.model_spec import wanted_metrics
 from antiphon.server import errors as failures
-from antiphon.server.middleware import metrics
 from antiphon.server.middleware.admission import LoadShedding
 from antiphon.server.middleware.auth import REQUEST_ID, Gate, RequestId, read_key
 from antiphon.server.middleware.metrics import CountRequests
 from antiphon.server.requests.upload import Decoders
+from antiphon.server.routes import metrics, speech, transcriptions
 from antiphon.server.routes import models as admin
-from antiphon.server.routes import speech, transcriptions
 from antiphon.server.state import ServerState
 from antiphon.service import SpeechService
 from antiphon.settings import Settings, listed
 from antiphon.telemetry import Telemetry
 
 
-def create_app(service: SpeechService | None, settings: Settings) -> FastAPI:
-    """The application, which closes the service it was given. Without one, 503 until `app.state.door.open(service)`."""
-    asked = wanted_metrics(settings)
-    telemetry = None if asked is None else Telemetry(asked)
-    configured = tuple(each.name for each in model_specs(settings)) if service is None else ()
-    door = ServerState(configured, telemetry)
-    if service is not None:
-        door.open(service)
+def create_telemetry(settings: Settings) -> Telemetry | None:
+    """The metrics that the settings or their config.json ask for; None if metrics are off."""
+    names = wanted_metrics(settings)
+    return None if names is None else Telemetry(names)
+
+
+def create_app(service: SpeechService, settings: Settings, telemetry: Telemetry | None = None) -> FastAPI:
+    """The application, which closes the service's models at its end. It answers 503 until `app.state.server.open()`."""
     app = FastAPI(title="Antiphon", version=__version__, lifespan=_lifespan, redirect_slashes=False)
-    app.state.door = door
+    app.state.server = ServerState(service, telemetry)
     app.state.settings = settings
     app.include_router(transcriptions.routes())
     app.include_router(speech.routes())
@@ -69,6 +68,6 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        door: ServerState = app.state.door
-        await asyncio.to_thread(door.close)
+        state: ServerState = app.state.server
+        await asyncio.to_thread(state.close)
         await asyncio.to_thread(decoders.close)

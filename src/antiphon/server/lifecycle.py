@@ -22,10 +22,12 @@ import uvicorn
 
 from antiphon.errors import AntiphonError, ConfigError
 from antiphon.loader import built_in_models
-from antiphon.model_server import Pool
+from antiphon.model_server import ModelServer, ModelSource
 from antiphon.model_spec import config_of, load, model_specs
 from antiphon.models.session import AnySession
-from antiphon.server.app import create_app
+from antiphon.scheduling.hooks import no_hooks
+from antiphon.scheduling.queue import Limits
+from antiphon.server.app import create_app, create_telemetry
 from antiphon.server.state import ServerState
 from antiphon.service import SpeechService
 from antiphon.settings import Settings
@@ -39,7 +41,18 @@ TRACE = 5  # OVMS's level below DEBUG
 def run_server(settings: Settings) -> None:
     """Serve what the settings ask for until a signal comes."""
     _set_up_logging(settings.log_level, settings.log_path)
-    app = create_app(None, settings)
+    telemetry = create_telemetry(settings)
+    models = ModelServer(
+        ModelSource(
+            read=lambda: model_specs(settings),
+            load=lambda spec: load(spec, settings, report=logger.info),
+            announce=_announce,
+        ),
+        limits=Limits(settings.max_waiting_units, settings.max_queued_requests, settings.max_queued_seconds),
+        hooks=no_hooks if telemetry is None else telemetry.model,
+    )
+    service = SpeechService(models, max_input_characters=settings.max_input_characters)
+    app = create_app(service, settings, telemetry)
     sockets = bind(settings.rest_bind_address, settings.rest_port)
     config = uvicorn.Config(
         app,
@@ -51,8 +64,8 @@ def run_server(settings: Settings) -> None:
         server_header=False,
         timeout_keep_alive=75,  # seconds; clients keep connections for a minute, and lose what they send into a closed one
     )
-    server = DrainingServer(config, app.state.door)
-    loading = Loading(settings, server, url_of(sockets[0]))
+    server = DrainingServer(config, app.state.server)
+    loading = Loading(settings, models, server, url_of(sockets[0]))
     loading.start()
     try:
         server.run(sockets)
@@ -66,12 +79,12 @@ def run_server(settings: Settings) -> None:
 class DrainingServer(uvicorn.Server):
     """Uvicorn that turns new work away as soon as a signal comes, and then ends as a success, not as a victim of it."""
 
-    def __init__(self, config: uvicorn.Config, door: ServerState) -> None:
+    def __init__(self, config: uvicorn.Config, state: ServerState) -> None:
         super().__init__(config)
-        self.door = door
+        self.state = state
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self.door.drain()
+        self.state.drain()
         super().handle_exit(sig, frame)
 
     @contextmanager
@@ -91,24 +104,13 @@ class DrainingServer(uvicorn.Server):
 class Loading(threading.Thread):
     """Loads the models while the server already answers; if none can be, keeps the error and stops the server."""
 
-    def __init__(self, settings: Settings, server: DrainingServer, url: str) -> None:
+    def __init__(self, settings: Settings, models: ModelServer, server: DrainingServer, url: str) -> None:
         super().__init__(name="antiphon-loading", daemon=True)
         self.error: AntiphonError | None = None
         self._settings = settings
         self._server = server
         self._url = url
-        self._service = SpeechService(
-            max_waiting=settings.max_waiting_units,
-            max_requests=settings.max_queued_requests,
-            max_seconds=settings.max_queued_seconds,
-            max_input_characters=settings.max_input_characters,
-        )
-        self._pool = server.door.pool = Pool(
-            self._service,
-            read=lambda: model_specs(settings),
-            load=lambda wanted: load(wanted, settings, report=logger.info),
-            announce=_announce,
-        )
+        self._models = models
 
     def run(self) -> None:
         try:
@@ -126,21 +128,22 @@ class Loading(threading.Thread):
             raise ConfigError("No model to serve: name one with --model_path, or pip install 'antiphon[espeak]'.")
         if not named:
             logger.info("Without a named model only espeak is served; name a recogniser with --model_path.")
-        failed = self._pool.reload().failed
-        if failed and not self._service.info():
+        failed = self._models.reload().failed
+        if failed and not self._models.info():
             raise _none_of(failed)
         if failed and not named:  # what comes with the package can be loaded, unless a flag is wrong
             raise next(iter(failed.values()))
         gc.collect()
         gc.freeze()  # a collection of all that is there by now stops every thread for 90 ms, a refusal's and health's too
-        self._server.door.open(self._service)
+        self._server.state.open()
         if not self._server.should_exit:
             typer.echo(f"Ready at {self._url}")
         if config_of(settings) is not None and settings.file_system_poll_wait_seconds > 0:
-            self._pool.watch(settings.file_system_poll_wait_seconds)
+            self._models.watch(settings.file_system_poll_wait_seconds)
 
     def _fail(self, error: AntiphonError) -> None:
-        self.error = error
+        if not self._server.should_exit:  # else the models could not be loaded because the server is closing
+            self.error = error
         self._server.should_exit = True
 
 

@@ -9,6 +9,8 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from antiphon.types.options import MAX_SPEED, MIN_SPEED
+
 
 class ErrorDetail(BaseModel):
     message: str
@@ -176,7 +178,9 @@ class SpeechRequest(BaseModel):
         "", description="mp3, opus, aac, flac, wav or pcm; when empty mp3 under /v1 and wav under /v3."
     )
     speed: float = Field(
-        1.0, description="From 0.25 to 4; the pitch stays.", json_schema_extra={"minimum": 0.25, "maximum": 4}
+        1.0,
+        description="From 0.25 to 4; the pitch stays.",
+        json_schema_extra={"minimum": MIN_SPEED, "maximum": MAX_SPEED},
     )
     stream_format: str = Field("", description="audio, or sse for server-sent events.")
     language: str = Field("", description="What the text is written in, for models whose voices are languages.")

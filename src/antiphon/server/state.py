@@ -1,7 +1,4 @@
-"""Is there a service behind the routes yet, or still? Loading, ready, draining: one place knows.
-
-It holds the service for the routes; it must not know how a model is loaded, nor a request.
-"""
+"""The server's state: loading, ready or draining, and what the routes may read in each."""
 
 from __future__ import annotations
 
@@ -11,93 +8,85 @@ from typing import Literal
 from starlette.requests import Request
 
 from antiphon.errors import Unavailable
-from antiphon.model_server import ModelState, Outcome, Pool
-from antiphon.service import ModelLoad, SpeechService
+from antiphon.model_server import RETRY_AFTER_S, ModelLoad, ModelState, ReloadResult
+from antiphon.service import SpeechService
 from antiphon.telemetry import Telemetry
 from antiphon.types.results import ModelInfo
 
-_RETRY_AFTER = 5.0  # seconds; about what a starter model takes to load
-
 
 class ServerState:
-    """Opened once when the model is loaded, closed once when the server stops. Safe to call from any thread."""
+    """Loading until `open`, draining from `drain` on. Methods may be called from any thread.
 
-    def __init__(self, configured: tuple[str, ...], telemetry: Telemetry | None = None) -> None:
+    `telemetry` is None if metrics are off.
+    """
+
+    def __init__(self, service: SpeechService, telemetry: Telemetry | None = None) -> None:
         self.state: Literal["loading", "ready", "draining"] = "loading"
         self.opened = int(time.time())
-        self.pool: Pool | None = None  # whoever loads more than one model, and while serving, puts it here
-        self.telemetry = telemetry  # None where nobody asked for metrics
-        self._configured = configured
-        self._service: SpeechService | None = None
-
-    def open(self, service: SpeechService) -> None:
-        """From now on requests are served."""
-        if self.telemetry is not None:
-            service.observe(self.telemetry.model)
+        self.telemetry = telemetry
         self._service = service
+        self._loaded = False
+
+    def open(self) -> None:
+        """The models are loaded: serve requests."""
+        self._loaded = True
         self.opened = int(time.time())
         if self.state == "loading":
             self.state = "ready"
 
     def drain(self) -> None:
-        """From now on new requests are turned away; those inside go on."""
+        """Refuse new requests; those inside go on."""
         self.state = "draining"
 
     def close(self) -> None:
-        """Wait for the requests inside, then let the service go. Blocking."""
+        """Drain, wait for the requests inside, and close the models. Blocking."""
         self.drain()
-        if self.pool is not None:
-            self.pool.close()
-        if self._service is not None:
-            self._service.close(drain=True)
+        self._service.models.close(drain=True)
 
     @property
     def service(self) -> SpeechService:
-        """The service, or Unavailable."""
-        if self.state != "ready" or self._service is None:
+        """The service. Unavailable unless the server is ready."""
+        if self.state != "ready":
             raise self._unavailable()
         return self._service
 
     @property
     def models(self) -> tuple[ModelInfo, ...]:
-        """The models served, in their order, to the end; Unavailable while they are loading: half a list is a wrong one."""
-        if self._service is None:
-            raise self._unavailable()
-        return self._service.info()
+        """The models served, also while draining. Unavailable while loading, as a partial list would be wrong."""
+        self._check_loaded()
+        return self._service.models.info()
 
     def loads(self) -> tuple[ModelLoad, ...]:
-        """How busy the models served are."""
-        return () if self._service is None else self._service.loads()
+        """How busy the models are; empty while loading."""
+        return self._service.models.loads() if self._loaded else ()
 
     def states(self) -> tuple[ModelState, ...]:
-        """Where every model stands, those that could not be loaded or are gone included."""
-        if self.pool is not None and (states := self.pool.states()):
-            return states
-        if self._service is None:
-            return tuple(ModelState(name, "LOADING") for name in self._configured)
-        return tuple(ModelState(info.name, "AVAILABLE") for info in self._service.info())
+        """The state of every model, including those that are loading, failed or removed."""
+        return self._service.models.states()
 
-    def reload(self) -> Outcome:
-        """Bring what is served in line with what is wanted now. Blocking; ConfigError if that cannot be read."""
-        _ = self.service  # Unavailable, unless it is open
-        return self.pool.reload() if self.pool is not None else Outcome(False, {})
+    def reload(self) -> ReloadResult:
+        """Read the configuration again and load what it names. Blocking. ConfigError if it cannot be read."""
+        return self.service.models.reload()
 
     def model(self, name: str) -> ModelInfo:
-        """The model that `name` stands for (an alias, or its own), or ModelNotFound; Unavailable while they are loading."""
-        if self._service is None:
+        """The model with that name or alias. ModelNotFound; Unavailable while loading."""
+        self._check_loaded()
+        return self._service.models.resolve(name)
+
+    def _check_loaded(self) -> None:
+        if not self._loaded:
             raise self._unavailable()
-        return self._service.resolve(name)
 
     def _unavailable(self) -> Unavailable:
-        return Unavailable(f"The server is {self.state}; try again shortly.", retry_after=_RETRY_AFTER)
+        return Unavailable(f"The server is {self.state}; try again shortly.", retry_after=RETRY_AFTER_S)
 
 
 def state_of(request: Request) -> ServerState:
-    """The door of the application this request came to."""
-    door: ServerState = request.app.state.door
-    return door
+    """The state of the application that handles `request`."""
+    state: ServerState = request.app.state.server
+    return state
 
 
 async def server_state(request: Request) -> ServerState:
-    """The same for a route that depends on it: FastAPI calls what is no coroutine on another thread."""
+    """The same as a dependency. A coroutine, as FastAPI runs plain functions in a thread."""
     return state_of(request)

@@ -70,14 +70,18 @@ class TranscribeOptions:
     vad: VadOptions = VadOptions()
 
 
+MIN_SPEED, MAX_SPEED = 0.25, 4.0  # of speech, times the voice's own; a model may allow less
+
+
 @dataclass(frozen=True, slots=True)
 class SpeakOptions:
     """What a caller asks of one synthesis request.
 
     `voice` is a name the model lists or one of OpenAI's, None for its default; `language` chooses a voice where voices are
-    languages; `seed` makes what is random about a voice repeatable.
+    languages; `seed` makes what is random about a voice repeatable. `speed` keeps the pitch.
     """
 
     voice: str | None = None
     language: str | None = None
     seed: int = 0
+    speed: float = 1.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from antiphon.types.audio import SAMPLE_RATE
-from antiphon.types.options import ModelTask, Task
+from antiphon.types.options import MAX_SPEED, MIN_SPEED, ModelTask, Task
 
 # What a window's text must not reach if it is to be relied on: Whisper's own thresholds (Radford et al. 2022, section 4.5).
 MOST_REPETITION, LEAST_LOGPROB = 2.4, -1.0
@@ -134,5 +134,5 @@ class ModelInfo:
     reads_digits: bool = True
     longest_sentence: int | None = None
     reason: str = ""
-    speeds: tuple[float, float] = (0.25, 4.0)
+    speeds: tuple[float, float] = (MIN_SPEED, MAX_SPEED)
     no_words: str = ""

@@ -14,6 +14,7 @@ import pytest
 from antiphon.errors import ConfigError
 from antiphon.server.app import create_app
 from antiphon.settings import Settings
+from tests.support.service import new_service
 from tests.support.sounds import make_audio
 
 WAV = make_audio(0.5)
@@ -90,7 +91,7 @@ def test_a_key_file_that_holds_no_key_is_a_config_error(tmp_path: Path, content:
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ConfigError, match="api_key_file"):
-        create_app(None, Settings(api_key_file=path))
+        create_app(new_service(), Settings(api_key_file=path))
 
 
 def test_a_body_that_announces_too_much_is_refused_unread(start_server: Any) -> None:

@@ -1,4 +1,4 @@
-"""GET /metrics on a real server: every request is counted once, where it belongs, and nothing is left hanging."""
+"""GET /metrics on a real server: every request is counted once, under its model and outcome."""
 
 from __future__ import annotations
 
@@ -54,22 +54,22 @@ def server(start_server: Any) -> Any:
     return start_server(FakeSession("ears", slots=4), FakeVoice("mouth"), metrics_enable=True)
 
 
-def test_prometheus_can_read_it(server: Any) -> None:
+def test_metrics_parse_as_prometheus_text(server: Any) -> None:
     response = server.client.get("/metrics")
     assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
     found = families(response.text)
     assert {"ovms_requests_success", "ovms_request_time_us", "antiphon_batch_units"} <= set(found)
 
 
-def test_without_the_flag_there_are_none(start_server: Any) -> None:
+def test_metrics_are_404_without_the_flag(start_server: Any) -> None:
     server = start_server(FakeSession("ears"))
     assert hear(server).status_code == 200
     error = error_of(server.client.get("/metrics"), 404, param=None)
     assert "--metrics_enable" in error["message"]
 
 
-def test_it_is_open_without_the_key(start_server: Any, tmp_path: Path) -> None:
-    """As OVMS has it: scrapers carry none. A request that does not get in is no model's."""
+def test_metrics_need_no_key(start_server: Any, tmp_path: Path) -> None:
+    """As in OVMS. A request refused with 401 is counted under no model."""
     key = tmp_path / "key"
     key.write_text("sesame\n")
     server = start_server(FakeSession("ears"), metrics_enable=True, api_key_file=key)
@@ -78,13 +78,13 @@ def test_it_is_open_without_the_key(start_server: Any, tmp_path: Path) -> None:
     assert value(metrics(server), "antiphon_requests_total", task="transcriptions", status="401") == 1
 
 
-def test_from_the_first_moment_there_are_zeros(server: Any) -> None:
+def test_counters_are_zero_at_start(server: Any) -> None:
     for name in ("ears", "mouth"):
         for method in ("Unary", "Stream"):
             assert counts(server, name, method) == outcome()
 
 
-def test_a_transcription(server: Any) -> None:
+def test_transcription_counts(server: Any) -> None:
     before = time.perf_counter()
     assert hear(server, seconds=25.0).status_code == 200
     took = (time.perf_counter() - before) * 1e6
@@ -106,8 +106,8 @@ def test_a_transcription(server: Any) -> None:
         assert value(text, f"{each}_count", name="ears") == 1
 
 
-def test_silence_that_is_skipped(start_server: Any) -> None:
-    """A tone, a minute and a half of nothing, a tone: the nothing belongs to no window."""
+def test_skipped_silence_counts(start_server: Any) -> None:
+    """A tone, 90 s of silence, a tone: the silence is in no window."""
     server = start_server(FakeSession("ears", slots=4), metrics_enable=True, vad="energy")
     sound = np.concatenate([tone(5.0, 16_000), np.zeros(90 * 16_000, np.float32), tone(5.0, 16_000)])
     assert hear(server, file=encode(sound[None], 16_000)).status_code == 200
@@ -118,7 +118,7 @@ def test_silence_that_is_skipped(start_server: Any) -> None:
     assert value(text, "ovms_wait_for_infer_req_time_us_count", name="ears") == 1  # a request waits once
 
 
-def test_speech(server: Any) -> None:
+def test_speech_counts(server: Any) -> None:
     assert speak(server).status_code == 200
     text = metrics(server)
     assert counts(server, "mouth") == outcome(accepted=1, success=1)
@@ -128,7 +128,7 @@ def test_speech(server: Any) -> None:
     assert value(text, "antiphon_requests_total", task="speech", status="200") == 1
 
 
-def test_a_stream_counts_its_pieces(server: Any) -> None:
+def test_stream_counts_its_events(server: Any) -> None:
     response = speak(server, stream_format="sse")
     events = response.text.count("data: ")
     assert events > 1
@@ -149,13 +149,15 @@ def test_a_stream_counts_its_pieces(server: Any) -> None:
         lambda server: hear(server, response_format="docx"),
     ],
 )
-def test_a_request_that_cannot_be_served_is_a_failure(server: Any, ask: Callable[[Any], httpx.Response]) -> None:
+def test_invalid_transcription_request_counts_as_failure(server: Any, ask: Callable[[Any], httpx.Response]) -> None:
     assert ask(server).status_code == 400
     text = metrics(server)
     assert counts(server, "ears") == outcome(accepted=1, fail=1)
     assert value(text, "ovms_graph_error", name="ears", method="Unary") == 1
     assert value(text, "ovms_responses", name="ears") == 0
-    assert value(text, "ovms_request_time_us_count", name="ears") == 0  # else a crowd of these would look like speed
+    assert (
+        value(text, "ovms_request_time_us_count", name="ears") == 0
+    )  # many of them would otherwise look like high speed
     assert value(text, "ovms_current_requests", name="ears") == 0
     assert value(text, "antiphon_requests_total", task="transcriptions", status="400") == 1
 
@@ -163,14 +165,14 @@ def test_a_request_that_cannot_be_served_is_a_failure(server: Any, ask: Callable
 @pytest.mark.parametrize(
     "fields", [{"speed": 9}, {"voice": "nobody"}, {"input": ""}, {"stream_format": "tape"}], ids=str
 )
-def test_so_is_one_for_speech(server: Any, fields: dict[str, Any]) -> None:
+def test_invalid_speech_request_counts_as_failure(server: Any, fields: dict[str, Any]) -> None:
     assert speak(server, **fields).status_code == 400
     assert counts(server, "mouth") == outcome(accepted=1, fail=1)
     assert value(metrics(server), "antiphon_first_audio_seconds_count", name="mouth") == 0
 
 
-def test_a_model_that_is_not_there_is_counted_under_no_name(server: Any) -> None:
-    """What strangers write must not become a label."""
+def test_unknown_model_404_is_counted_by_status_alone(server: Any) -> None:
+    """Names sent by clients must not become labels."""
     assert hear(server, model="klingon").status_code == 404
     assert speak(server, model="klingon").status_code == 404
     text = metrics(server)
@@ -178,14 +180,14 @@ def test_a_model_that_is_not_there_is_counted_under_no_name(server: Any) -> None
     assert value(text, "antiphon_requests_total", status="404") == 2
 
 
-def test_an_alias_counts_for_the_model_it_means(server: Any) -> None:
+def test_alias_counts_for_its_model(server: Any) -> None:
     assert hear(server, model="whisper-1").status_code == 200
     assert server.client.post("/v1//audio/speech/", json={"input": TEXT, "model": "tts-1"}).status_code == 200
     assert counts(server, "ears") == outcome(accepted=1, success=1)
     assert counts(server, "mouth") == outcome(accepted=1, success=1)
 
 
-def test_a_failing_model(start_server: Any) -> None:
+def test_failing_model_counts(start_server: Any) -> None:
     server = start_server(FakeSession("ears", step_fails=lambda _unit: True), metrics_enable=True)
     assert hear(server).status_code == 500
     assert counts(server, "ears") == outcome(accepted=1, fail=1)
@@ -195,7 +197,7 @@ def test_a_failing_model(start_server: Any) -> None:
     assert value(text, "antiphon_audio_heard_seconds_total", name="ears") == 0
 
 
-def test_an_error_in_the_middle_of_a_stream_is_a_failure(start_server: Any) -> None:
+def test_error_in_a_stream_counts_as_failure(start_server: Any) -> None:
     steps: list[int] = []
 
     def slow() -> None:
@@ -211,7 +213,7 @@ def test_an_error_in_the_middle_of_a_stream_is_a_failure(start_server: Any) -> N
     wait_until(lambda: counts(server, "mouth") == outcome(accepted=1, fail=1))
 
 
-def test_a_full_queue_rejects(start_server: Any) -> None:
+def test_full_queue_429_counts_as_rejected(start_server: Any) -> None:
     hold = Hold()
     server = start_server(FakeSession("ears", slots=1, before_step=hold), max_waiting=1, metrics_enable=True)
     with ThreadPoolExecutor(2) as pool:
@@ -241,7 +243,7 @@ def test_a_full_queue_rejects(start_server: Any) -> None:
 
 
 @pytest.mark.parametrize("after_first_byte", [False, True])
-def test_a_caller_who_hangs_up_leaves_nothing_behind(start_server: Any, after_first_byte: bool) -> None:
+def test_disconnect_counts_as_failure_and_leaves_nothing_in_flight(start_server: Any, after_first_byte: bool) -> None:
     hold = Hold(at=1 + after_first_byte)
     server = start_server(FakeVoice("mouth", slots=1, chunks=1000, before_step=hold), metrics_enable=True)
     body = json.dumps({"input": TEXT, "response_format": "pcm"}).encode()
@@ -259,35 +261,36 @@ def test_a_caller_who_hangs_up_leaves_nothing_behind(start_server: Any, after_fi
     assert value(text, "ovms_inference_time_us_count", name="mouth") == 1
 
 
-def test_while_the_model_loads(start_server: Any) -> None:
+def test_503_while_loading(start_server: Any) -> None:
     server = start_server(FakeSession("ears"), loaded=False, metrics_enable=True)
     assert hear(server).status_code == 503
     assert value(metrics(server), "antiphon_requests_total", task="transcriptions", status="503") == 1
-    server.app.state.door.open(server.service)
+    server.app.state.server.open()
     assert hear(server).status_code == 200
     assert counts(server, "ears") == outcome(accepted=1, success=1)
 
 
-def test_a_model_that_comes_later_is_counted_and_one_that_went_has_no_levels(server: Any) -> None:
-    server.service.load(FakeSession("late"))
+def test_added_model_is_counted_and_removed_model_has_no_gauges(server: Any) -> None:
+    server.models.add(FakeSession("late"))
     assert hear(server, model="late").status_code == 200
     text = metrics(server)
     assert value(text, "antiphon_batch_units_count", name="late") == 1
     assert value(text, "antiphon_slots", name="late") == 4
-    server.service.withdraw("late")()
+    server.models.remove("late")
+    wait_until(lambda: "END" in {each.state for each in server.models.states()})
     text = metrics(server)
     assert 'antiphon_slots{name="late"}' not in text
     assert counts(server, "late") == outcome(accepted=1, success=1)
 
 
-def test_only_what_is_listed(start_server: Any) -> None:
+def test_metrics_list_limits_what_is_shown(start_server: Any) -> None:
     listed = "ovms_infer_req_active, antiphon_requests_total"
     server = start_server(FakeSession("ears"), metrics_enable=True, metrics_list=listed)
     assert hear(server).status_code == 200
     assert set(families(metrics(server))) == {"ovms_infer_req_active", "antiphon_requests"}
 
 
-def test_a_config_can_ask_for_them(start_server: Any, tmp_path: Path) -> None:
+def test_config_json_can_enable_metrics(start_server: Any, tmp_path: Path) -> None:
     config = tmp_path / "config.json"
     block = {"enable": True, "metrics_list": ["ovms_requests_success"]}
     config.write_text(json.dumps({"model_config_list": [], "monitoring": {"metrics": block}}))
@@ -295,10 +298,10 @@ def test_a_config_can_ask_for_them(start_server: Any, tmp_path: Path) -> None:
     assert set(families(metrics(server))) == {"ovms_requests_success"}
 
 
-def test_a_metric_that_is_not_there_stops_the_start(start_server: Any) -> None:
+def test_unknown_metric_is_a_config_error(start_server: Any) -> None:
     with pytest.raises(ConfigError, match="metrics_list: there is no metric 'ovms_hope'"):
         start_server(FakeSession("ears"), metrics_enable=True, metrics_list="ovms_hope")
 
 
-def test_it_answers_to_get_alone(server: Any) -> None:
+def test_post_metrics_is_405(server: Any) -> None:
     assert error_of(server.client.post("/metrics"), 405, param=None)["code"] == "method_not_allowed"

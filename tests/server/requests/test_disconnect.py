@@ -44,7 +44,7 @@ def test_while_uploading(start_server: Any, sent: float) -> None:
     with sending(server, sent):
         time.sleep(0.05)
     wait_until(lambda: hung_up(server) == 1)
-    assert server.service.loads()[0].requests == 0
+    assert server.models.loads()[0].requests == 0
 
 
 def test_while_waiting_for_a_slot(start_server: Any) -> None:
@@ -62,8 +62,8 @@ def test_while_waiting_for_a_slot(start_server: Any) -> None:
             first = pool.submit(post, server)
             assert hold.reached.wait(60)
             with sending(server):
-                wait_until(lambda: server.service.loads()[0].waiting == 1)
-            wait_until(lambda: server.service.loads()[0].waiting == 0)  # while the worker is still in its step
+                wait_until(lambda: server.models.loads()[0].waiting == 1)
+            wait_until(lambda: server.models.loads()[0].waiting == 0)  # while the worker is still in its step
         finally:
             hold.go_on.set()
         assert first.result().status_code == 200
@@ -87,7 +87,7 @@ def test_while_its_audio_is_encoded(start_server: Any) -> None:
     server = start_server(session)
     with sending(server):
         assert inside.wait(30)
-    wait_until(lambda: server.service.loads()[0].requests == 0)
+    wait_until(lambda: server.models.loads()[0].requests == 0)
     go_on.set()
     assert left.wait(30)
     assert session.batches == []  # not one step was spent on it

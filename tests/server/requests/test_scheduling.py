@@ -65,7 +65,7 @@ def test_a_request_that_takes_too_long_is_given_up(start_server: Any) -> None:
     assert (error["type"], error["code"]) == ("server_error", "deadline_exceeded")
     assert "within the 0.3 s that x-request-timeout allows" in error["message"]
     deadline = time.monotonic() + 30
-    while server.service.loads()[0].in_flight:
+    while server.models.loads()[0].in_flight:
         assert time.monotonic() < deadline, "its slot is still taken"
         time.sleep(0.01)
 
@@ -165,7 +165,7 @@ def test_the_urgent_go_first(start_server: Any) -> None:
         try:
             for number, (seconds, priority) in enumerate(asked):
                 answers.append(pool.submit(post, server, make_audio(seconds), x_antiphon_priority=priority))
-                wait_until(lambda number=number: server.service.loads()[0].requests > number)
+                wait_until(lambda number=number: server.models.loads()[0].requests > number)
         finally:
             hold.go_on.set()
         assert {answer.result().status_code for answer in answers} == {200}
@@ -229,4 +229,4 @@ def test_ten_times_more_than_it_can_do(start_server: Any) -> None:
     assert max(took[200]) < patience
     assert sorted(took[429])[len(took[429]) // 2] < 0.5  # bench/overload.py measures it on a quiet machine
     assert sorted(health)[5] < 0.5
-    assert server.service.loads()[0].requests == 0
+    assert server.models.loads()[0].requests == 0

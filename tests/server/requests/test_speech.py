@@ -21,7 +21,6 @@ from antiphon.server.requests.speech import read_fields, read_object
         ("voice", {"name": "x"}, "voice is an object without an 'id'."),
         ("speed", "fast", "speed is 'fast': it must be a valid number."),
         ("speed", {}, "speed is {}: it must be a valid number."),
-        ("speed", 9, "speed must be from 0.25 to 4, not 9."),
         ("seed", 1.5, "seed is 1.5: it must be a valid integer, got a number with a fractional part."),
         ("seed", "x" * 1000, "seed is 'xxxxxxxxxxxx...xxxxxxxxxxxxx': it must be a valid integer."),
         ("language", [], "language is []: it must be a valid string."),

@@ -9,9 +9,8 @@ import openai
 import pytest
 
 from antiphon.errors import ConfigError
-from antiphon.model_server import Pool
+from antiphon.model_server import ModelSource
 from antiphon.model_spec import ModelSpec
-from antiphon.service import SpeechService
 from antiphon.testing.fake import FakeSession
 from tests.support.http_helpers import error_of
 from tests.support.sounds import make_audio
@@ -78,7 +77,7 @@ def test_a_wrong_method(server: Any) -> None:
 
 
 def test_loading_then_ready_then_draining(start_server: Any) -> None:
-    server = start_server(loaded=False, model_path="/models/some-model")
+    server = start_server(FakeSession("some-model"), loaded=False)
     client = server.client
     files = {"file": ("a.wav", make_audio(0.5))}
 
@@ -95,14 +94,12 @@ def test_loading_then_ready_then_draining(start_server: Any) -> None:
         assert refused.json()["error"]["code"] == "unavailable"
         assert refused.json()["error"]["message"] == "The server is loading; try again shortly."
 
-    service = SpeechService()
-    service.load(FakeSession("some-model"))
-    server.app.state.door.open(service)
+    server.app.state.server.open()
     assert client.get("/v2/health/ready").status_code == 200
     assert [card["id"] for card in client.get("/v1/models").json()["data"]] == ["some-model"]
     assert client.post("/v1/audio/transcriptions", files=files).status_code == 200
 
-    server.app.state.door.drain()
+    server.app.state.server.drain()
     assert client.get("/v2/health/live").status_code == 200
     assert client.get("/health").json() == {"status": "draining"}
     assert client.get("/v3/models/some-model").status_code == 200
@@ -121,14 +118,14 @@ def test_the_configuration_as_ovms_tells_it(server: Any) -> None:
 
 
 def test_the_configuration_while_loading(start_server: Any) -> None:
-    server = start_server(loaded=False, model_path="/models/some-model")
+    source = ModelSource(lambda: [ModelSpec("some-model", "/models/some-model")], lambda _spec: FakeSession())
+    server = start_server(source=source, loaded=False)
     [model] = server.client.get("/v1/config").json()["some-model"]["model_version_status"]
     assert model["state"] == "LOADING"
     assert server.client.post("/v1/config/reload").status_code == 503
 
 
 def test_reloading_tells_what_came_of_it(start_server: Any) -> None:
-    server = start_server(FakeSession("a"))
     wanted = [ModelSpec("a", "/models/a")]
 
     def load(each: ModelSpec) -> FakeSession:
@@ -141,8 +138,7 @@ def test_reloading_tells_what_came_of_it(start_server: Any) -> None:
             raise ConfigError("config.json: not valid JSON.")
         return wanted
 
-    server.service.withdraw("a")()
-    server.app.state.door.pool = Pool(server.service, read, load)
+    server = start_server(source=ModelSource(read, load))
     reload = partial(server.client.post, "/v1/config/reload")
     assert reload().status_code == 201
     assert reload().status_code == 200

@@ -1,4 +1,4 @@
-"""The speech route as the OpenAI SDK and plain clients meet it; the voice is a fake that hums 10 ms a character."""
+"""The speech route, called by the OpenAI SDK and by plain clients. The fake voice makes 10 ms of audio per character."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def level_of(data: bytes) -> float:
     return round(float(np.abs(samples[len(samples) // 3 : len(samples) // 2]).mean()) / 32768, 2)
 
 
-def test_the_script_that_ovms_users_have(server: Any, tmp_path: Path) -> None:
+def test_the_script_of_the_ovms_documentation(server: Any, tmp_path: Path) -> None:
     file = tmp_path / "speech.wav"
     with (
         sdk(server, "v3") as client,
@@ -74,7 +74,9 @@ def test_the_script_that_ovms_users_have(server: Any, tmp_path: Path) -> None:
         ("wav", "wav", "audio/wav"),
     ],
 )
-def test_every_format_lasts_as_long_as_the_sentence(server: Any, wanted: str, container: str, media_type: str) -> None:
+def test_every_format_has_the_duration_of_the_sentence(
+    server: Any, wanted: str, container: str, media_type: str
+) -> None:
     with sdk(server) as client:
         answer = client.audio.speech.create(
             model="tts-1",
@@ -94,7 +96,7 @@ def test_pcm_is_24_khz_whatever_the_voice(server: Any) -> None:
     assert len(answer.content) == pytest.approx(SECONDS * 24_000 * 2, abs=100)
 
 
-def test_the_format_without_one(server: Any) -> None:
+def test_default_format_is_mp3_under_v1_and_wav_under_v3(server: Any) -> None:
     assert post(server).headers["content-type"] == "audio/mpeg"
     assert post(server, "/v3/audio/speech").headers["content-type"] == "audio/wav"
     assert post(server, "/v3/audio/speech", response_format="").headers["content-type"] == "audio/wav"
@@ -117,7 +119,7 @@ def test_voices(server: Any, voice: Any, level: float) -> None:
 
 
 @pytest.mark.parametrize("speed", [0.25, 0.5, "2.0", 4])
-def test_speed_changes_how_long_it_takes(server: Any, speed: Any) -> None:
+def test_speed_changes_the_duration(server: Any, speed: Any) -> None:
     _, rate, samples = decoded(post(server, "/v3/audio/speech", speed=speed).content)
     assert len(samples) / rate == pytest.approx(SECONDS / float(speed), rel=0.05)
 
@@ -127,7 +129,7 @@ def test_models(server: Any, model: str) -> None:
     assert post(server, model=model).status_code == 200
 
 
-def test_what_clients_add_is_ignored(server: Any) -> None:
+def test_unknown_fields_are_ignored(server: Any) -> None:
     extra = {"instructions": "cheerfully", "lang_code": "a", "volume_multiplier": 2, "stream": True, "seed": None}
     assert post(server, **extra).status_code == 200
     body = json.dumps({"input": TEXT, "model": "tts-1"})
@@ -156,33 +158,33 @@ def test_what_clients_add_is_ignored(server: Any) -> None:
         ({"model": "whisper-1"}, "model", "cannot speak"),
     ],
 )
-def test_bad_input_names_the_field(server: Any, fields: dict[str, Any], param: str, said: str) -> None:
+def test_invalid_field_is_400_and_named(server: Any, fields: dict[str, Any], param: str, said: str) -> None:
     assert said in error_of(post(server, **fields), 400, param=param)["message"]
 
 
-def test_a_model_may_take_fewer_speeds(start_server: Any) -> None:
+def test_speed_outside_the_limits_of_the_model_is_400(start_server: Any) -> None:
     server = start_server(FakeVoice(info=replace(FakeVoice().info, speeds=(0.5, 2.0))))
     assert "0.5 to 2" in error_of(post(server, speed=3), 400, param="speed")["message"]
     assert post(server, speed=2).status_code == 200
 
 
-def test_an_unknown_model(server: Any) -> None:
+def test_unknown_model_is_404(server: Any) -> None:
     error = error_of(post(server, model="nobody"), 404, param="model")
     assert error["code"] == "model_not_found"
     assert "fake-voice" in error["message"]
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"input=hello", b"\xff"])
-def test_a_body_that_is_no_object(server: Any, body: bytes) -> None:
+def test_body_that_is_not_a_json_object_is_400(server: Any, body: bytes) -> None:
     assert error_of(server.client.post("/v1/audio/speech", content=body), 400, param=None)["code"] == "invalid_json"
 
 
-def test_without_a_voice(start_server: Any) -> None:
+def test_server_without_a_speech_model_is_400(start_server: Any) -> None:
     error = error_of(post(start_server(FakeSession())), 400, param="model")
     assert "speak" in error["message"]
 
 
-def test_bytes_leave_before_the_sentence_is_finished(start_server: Any) -> None:
+def test_audio_is_streamed_before_the_sentence_is_finished(start_server: Any) -> None:
     steps: list[float] = []
     go_on = threading.Event()
 
@@ -198,17 +200,17 @@ def test_bytes_leave_before_the_sentence_is_finished(start_server: Any) -> None:
         go_on.set()
         data = first + b"".join(pieces)
     assert first[:4] == b"RIFF"
-    assert first[4:8] == b"\xff\xff\xff\xff"  # nobody knew how long it would be
+    assert first[4:8] == b"\xff\xff\xff\xff"  # the length is not known yet
     _, rate, samples = decoded(data)
     assert len(samples) / rate == pytest.approx(SECONDS, abs=0.01)
 
 
-def test_what_is_complete_at_once_has_true_sizes(server: Any) -> None:
+def test_short_audio_has_true_sizes_in_its_header(server: Any) -> None:
     data = post(server, "/v3/audio/speech").content
     assert int.from_bytes(data[4:8], "little") == len(data) - 8
 
 
-def test_many_sentences_of_many_callers(server: Any) -> None:
+def test_concurrent_requests_of_several_sentences(server: Any) -> None:
     texts = [f"{'word ' * count}end. " * 3 for count in range(1, 9)]
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda text: post(server, "/v3/audio/speech", input=text), texts))
@@ -234,7 +236,13 @@ def test_server_sent_events(server: Any) -> None:
     assert len(samples) / rate == pytest.approx(SECONDS, abs=2 * 1152 / rate)
 
 
-def test_an_error_before_the_first_byte_is_an_error_status(start_server: Any) -> None:
+def test_usage_counts_the_audio_before_speed(server: Any) -> None:
+    body = post(server, speed=2, stream_format="sse", response_format="wav").text
+    usage = json.loads(body.strip().split("\n\n")[-1].removeprefix("data: "))["usage"]
+    assert usage == {"input_tokens": 50, "output_tokens": 10, "total_tokens": 60}
+
+
+def test_error_before_the_first_byte_is_500(start_server: Any) -> None:
     failing = [True]
     server = start_server(FakeVoice(step_fails=lambda _unit: failing[0]))
     assert error_of(post(server), 500, param=None)["code"] == "engine_failed"
@@ -242,7 +250,7 @@ def test_an_error_before_the_first_byte_is_an_error_status(start_server: Any) ->
     assert post(server).status_code == 200
 
 
-def test_an_error_in_the_middle_is_told_or_cuts_the_answer_off(start_server: Any) -> None:
+def test_error_in_a_stream_is_an_sse_event_or_cuts_the_body_off(start_server: Any) -> None:
     steps: list[int] = []
 
     def slow() -> None:
@@ -257,7 +265,7 @@ def test_an_error_in_the_middle_is_told_or_cuts_the_answer_off(start_server: Any
     assert (error["type"], error["code"]) == ("server_error", "engine_failed")
 
 
-def test_a_full_queue(start_server: Any) -> None:
+def test_full_queue_is_429(start_server: Any) -> None:
     hold = Hold()
     server = start_server(FakeVoice(slots=1, before_step=hold), max_waiting=1)
     with ThreadPoolExecutor(2) as pool:
@@ -265,7 +273,7 @@ def test_a_full_queue(start_server: Any) -> None:
             waiting = [pool.submit(post, server)]
             assert hold.reached.wait(60)
             waiting.append(pool.submit(post, server))
-            wait_until(lambda: server.service.loads()[0].waiting)
+            wait_until(lambda: server.models.loads()[0].waiting)
             response = post(server)
             error_of(response, 429, param=None)
             assert int(response.headers["retry-after-ms"]) >= 1
@@ -275,7 +283,7 @@ def test_a_full_queue(start_server: Any) -> None:
 
 
 @pytest.mark.parametrize("after_first_byte", [False, True])
-def test_a_caller_who_hangs_up_frees_the_slot(start_server: Any, after_first_byte: bool) -> None:
+def test_disconnect_frees_the_slot(start_server: Any, after_first_byte: bool) -> None:
     hold = Hold(at=1 + after_first_byte)
     voice = FakeVoice(slots=1, chunks=1000, before_step=hold)
     server = start_server(voice)
@@ -283,14 +291,14 @@ def test_a_caller_who_hangs_up_frees_the_slot(start_server: Any, after_first_byt
         assert hold.reached.wait(60)
         if after_first_byte:
             assert connection.recv(1000).startswith(b"HTTP/1.1 200")
-    time.sleep(0.3)  # the server hears of it
+    time.sleep(0.3)  # the server notices the disconnect
     hold.go_on.set()
-    wait_until(lambda: not server.service.loads()[0].in_flight)
+    wait_until(lambda: not server.models.loads()[0].in_flight)
     assert hold.steps < 500
     assert [unit.text for unit in voice.left] == [TEXT]
 
 
-def test_the_async_sdk_streams(server: Any) -> None:
+def test_async_sdk_streaming(server: Any) -> None:
     async def listen() -> bytes:
         async with (
             openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="any", max_retries=0) as client,

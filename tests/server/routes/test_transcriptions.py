@@ -1,4 +1,4 @@
-"""The two recognition routes as the OpenAI SDK and plain clients meet them."""
+"""The transcription and translation routes, called by the OpenAI SDK and by plain clients."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import openai
 import pytest
 
 from antiphon.audio.decode import decode
-from antiphon.errors import Cancelled
+from antiphon.errors import Cancelled, Overloaded
 from antiphon.server.requests import upload as decoders
 from antiphon.testing.fake import FAKE_INFO, FakeSession
 from antiphon.types.events import Window
@@ -36,7 +36,7 @@ def post(
     return server.client.post(path, files={"file": ("a.wav", file)}, data=data or {})
 
 
-def test_the_sdk_transcribes(server: Any) -> None:
+def test_sdk_transcription(server: Any) -> None:
     with sdk(server) as client:
         answer = client.audio.transcriptions.create(model="fake", file=("talk.wav", WAV))
     assert answer.text == "audio of 2.50 s"
@@ -46,19 +46,19 @@ def test_the_sdk_transcribes(server: Any) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_the_sdk_translates(server: Any) -> None:
+def test_sdk_translation(server: Any) -> None:
     with sdk(server) as client:
         answer = client.audio.translations.create(model="whisper-1", file=("talk.mp3", MP3))
     assert answer.text.startswith("audio of 2.5")
 
 
-def test_the_sdk_gets_plain_text(server: Any) -> None:
+def test_sdk_text_format(server: Any) -> None:
     with sdk(server) as client:
         answer = client.audio.transcriptions.create(model="fake", file=("talk.wav", WAV), response_format="text")
     assert answer == "audio of 2.50 s\n"
 
 
-def test_the_async_sdk_gets_many_answers_at_once(server: Any) -> None:
+def test_async_sdk_concurrent_requests(server: Any) -> None:
     async def ask() -> list[str]:
         async with openai.AsyncOpenAI(base_url=f"{server.url}/v3", api_key="any", max_retries=0) as client:
             calls = [
@@ -70,7 +70,7 @@ def test_the_async_sdk_gets_many_answers_at_once(server: Any) -> None:
     assert asyncio.run(ask()) == [f"audio of {seconds:.2f} s" for seconds in (0.5, 1.0, 1.5, 2.0, 2.5, 3.0)]
 
 
-def test_the_sdk_raises_its_own_errors(server: Any) -> None:
+def test_sdk_raises_not_found_and_bad_request(server: Any) -> None:
     with sdk(server) as client:
         with pytest.raises(openai.NotFoundError) as unknown:
             client.audio.transcriptions.create(model="nobody", file=("talk.wav", WAV))
@@ -85,23 +85,23 @@ def test_the_sdk_raises_its_own_errors(server: Any) -> None:
 
 @pytest.mark.parametrize("prefix", ["/v1", "/v3", "", "//v1/", "/v1//"])
 @pytest.mark.parametrize("task", ["transcriptions", "translations"])
-def test_every_spelling_of_the_path(server: Any, prefix: str, task: str) -> None:
+def test_path_prefixes_and_extra_slashes(server: Any, prefix: str, task: str) -> None:
     response = server.client.post(f"{server.url}{prefix}/audio/{task}", files={"file": ("a.wav", WAV)})
     assert response.json() == {"text": "audio of 2.50 s", "usage": {"type": "duration", "seconds": 3}}
 
 
 @pytest.mark.parametrize("name", ["fake", "", "whisper-1", "gpt-4o-transcribe", "gpt-4o-mini-transcribe"])
-def test_names_of_the_default_model(server: Any, name: str) -> None:
+def test_aliases_mean_the_default_model(server: Any, name: str) -> None:
     assert post(server, {"model": name}).json()["text"] == "audio of 2.50 s"
 
 
-def test_the_text_format_is_not_json(server: Any) -> None:
+def test_text_format_is_plain_text(server: Any) -> None:
     response = post(server, {"response_format": "text"})
     assert response.headers["content-type"] == "text/plain; charset=utf-8"
     assert response.text == "audio of 2.50 s\n"
 
 
-def test_the_sdk_gets_segments(server: Any) -> None:
+def test_sdk_segment_timestamps(server: Any) -> None:
     with sdk(server) as client:
         answer = client.audio.transcriptions.create(
             model="whisper-1",
@@ -116,7 +116,7 @@ def test_the_sdk_gets_segments(server: Any) -> None:
     assert segment.avg_logprob == -0.1
 
 
-def test_verbose_answers_have_every_field_and_no_other(server: Any) -> None:
+def test_verbose_json_has_exactly_the_documented_fields(server: Any) -> None:
     answer = post(server, {"response_format": "verbose_json", "language": "es"}).json()
     assert set(answer) == {"task", "language", "duration", "text", "segments", "usage"}
     assert (answer["task"], answer["language"]) == ("transcribe", "spanish")
@@ -126,20 +126,20 @@ def test_verbose_answers_have_every_field_and_no_other(server: Any) -> None:
     }
 
 
-def test_a_translation_is_english_whatever_was_spoken(server: Any) -> None:
+def test_translation_language_is_english(server: Any) -> None:
     answer = post(server, {"response_format": "verbose_json", "language": "es"}, path="/v1/audio/translations").json()
     assert (answer["task"], answer["language"]) == ("translate", "english")
 
 
 @pytest.mark.parametrize("value", ["segment", '["segment"]'])
 @pytest.mark.parametrize("name", ["timestamp_granularities[]", "timestamp_granularities"])
-def test_plain_json_has_times_where_they_are_asked_for(server: Any, name: str, value: str) -> None:
+def test_json_has_segment_times_if_requested(server: Any, name: str, value: str) -> None:
     answer = post(server, {name: value}).json()
     assert answer["segments"] == [{"text": " audio of 2.50 s", "start": 0.0, "end": 2.5}]
 
 
 @pytest.mark.parametrize("granularities", [["word"], ["segment", "word"]])
-def test_the_sdk_gets_words(server: Any, granularities: Any) -> None:
+def test_sdk_word_timestamps(server: Any, granularities: Any) -> None:
     with sdk(server) as client:
         answer = client.audio.transcriptions.create(
             model="whisper-1",
@@ -168,7 +168,7 @@ def test_the_sdk_gets_words(server: Any, granularities: Any) -> None:
     ],
 )
 @pytest.mark.parametrize("task", ["transcriptions", "translations"])
-def test_an_answer_has_the_times_that_were_asked_for(
+def test_verbose_json_has_the_requested_granularities(
     server: Any, task: str, granularities: str, there: set[str]
 ) -> None:
     fields = {"response_format": "verbose_json", "timestamp_granularities[]": granularities}
@@ -179,29 +179,29 @@ def test_an_answer_has_the_times_that_were_asked_for(
 
 
 @pytest.mark.parametrize(("granularities", "there"), [("word", {"words"}), ("word,segment", {"words", "segments"})])
-def test_plain_json_has_words_too_as_ovms_has(server: Any, granularities: str, there: set[str]) -> None:
+def test_json_has_word_timestamps_if_requested_as_in_ovms(server: Any, granularities: str, there: set[str]) -> None:
     answer = post(server, {"timestamp_granularities[]": granularities}).json()
     assert set(answer) == {"text", "usage"} | there
     assert answer["words"][0] == {"word": "audio", "start": 0.0, "end": 0.625}
 
 
 @pytest.mark.parametrize("wanted", ["text", "srt", "vtt"])
-def test_words_need_the_format_that_has_room_for_them(server: Any, wanted: str) -> None:
+def test_word_timestamps_need_a_json_format(server: Any, wanted: str) -> None:
     fields = {"response_format": wanted, "timestamp_granularities[]": "word"}
     assert "verbose_json" in error_of(post(server, fields), 400, param="timestamp_granularities")["message"]
 
 
-def test_a_model_without_words_says_what_would_mend_it(start_server: Any) -> None:
-    info = replace(FAKE_INFO, no_words="the server must be started with --enable_word_timestamps")
+def test_unsupported_word_timestamps_are_400_with_the_fix(start_server: Any) -> None:
+    info = replace(FAKE_INFO, no_words="the server must be started with enable_word_timestamps")
     server = start_server(FakeSession("fake", info=info))
     fields = {"response_format": "verbose_json", "timestamp_granularities[]": "word"}
     error = error_of(post(server, fields), 400, param="timestamp_granularities")
-    assert "--enable_word_timestamps" in error["message"]
+    assert "enable_word_timestamps" in error["message"]
     assert post(server, {"response_format": "verbose_json"}).status_code == 200
 
 
 @pytest.mark.parametrize(("wanted", "kind"), [("srt", "application/x-subrip"), ("vtt", "text/vtt")])
-def test_the_sdk_gets_subtitles(server: Any, wanted: Any, kind: str) -> None:
+def test_sdk_srt_and_vtt(server: Any, wanted: Any, kind: str) -> None:
     with sdk(server) as client:
         answer = client.audio.transcriptions.create(model="fake", file=("talk.wav", WAV), response_format=wanted)
     assert "audio of 2.50 s" in str(answer)
@@ -226,7 +226,7 @@ def test_the_sdk_gets_subtitles(server: Any, wanted: Any, kind: str) -> None:
     ],
     ids=str,
 )
-def test_fields_that_clients_send(server: Any, fields: dict[str, str]) -> None:
+def test_fields_as_clients_send_them_are_accepted(server: Any, fields: dict[str, str]) -> None:
     assert post(server, fields).json()["text"] == "audio of 2.50 s"
 
 
@@ -247,12 +247,12 @@ def test_fields_that_clients_send(server: Any, fields: dict[str, str]) -> None:
     ],
     ids=str,
 )
-def test_fields_that_cannot_be_used(server: Any, fields: dict[str, str], param: str) -> None:
+def test_invalid_fields_are_400(server: Any, fields: dict[str, str], param: str) -> None:
     error_of(post(server, fields), 400, param=param)
     assert post(server).status_code == 200
 
 
-def test_a_wrong_format_is_answered_with_the_right_ones(server: Any) -> None:
+def test_unknown_response_format_is_400_with_the_valid_ones(server: Any) -> None:
     assert (
         "json, text, srt, verbose_json, vtt"
         in error_of(post(server, {"response_format": "docx"}), 400, param="response_format")["message"]
@@ -264,12 +264,12 @@ def test_a_wrong_format_is_answered_with_the_right_ones(server: Any) -> None:
     [b"", b"not audio at all " * 100, bytes(10_000), make_audio(0.0), MP3[: len(MP3) // 2], WAV[:-100], WAV[:30]],
     ids=["empty", "text", "zeros", "no samples", "truncated mp3", "truncated wav", "a header"],
 )
-def test_files_that_cannot_be_used(server: Any, file: bytes) -> None:
+def test_invalid_audio_is_400(server: Any, file: bytes) -> None:
     assert error_of(post(server, file=file), 400, param="file")["code"] == "invalid_audio"
     assert post(server).status_code == 200
 
 
-def test_a_missing_file(server: Any) -> None:
+def test_missing_file_is_400(server: Any) -> None:
     url = "/v1/audio/transcriptions"
     form = server.client.post(url, data={"model": "fake"}, files={"other": ("a.wav", WAV)})
     for response in (
@@ -281,16 +281,92 @@ def test_a_missing_file(server: Any) -> None:
         error_of(response, 400, param="file")
 
 
-def test_a_form_that_cannot_be_read(server: Any) -> None:
+def test_unreadable_form_is_400(server: Any) -> None:
     response = server.client.post(
         "/v1/audio/transcriptions", content=b"--x", headers={"content-type": "multipart/form-data"}
     )
     error_of(response, 400, param=None)
 
 
-def test_the_file_is_judged_before_the_model(server: Any) -> None:
-    error_of(post(server, {"model": "nobody"}, file=b"junk"), 400, param="file")
-    assert error_of(post(server, {"model": "nobody"}), 404, param="model")["code"] == "model_not_found"
+def test_unknown_model_is_404_with_the_names_before_the_file_is_judged(server: Any) -> None:
+    for file in (b"junk", WAV):
+        error = error_of(post(server, {"model": "nobody"}, file=file), 404, param="model")
+        assert error["code"] == "model_not_found"
+        assert "Served: fake, fake-voice." in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "task", "status", "param"),
+    [
+        ({"model": "nosuch"}, "transcriptions", 404, "model"),
+        ({"model": "nosuch"}, "translations", 404, "model"),
+        ({"language": "xx"}, "transcriptions", 400, "language"),
+        ({"language": "xx", "model": "whisper-1"}, "transcriptions", 400, "language"),
+        ({"temperature": "1.5"}, "transcriptions", 400, "temperature"),
+        ({"timestamp_granularities[]": "word"}, "transcriptions", 400, "timestamp_granularities"),
+        ({"model": "fake"}, "translations", 400, "model"),
+        ({}, "translations", 400, "model"),
+    ],
+    ids=str,
+)
+def test_unsupported_request_is_refused_before_decoding(
+    start_server: Any, monkeypatch: pytest.MonkeyPatch, fields: dict[str, str], task: str, status: int, param: str
+) -> None:
+    """However large the upload: the decoder is not called, and no permit is held."""
+    calls: list[Any] = []
+
+    def record(file: Any, **limits: Any) -> Any:
+        calls.append(file)
+        return decode(file, **limits)
+
+    monkeypatch.setattr(decoders, "decode", record)
+    info = replace(FAKE_INFO, tasks=("transcribe",), no_words="start the server with enable_word_timestamps")
+    server = start_server(FakeSession("fake", info=info), max_queued_requests=1)
+    error_of(post(server, fields, path=f"/v1/audio/{task}", file=WAV + bytes(5_000_000)), status, param=param)
+    assert not calls
+    assert post(server).status_code == 200
+    assert len(calls) == 1
+
+
+def test_the_file_is_decoded_only_once_a_permit_is_held(start_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoding, go_on = threading.Event(), threading.Event()
+    calls: list[int] = []
+
+    def slow(file: Any, **limits: Any) -> Any:
+        calls.append(1)
+        decoding.set()
+        assert go_on.wait(60)
+        return decode(file, **limits)
+
+    monkeypatch.setattr(decoders, "decode", slow)
+    server = start_server(max_queued_requests=1)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(post, server)
+        try:
+            assert decoding.wait(60)
+            with pytest.raises(Overloaded):
+                server.models.check_room("transcribe")
+            error_of(post(server), 429, param=None)
+            assert len(calls) == 1
+        finally:
+            go_on.set()
+        assert first.result().status_code == 200
+    server.models.check_room("transcribe")
+
+
+def test_reload_while_decoding_keeps_the_request_on_its_model(
+    start_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = FakeSession("fake"), FakeSession("fake")
+    server = start_server(old, max_queued_requests=1)
+
+    def reload(file: Any, **limits: Any) -> Any:
+        server.models.replace(new)
+        return decode(file, **limits)
+
+    monkeypatch.setattr(decoders, "decode", reload)
+    assert post(server).json()["text"] == "audio of 2.50 s"
+    assert (old.batches, new.batches) == ([1], [])
 
 
 @pytest.mark.parametrize("task", ["transcribe", "translate"])
@@ -305,7 +381,7 @@ def test_the_file_is_judged_before_the_model(server: Any) -> None:
     ],
     ids=str,
 )
-def test_what_the_form_says_reaches_the_model(
+def test_form_fields_reach_the_model(
     start_server: Any, task: str, fields: dict[str, str], expected: dict[str, Any]
 ) -> None:
     heard: list[Window] = []
@@ -317,17 +393,17 @@ def test_what_the_form_says_reaches_the_model(
 
 
 @pytest.mark.parametrize("language", ["klingon", "fr"])
-def test_a_translation_refuses_a_language_it_does_not_know(server: Any, language: str) -> None:
+def test_translation_in_an_unsupported_language_is_400(server: Any, language: str) -> None:
     error_of(post(server, {"language": language}, path="/v1/audio/translations"), 400, param="language")
 
 
-def test_too_much_audio(start_server: Any) -> None:
+def test_too_long_audio_is_413(start_server: Any) -> None:
     server = start_server(max_audio_seconds=1.0)
     assert error_of(post(server), 413, param="file")["code"] == "audio_too_long"
     assert post(server, file=make_audio(0.5)).status_code == 200
 
 
-def test_a_full_queue_says_when_to_come_back(start_server: Any) -> None:
+def test_full_queue_is_429_with_retry_after(start_server: Any) -> None:
     blocked, inside = threading.Event(), threading.Event()
 
     def wait() -> None:
@@ -340,20 +416,20 @@ def test_a_full_queue_says_when_to_come_back(start_server: Any) -> None:
         waiting[0].start()
         inside.wait()
         waiting[1].start()
-        while not server.service.loads()[0].waiting:
+        while not server.models.loads()[0].waiting:
             time.sleep(0.005)
         response = post(server)
         error_of(response, 429, param=None)
         assert int(response.headers["retry-after"]) >= 1
         assert int(response.headers["retry-after-ms"]) >= 1
-        error_of(post(server, file=b"junk"), 429, param=None)  # it was not even looked at
+        error_of(post(server, file=b"junk"), 429, param=None)  # the file is not looked at
     finally:
         blocked.set()
         for thread in waiting:
             thread.join()
 
 
-def test_a_failing_model_is_a_500_and_the_server_goes_on(start_server: Any) -> None:
+def test_failing_model_is_500_and_the_server_goes_on(start_server: Any) -> None:
     failing = [True]
     server = start_server(FakeSession("fake", step_fails=lambda _unit: failing[0]))
     error = error_of(post(server), 500, param=None)
@@ -363,13 +439,13 @@ def test_a_failing_model_is_a_500_and_the_server_goes_on(start_server: Any) -> N
 
 
 def hang_up_when(event: threading.Event, server: Any, file: bytes) -> None:
-    """Send a request, and leave without waiting for the answer."""
+    """Send a request, and disconnect when `event` is set, without reading the answer."""
     body, content_type = multipart(file)
     with calling(server, "/v1/audio/transcriptions", body, content_type=content_type):
         assert event.wait(30)
 
 
-def test_a_client_that_hangs_up_ends_the_decoding(start_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disconnect_cancels_decoding(start_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     decoding, ended = threading.Event(), threading.Event()
     named: list[str] = []
 
@@ -388,12 +464,14 @@ def test_a_client_that_hangs_up_ends_the_decoding(start_server: Any, monkeypatch
     with monkeypatch.context() as patched:
         patched.setattr(decoders, "decode", endless)
         hang_up_when(decoding, server, WAV)
-        assert ended.wait(10), "the file of a client that left is still being decoded"
+        assert ended.wait(10), "the upload of a disconnected client is still being decoded"
     assert named[0].startswith("antiphon-decode")
     assert post(server).status_code == 200
 
 
-def test_long_files_do_not_hold_up_a_short_one(start_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_uploads_do_not_delay_the_decoding_of_a_short_one(
+    start_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     go_on = threading.Event()
     entered: list[str] = []
 
@@ -420,7 +498,7 @@ def test_long_files_do_not_hold_up_a_short_one(start_server: Any, monkeypatch: p
     assert len(set(entered)) == lane
 
 
-def test_a_client_that_hangs_up_frees_its_slot(start_server: Any) -> None:
+def test_disconnect_frees_the_slot(start_server: Any) -> None:
     entered, go_on, left = threading.Event(), threading.Event(), threading.Event()
 
     class Session(FakeSession):
@@ -430,12 +508,12 @@ def test_a_client_that_hangs_up_frees_its_slot(start_server: Any) -> None:
 
     def before_step() -> None:
         entered.set()
-        go_on.wait(0.02)  # steps go on, slowly, for as long as anyone waits for the answer
+        go_on.wait(0.02)  # slow steps, until the request is cancelled
 
     session = Session("fake", slots=1, seconds_per_step=0.001, before_step=before_step)
     server = start_server(session)
     hang_up_when(entered, server, WAV)
-    assert left.wait(30), "the work of a client that left was not given up"
+    assert left.wait(30), "the work of a disconnected client was not cancelled"
     go_on.set()
     session._seconds_per_step = 10.0
     assert post(server).status_code == 200

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from antiphon.errors import Overloaded, TooLarge
 from antiphon.server.errors import reply
-from antiphon.server.middleware.metrics import asked, task_of
+from antiphon.server.middleware.metrics import count_unadmitted, task_of
 from antiphon.server.state import state_of
 from antiphon.types.options import ModelTask
 
@@ -31,12 +31,12 @@ class LoadShedding:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if (name := task_of(scope)) is not None:
             request = Request(scope)
-            door = state_of(request)
+            state = state_of(request)
             try:
-                if door.state == "ready":  # what is not ready has an answer of its own
-                    door.service.check_room(_TASKS[name])
+                if state.state == "ready":  # what is not ready has an answer of its own
+                    state.service.models.check_room(_TASKS[name])
             except Overloaded as error:
-                asked(request, None, _TASKS[name], streamed=False)
+                count_unadmitted(request, None, _TASKS[name], streamed=False)
                 await answer_first(reply(error), receive, send)
                 return
         await self.app(scope, receive, send)

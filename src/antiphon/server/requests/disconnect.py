@@ -1,7 +1,4 @@
-"""Is the caller still there? Work that nobody waits for any more is cancelled.
-
-It must not know what the work is.
-"""
+"""Cancels a request's work when its client disconnects."""
 
 from __future__ import annotations
 
@@ -17,13 +14,13 @@ Answer = TypeVar("Answer")
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
-    """The result of `work`; if the caller hangs up first, the work is cancelled. The body must have been read."""
+    """The result of `work`. Cancels it and raises Cancelled if the client disconnects. The body must have been read."""
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_disconnected(request))
     try:
         await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise Cancelled("The caller hung up before the answer was ready.")
+            raise Cancelled("The client disconnected before the answer was ready.")
         return task.result()
     finally:
         task.cancel()

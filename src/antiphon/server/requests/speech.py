@@ -16,7 +16,6 @@ from antiphon.audio.encode import AUDIO_FORMATS, AudioFormat
 from antiphon.errors import InvalidParameter
 from antiphon.server.schemas import SpeechRequest
 from antiphon.settings import right_of
-from antiphon.synthesis.output import check_speed
 from antiphon.types.options import SpeakOptions
 
 
@@ -28,7 +27,6 @@ class SpeechFields:
     model: str | None
     options: SpeakOptions
     response_format: AudioFormat
-    speed: float
     stream_format: Literal["audio", "sse"]
 
 
@@ -55,13 +53,11 @@ def read_fields(fields: dict[str, Any], default: str) -> SpeechFields:
         raise InvalidParameter(
             f"stream_format {request.stream_format!r} is not available; use one of: audio, sse.", param="stream_format"
         )
-    check_speed(request.speed)
     return SpeechFields(
         input=request.input,
         model=request.model or None,
-        options=SpeakOptions(voice or None, request.language or None, request.seed),
+        options=SpeakOptions(voice or None, request.language or None, request.seed, request.speed),
         response_format=form,
-        speed=request.speed,
         stream_format="sse" if request.stream_format == "sse" else "audio",
     )
 

@@ -1,7 +1,4 @@
-"""POST audio/speech: a JSON body in, a sound file out, sent while it is still being spoken.
-
-It asks the service and encodes off the event loop; it must not know models or batches.
-"""
+"""POST audio/speech: reads the JSON body, is admitted, speaks, and sends the file while it is being made."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import asyncio
 import base64
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing, closing
 from typing import Any
 
 import numpy as np
@@ -18,93 +15,97 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from antiphon.audio.encode import content_type
-from antiphon.errors import AntiphonError
+from antiphon.errors import AntiphonError, InvalidParameter
 from antiphon.server.errors import body_of
-from antiphon.server.middleware.metrics import asked, broke
+from antiphon.server.middleware.metrics import count_for_model, count_stream_failure, count_unadmitted
 from antiphon.server.requests.disconnect import while_connected
 from antiphon.server.requests.scheduling import in_time, scheduling_policy
-from antiphon.server.requests.speech import asked_of, read_fields, read_object
+from antiphon.server.requests.speech import SpeechFields, asked_of, read_fields, read_object
 from antiphon.server.schemas import ErrorReply, SpeechDelta, SpeechDone, SpeechRequest, SpeechUsage
 from antiphon.server.state import state_of
-from antiphon.synthesis.output import AudioFileWriter, check_speed
+from antiphon.service import AdmittedSpeech, SpeakRequest
+from antiphon.synthesis.output import AudioFileWriter
 from antiphon.types.audio import Samples
 
-PATIENCE = 0.02  # seconds to wait for the end of what may be whole already; then it is sent as it comes
-TOKENS_A_SECOND = 20  # what a usage calls an audio token; there are no real ones
+COMPLETE_WITHIN_S = 0.02  # an answer that is whole by then is sent with its true length; any other is streamed
+TOKENS_PER_S = 20  # of audio before `speed` is applied: there are no real audio tokens to report in a usage
 
 
-class Sound(StreamingResponse):
-    """A streamed body that is closed, and with it the work behind it, however the sending ends."""
+class StreamedSpeech(StreamingResponse):
+    """A streamed body. `resources` are closed when the sending ends, however it ends."""
 
-    def __init__(self, body: AsyncGenerator[bytes, None], media_type: str) -> None:
+    def __init__(self, body: AsyncGenerator[bytes, None], media_type: str, resources: AsyncExitStack) -> None:
         super().__init__(body, media_type=media_type)
         self._body = body
+        self._resources = resources
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
+        async with self._resources, aclosing(self._body):
             await super().__call__(scope, receive, send)
-        finally:
-            await self._body.aclose()
 
 
 async def speech_v1(request: Request) -> Response:
-    """Text spoken aloud; an mp3 unless `response_format` asks for something else."""
+    """Speak a text; an mp3 unless `response_format` names another format."""
     return await _speak(request, "mp3")
 
 
 async def speech_v3(request: Request) -> Response:
-    """Text spoken aloud; a wav unless `response_format` asks for something else, as the OpenVINO Model Server has it."""
+    """Speak a text; a wav unless `response_format` names another format, as in the OpenVINO Model Server."""
     return await _speak(request, "wav")
 
 
-async def _speak(request: Request, default: str) -> Response:
+async def _speak(request: Request, default_format: str) -> Response:
     service = state_of(request).service
-    terms = scheduling_policy(request)
-    async with in_time(terms):
+    policy = scheduling_policy(request)
+    async with in_time(policy):
         body = await request.body()
     fields = read_object(body)
     model, streamed = asked_of(fields)
-    asked(request, model, "speak", streamed=streamed)
-    form = read_fields(fields, default)
-    info = service.resolve(form.model, "speak")
-    check_speed(form.speed, *info.speeds)
-    recording = AudioFileWriter(form.response_format, info.sample_rate, form.speed)
-    speaking = Speaking(service.speak(form.input, form.model, form.options, terms), info.sample_rate)
     try:
-        # Whatever is wrong with the request is told now: once the first byte has left, the status cannot change.
-        first = await while_connected(request, speaking.begin())
-        if speaking.complete and form.stream_format == "audio":
-            return Response(
-                await asyncio.to_thread(recording.whole, first), media_type=content_type(form.response_format)
-            )
-    except BaseException:
-        await speaking.aclose()
-        recording.close()
+        form = read_fields(fields, default_format)
+    except InvalidParameter:
+        count_unadmitted(request, model, "speak", streamed=streamed)
         raise
-    if form.stream_format == "sse":
-        return Sound(_events(request, _encoded(speaking, recording), len(form.input), speaking), "text/event-stream")
-    return Sound(_encoded(speaking, recording), content_type(form.response_format))
+    admission = service.admit(
+        SpeakRequest(form.model, form.input, form.options),
+        policy,
+        on_model=lambda info: count_for_model(request, info.name, streamed=streamed),
+    )
+    async with AsyncExitStack() as resources:
+        admitted = await resources.enter_async_context(admission)
+        writer = resources.enter_context(closing(AudioFileWriter(form.response_format, admitted.info.sample_rate)))
+        speech = SpeechStream(admitted)
+        resources.push_async_callback(speech.aclose)
+        # Errors before the first byte still have a status of their own.
+        first = await while_connected(request, speech.begin())
+        media_type = content_type(form.response_format)
+        if speech.complete and form.stream_format == "audio":
+            return Response(await asyncio.to_thread(writer.whole, first), media_type=media_type)
+        encoded = _encoded(speech, writer)
+        if form.stream_format == "sse":
+            return StreamedSpeech(_events(request, encoded, form, speech), "text/event-stream", resources.pop_all())
+        return StreamedSpeech(encoded, media_type, resources.pop_all())
 
 
-class Speaking:
-    """A request to the service, the first of whose samples are taken before the rest are streamed."""
+class SpeechStream:
+    """The samples of an admitted text. The first ones are awaited before the answer begins."""
 
-    def __init__(self, samples: AsyncGenerator[Samples, None], rate: int) -> None:
+    def __init__(self, admitted: AdmittedSpeech) -> None:
         self.complete = False
-        self.seconds = 0.0
-        self._rate = rate
-        self._samples = samples
+        self.seconds = 0.0  # of audio taken so far
+        self._rate = admitted.info.sample_rate
+        self._samples = admitted.speak()
         self._first = np.zeros(0, np.float32)
         self._next: asyncio.Task[Samples | None] | None = None
 
     async def begin(self) -> Samples:
-        """The first samples; all of them, and `complete`, if that takes no longer than a moment."""
+        """The first samples. Sets `complete` if they are all, which is waited for `COMPLETE_WITHIN_S`."""
         pieces: list[Samples] = []
         self._next = asyncio.create_task(self._take())
         await self._next
-        until = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + COMPLETE_WITHIN_S
         while not self.complete:
-            ready, _ = await asyncio.wait((self._next,), timeout=max(0.0, until - time.monotonic()))
+            ready, _ = await asyncio.wait((self._next,), timeout=max(0.0, deadline - time.monotonic()))
             if not ready:
                 break
             piece = self._next.result()
@@ -116,8 +117,8 @@ class Speaking:
         self._first = np.concatenate(pieces) if pieces else self._first
         return self._first
 
-    async def rest(self) -> AsyncIterator[Samples]:
-        """Those first samples again, and all that follow."""
+    async def all(self) -> AsyncIterator[Samples]:
+        """The first samples again, and all that follow."""
         self.seconds += len(self._first) / self._rate
         yield self._first
         piece = await self._next if self._next is not None else None
@@ -127,6 +128,7 @@ class Speaking:
             piece = await self._take()
 
     async def aclose(self) -> None:
+        """Cancel the work that is left."""
         if self._next is not None:
             self._next.cancel()
             await asyncio.gather(self._next, return_exceptions=True)
@@ -136,33 +138,29 @@ class Speaking:
         return await anext(self._samples, None)
 
 
-async def _encoded(speaking: Speaking, recording: AudioFileWriter) -> AsyncGenerator[bytes, None]:
+async def _encoded(speech: SpeechStream, writer: AudioFileWriter) -> AsyncGenerator[bytes, None]:
     """The file's bytes as they become ready."""
-    try:
-        async for samples in speaking.rest():
-            if data := await asyncio.to_thread(recording.add, samples):
-                yield data
-        if data := await asyncio.to_thread(recording.finish):
+    async for samples in speech.all():
+        if data := await asyncio.to_thread(writer.add, samples):
             yield data
-    finally:
-        await speaking.aclose()
-        recording.close()
+    if data := await asyncio.to_thread(writer.finish):
+        yield data
 
 
 async def _events(
-    request: Request, sound: AsyncGenerator[bytes, None], characters: int, speaking: Speaking
+    request: Request, encoded: AsyncGenerator[bytes, None], form: SpeechFields, speech: SpeechStream
 ) -> AsyncGenerator[bytes, None]:
-    """The same as server-sent events, base64 inside."""
-    async with aclosing(sound):
+    """The file's bytes in base64, as server-sent events."""
+    async with aclosing(encoded):
         try:
-            async for data in sound:
+            async for data in encoded:
                 yield _event(SpeechDelta(audio=base64.b64encode(data).decode()).model_dump_json())
         except AntiphonError as error:
-            broke(request)
+            count_stream_failure(request)
             yield _event(body_of(error).model_dump_json())
             return
-    said = round(speaking.seconds * TOKENS_A_SECOND)
-    usage = SpeechUsage(input_tokens=characters, output_tokens=said, total_tokens=characters + said)
+    output = round(speech.seconds * form.options.speed * TOKENS_PER_S)
+    usage = SpeechUsage(input_tokens=len(form.input), output_tokens=output, total_tokens=len(form.input) + output)
     yield _event(SpeechDone(usage=usage).model_dump_json())
 
 
@@ -171,7 +169,7 @@ def _event(data: str) -> bytes:
 
 
 def routes() -> APIRouter:
-    """The router with the route under both prefixes."""
+    """The router with the route under /v1 and /v3."""
     router = APIRouter(tags=["speech"])
     sound: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
     responses: dict[int | str, dict[str, Any]] = {

@@ -1,20 +1,16 @@
-"""POST audio/transcriptions and audio/translations: a form in, OpenAI's answer out.
-
-It decodes off the event loop and asks the service; it must not know models or batches.
-"""
+"""POST audio/transcriptions and audio/translations: reads the form, is admitted, decodes, transcribes, renders."""
 
 from __future__ import annotations
 
 import math
-from contextlib import ExitStack
 from dataclasses import asdict
 
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from antiphon.errors import InvalidParameter
 from antiphon.languages import NAMES
-from antiphon.scheduling.policy import SchedulingPolicy
-from antiphon.server.middleware.metrics import asked
+from antiphon.server.middleware.metrics import count_for_model, count_unadmitted
 from antiphon.server.requests.disconnect import while_connected
 from antiphon.server.requests.scheduling import in_time, scheduling_policy
 from antiphon.server.requests.transcription import TranscriptionRequest, asked_of, read_form
@@ -31,7 +27,7 @@ from antiphon.server.schemas import (
     WordReply,
 )
 from antiphon.server.state import state_of
-from antiphon.service import SpeechService
+from antiphon.service import TranscribeRequest
 from antiphon.settings import Settings
 from antiphon.transcription.subtitles import to_srt, to_vtt
 from antiphon.types.options import Task, TranscribeOptions, VadOptions
@@ -41,38 +37,38 @@ _PLAIN = ("text/plain", "application/x-subrip", "text/vtt")
 
 
 async def transcriptions(request: Request) -> Response:
-    """Speech in any language the model knows, written in that language."""
+    """Transcribe speech in the language it is spoken in."""
     return await _recognise(request, "transcribe")
 
 
 async def translations(request: Request) -> Response:
-    """Speech in any language the model knows, written in English. `language` names what is spoken: an extension."""
+    """Translate speech into English. `language`, the one spoken, is an extension of OpenAI's API."""
     return await _recognise(request, "translate")
 
 
 async def _recognise(request: Request, task: Task) -> Response:
-    service = state_of(request).service  # no upload is read for a server that cannot serve it
-    terms = scheduling_policy(request)
-    async with in_time(terms):
-        return await _answer(request, service, task, terms)
-
-
-async def _answer(request: Request, service: SpeechService, task: Task, terms: SchedulingPolicy) -> Response:
+    service = state_of(request).service  # Unavailable before the upload is read
     settings: Settings = request.app.state.settings
     decoders: Decoders = request.app.state.decoders
-    with ExitStack() as inside:
-        async with request.form() as fields:
-            model, streamed = asked_of(fields)
-            asked(request, model, task, streamed=streamed)
+    policy = scheduling_policy(request)
+    async with in_time(policy), request.form() as fields:
+        model, streamed = asked_of(fields)
+        try:
             form = read_form(fields)
-            # A place before the decoding, which is most of what a request costs outside the model.
-            inside.enter_context(service.permit(form.model, task))
-            options = _options(form, task, settings)
+        except InvalidParameter:
+            count_unadmitted(request, model, task, streamed=streamed)
+            raise
+        admission = service.admit(
+            TranscribeRequest(form.model, _options(form, task, settings)),
+            policy,
+            on_model=lambda info: count_for_model(request, info.name, streamed=streamed),
+        )
+        async with admission as admitted:
 
             async def work() -> Transcript:
                 samples = await decoders.decode(form.file, max_seconds=settings.max_audio_seconds)
-                await fields.close()  # while it waits for its turn, the samples are all that is needed
-                return await service.transcribe(samples, form.model, options, terms=terms)
+                await fields.close()  # only the samples are needed while the request waits in the queue
+                return await admitted.transcribe(samples)
 
             return _render(await while_connected(request, work()), form)
 
@@ -119,14 +115,14 @@ def _timed(transcript: Transcript, text: str, usage: DurationUsage, form: Transc
 
 
 def _verbose(transcript: Transcript, text: str, usage: DurationUsage, form: TranscriptionRequest) -> VerboseReply:
-    # What is written is English, whatever was spoken: that is what OpenAI says of a translation.
+    # The language of the text, as in OpenAI's answers: a translation is English.
     language = "en" if transcript.task == "translate" else transcript.language
     return VerboseReply(
         task=transcript.task,
         language=NAMES.get(language, language),
         duration=transcript.duration,
         text=text,
-        # With words alone no segments, as OpenAI answers: a client that finds some looks for the words in them.
+        # No segments with words alone, as in OpenAI's answers: a client that finds segments looks for words in them.
         segments=[SegmentReply.model_validate(asdict(each)) for each in transcript.segments] if form.segments else None,
         words=_words(transcript) if form.words else None,
         usage=usage,
@@ -134,12 +130,12 @@ def _verbose(transcript: Transcript, text: str, usage: DurationUsage, form: Tran
 
 
 def _words(transcript: Transcript) -> list[WordReply]:
-    bare = [(each.text.strip(), each) for each in transcript.words]
-    return [WordReply(word=text, start=each.start, end=each.end) for text, each in bare if text]
+    words = [(word.text.strip(), word) for word in transcript.words]
+    return [WordReply(word=text, start=word.start, end=word.end) for text, word in words if text]
 
 
 def routes() -> APIRouter:
-    """The router with both routes under /v1, /v3 and, for clients given a bare address, no prefix."""
+    """The router with both routes under /v1, /v3 and, for clients configured with a bare address, no prefix."""
     router = APIRouter(tags=["audio"])
     body = {"required": True, "content": {"multipart/form-data": {"schema": TranscriptionForm.model_json_schema()}}}
     for prefix in ("/v1", "/v3", ""):
