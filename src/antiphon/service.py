@@ -114,8 +114,8 @@ class SpeechService:
                 request = replace(request, options=check_transcribe_options(info, request.options))
                 admitted = AdmittedTranscription(request, policy, scheduler, next(self._numbers), self._detectors)
             else:
-                check_text(request.text, self._max_input_characters)
                 check_speak_options(info, request.options)
+                check_text(request.text, self._max_input_characters)
                 voice = choose_voice(info, request.options.voice, request.options.language)
                 admitted = AdmittedSpeech(request, policy, scheduler, next(self._numbers), voice)
             with scheduler.permit():
