@@ -8,8 +8,6 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
-from types import TracebackType
 from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
@@ -20,11 +18,9 @@ from antiphon.model_server import ModelServer
 from antiphon.options import check_speak_options, check_text, check_transcribe_options
 from antiphon.scheduling.policy import DEFAULT_POLICY, SchedulingPolicy
 from antiphon.scheduling.scheduler import Scheduler
-from antiphon.synthesis.normalise.numbers import spell_numbers
-from antiphon.synthesis.plan import Listener, SpeakPlan
-from antiphon.synthesis.sentences import LONGEST, split_sentences
+from antiphon.synthesis.plan import Listener, SpeakPlan, sentences_of
 from antiphon.synthesis.stream import AudioStream
-from antiphon.synthesis.voices import choose_voice, language_of
+from antiphon.synthesis.voices import choose_voice
 from antiphon.transcription.plan import AHEAD, Progress, TranscriptionPlan
 from antiphon.transcription.silero import Detectors, available
 from antiphon.types.audio import SAMPLE_RATE, Samples, Waveform
@@ -39,7 +35,7 @@ Admitted = TypeVar("Admitted")
 
 @dataclass(frozen=True, slots=True)
 class TranscribeRequest:
-    """A transcription or translation, as far as admission is concerned. `model` None is the default one for the task."""
+    """A transcription or translation, without its audio. `model` None is the default one for the task."""
 
     model: str | None
     options: TranscribeOptions
@@ -63,18 +59,14 @@ class Admission(Generic[Admitted]):
     def __enter__(self) -> Admitted:
         return self._context.__enter__()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._context.__exit__(kind, error, traceback)
+    def __exit__(self, *error: Any) -> None:
+        self._context.__exit__(*error)
 
     async def __aenter__(self) -> Admitted:
         return self.__enter__()
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.__exit__(kind, error, traceback)
+    async def __aexit__(self, *error: Any) -> None:
+        self.__exit__(*error)
 
 
 class SpeechService:
@@ -122,8 +114,8 @@ class SpeechService:
                 request = replace(request, options=check_transcribe_options(info, request.options))
                 admitted = AdmittedTranscription(request, policy, scheduler, next(self._numbers), self._detectors)
             else:
-                check_text(request.text, self._max_input_characters)
                 check_speak_options(info, request.options)
+                check_text(request.text, self._max_input_characters)
                 voice = choose_voice(info, request.options.voice, request.options.language)
                 admitted = AdmittedSpeech(request, policy, scheduler, next(self._numbers), voice)
             with scheduler.permit():
@@ -131,7 +123,7 @@ class SpeechService:
 
 
 class AdmittedTranscription:
-    """A request with a permit; its audio need not be decoded before. Cancelling `transcribe` frees what it holds."""
+    """A transcription with a permit: its audio may now be decoded."""
 
     def __init__(
         self,
@@ -149,7 +141,7 @@ class AdmittedTranscription:
         self._detectors = detectors
 
     async def transcribe(self, samples: Waveform, progress: Progress | None = None) -> Transcript:
-        """Transcribe mono samples at 16 kHz. InvalidAudio if there are none.
+        """Transcribe mono samples at 16 kHz; cancelling the task cancels the work. InvalidAudio if there are none.
 
         `progress` gets (done, total) seconds on the worker thread: it must be quick and must not raise.
         """
@@ -201,20 +193,23 @@ class AdmittedSpeech:
         self._scheduler = scheduler
         self._number = number
         self._voice = voice
-        self._stretch = Stretch(self.info.sample_rate, request.options.speed)
 
     async def speak(self) -> AsyncGenerator[Samples, None]:
         """Mono samples at `info.sample_rate`, as they are made; closing the iterator cancels the work."""
+        speed = self._request.options.speed
+        stretch = Stretch(self.info.sample_rate, speed)
         stream = AudioStream()
         speaking = asyncio.create_task(self._scheduler.run(self._plan(stream.put), self._policy))
         speaking.add_done_callback(lambda _: stream.end())
         try:
             async for samples in stream:
                 self._observe(len(samples))
-                if len(stretched := await self._in_thread(self._stretch.push, samples)):
-                    yield stretched
+                if speed != 1.0:
+                    samples = await asyncio.to_thread(stretch.push, samples)
+                if len(samples):
+                    yield samples
             await speaking  # raises the error that ended it
-            if len(rest := await self._in_thread(self._stretch.finish)):
+            if speed != 1.0 and len(rest := await asyncio.to_thread(stretch.finish)):
                 yield rest
         finally:
             speaking.cancel()
@@ -222,30 +217,18 @@ class AdmittedSpeech:
 
     def speak_blocking(self) -> Samples:
         """All samples of the text, in the calling thread."""
+        stretch = Stretch(self.info.sample_rate, self._request.options.speed)
         pieces: list[Samples] = [np.zeros(0, np.float32)]
         self._scheduler.run_blocking(self._plan(pieces.append), self._policy)
         samples = np.concatenate(pieces)
         self._observe(len(samples))
-        return np.concatenate([self._stretch.push(samples), self._stretch.finish()])
-
-    async def _in_thread(self, stretch: Callable[..., Samples], *arguments: Samples) -> Samples:
-        if self._request.options.speed == 1.0:
-            return stretch(*arguments)  # returns the samples as they are
-        return await asyncio.to_thread(stretch, *arguments)
+        return np.concatenate([stretch.push(samples), stretch.finish()])
 
     def _plan(self, listener: Listener) -> SpeakPlan:
-        info, text, options = self.info, self._request.text, self._request.options
-        language = language_of(info, self._voice)
-        longest = min(LONGEST, info.longest_sentence or LONGEST)
-        sentences = split_sentences(text, language, longest=longest)
-        if not info.reads_digits:
-            # Spelt sentence by sentence, as "1999. five" no longer looks like a sentence end; then split again, as
-            # spelling makes a sentence longer.
-            spelt = [spell_numbers(sentence, language) for sentence in sentences]
-            split = partial(split_sentences, language=language, first_longest=longest, longest=longest)
-            sentences = [part for sentence in spelt for part in split(sentence)]
-        logger.debug("%s: %d characters in %d sentences, voice %s", info.name, len(text), len(sentences), self._voice)
-        return SpeakPlan(self._number, sentences, self._voice, options, info.sample_rate, listener)
+        info, text, voice = self.info, self._request.text, self._voice
+        sentences = sentences_of(text, info, voice)
+        logger.debug("%s: %d characters in %d sentences, voice %s", info.name, len(text), len(sentences), voice)
+        return SpeakPlan(self._number, sentences, voice, self._request.options, info.sample_rate, listener)
 
     def _observe(self, samples: int) -> None:
         self._scheduler.hooks.record("antiphon_audio_spoken_seconds_total", samples / self.info.sample_rate)

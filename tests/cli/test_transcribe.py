@@ -21,6 +21,8 @@ from antiphon.types.events import Window
 from antiphon.types.options import TranscribeOptions, VadOptions
 from tests.support.sounds import make_audio
 
+transcribe, translate = (partial(run, model="fake") for run in (command.transcribe, command.translate))
+
 
 @pytest.fixture
 def heard() -> list[TranscribeOptions]:
@@ -42,8 +44,6 @@ def loaded(monkeypatch: pytest.MonkeyPatch, heard: list[TranscribeOptions]) -> l
         return FakeSession("fake", script=record)
 
     monkeypatch.setattr(command, "load_session", load_session)
-    for name in ("transcribe", "translate"):
-        monkeypatch.setattr(command, name, partial(getattr(command, name), model="fake"))
     return calls
 
 
@@ -56,46 +56,46 @@ def files(tmp_path: Path) -> list[str]:
 
 
 def test_one_file_prints_its_text(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    command.transcribe(files[:1])
+    transcribe(files[:1])
     assert capsys.readouterr().out == "audio of 1.00 s\n"
 
 
 def test_several_files_print_each_name_first(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    command.translate(files)
+    translate(files)
     assert capsys.readouterr().out == f"# {files[0]}\naudio of 1.00 s\n# {files[1]}\naudio of 2.00 s\n"
 
 
 def test_subtitles(files: list[str], heard: list[TranscribeOptions], capsys: pytest.CaptureFixture[str]) -> None:
-    command.transcribe(files[:1], form="srt")
+    transcribe(files[:1], form="srt")
     assert capsys.readouterr().out == "1\n00:00:00,000 --> 00:00:01,000\naudio of 1.00 s\n"
     assert heard[0].timestamps
 
 
 def test_word_timestamps_print_one_word_per_line(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    command.transcribe(files[:1], words=True)
+    transcribe(files[:1], words=True)
     assert capsys.readouterr().out == "0.00\t0.25\taudio\n0.25\t0.50\tof\n0.50\t0.75\t1.00\n0.75\t1.00\ts\n"
 
 
 def test_word_timestamps_with_subtitles_are_refused(files: list[str], loaded: list[dict[str, Any]]) -> None:
     with pytest.raises(ConfigError, match=r"--words: srt has no word times; leave out --format\."):
-        command.transcribe(files[:1], form="srt", words=True)
+        transcribe(files[:1], form="srt", words=True)
     assert not loaded
 
 
 def test_subtitles_of_several_files_are_refused(files: list[str], loaded: list[dict[str, Any]]) -> None:
     with pytest.raises(ConfigError, match="--format vtt takes a single file"):
-        command.transcribe(files, form="vtt")
+        transcribe(files, form="vtt")
     assert not loaded
 
 
 def test_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(make_audio(1.5))))
-    command.transcribe(["-"])
+    transcribe(["-"])
     assert capsys.readouterr().out == "audio of 1.50 s\n"
 
 
 def test_loading_flags_reach_the_loader(files: list[str], loaded: list[dict[str, Any]]) -> None:
-    command.transcribe(files[:1], model="folder", precision="f32", weight_format="int8", device="AUTO")
+    transcribe(files[:1], model="folder", precision="f32", weight_format="int8", device="AUTO")
     flags = {"model": "folder", "precision": "f32", "weight_format": "int8", "device": "AUTO"}
     assert loaded == [{**flags, "word_timestamps": False}]
 
@@ -104,7 +104,7 @@ def test_loading_flags_reach_the_loader(files: list[str], loaded: list[dict[str,
 def test_options_reach_the_model(
     monkeypatch: pytest.MonkeyPatch, files: list[str], heard: list[TranscribeOptions], task: str
 ) -> None:
-    flags = ["--prompt", "Antiphon, canon", "--temperature", "0.25", "--language", "Spanish"]
+    flags = ["--model", "fake", "--prompt", "Antiphon, canon", "--temperature", "0.25", "--language", "Spanish"]
     flags += ["--condition-on-previous-text", "--vad", "energy"]
     monkeypatch.setattr(sys, "argv", ["antiphon", task, files[0], *flags])
     with pytest.raises(SystemExit) as ended:
@@ -116,7 +116,7 @@ def test_options_reach_the_model(
     assert (options.condition_on_previous_text, options.vad) == (True, VadOptions("energy"))
 
 
-@pytest.mark.parametrize(("run", "task"), [(command.transcribe, "transcribe"), (command.translate, "translate")])
+@pytest.mark.parametrize(("run", "task"), [(transcribe, "transcribe"), (translate, "translate")])
 def test_options_have_their_defaults_without_flags(
     files: list[str], heard: list[TranscribeOptions], run: Callable[..., None], task: str
 ) -> None:
@@ -128,10 +128,10 @@ def test_options_have_their_defaults_without_flags(
 def test_loading_is_reported_on_a_terminal_only(
     files: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command.transcribe(files[:1])
+    transcribe(files[:1])
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    command.transcribe(files[:1])
+    transcribe(files[:1])
     told = capsys.readouterr()
     assert (told.out, told.err) == ("audio of 1.00 s\n", "fake: chosen for you\n")
 
@@ -140,9 +140,9 @@ def test_unsupported_option_is_reported_before_decoding(files: list[str], monkey
     calls: list[Any] = []
     monkeypatch.setattr(command, "decode", calls.append)
     with pytest.raises(InvalidParameter, match="klingon"):
-        command.transcribe(files[:1], language="klingon")
+        transcribe(files[:1], language="klingon")
     with pytest.raises(InvalidParameter, match="temperature"):
-        command.transcribe(files, temperature=2.0)
+        transcribe(files, temperature=2.0)
     assert not calls
 
 
@@ -152,9 +152,9 @@ def test_invalid_audio_file_is_named_and_the_others_are_transcribed(
     bad = tmp_path / "bad.wav"
     bad.write_bytes(b"junk")
     with pytest.raises(InvalidAudio, match=r"bad\.wav: The file is not audio"):
-        command.transcribe([str(bad)])
+        transcribe([str(bad)])
     with pytest.raises(typer.Exit) as ended:
-        command.transcribe([files[0], str(bad), files[0]])
+        transcribe([files[0], str(bad), files[0]])
     told = capsys.readouterr()
     assert ended.value.exit_code == 2
     assert told.out.count("audio of 1.00 s") == 2  # the file after it is transcribed
@@ -163,7 +163,7 @@ def test_invalid_audio_file_is_named_and_the_others_are_transcribed(
 
 def test_missing_file_is_reported_before_loading(files: list[str], loaded: list[dict[str, Any]]) -> None:
     with pytest.raises(InvalidAudio, match=r"gone\.wav"):
-        command.transcribe([files[0], "gone.wav"])
+        transcribe([files[0], "gone.wav"])
     assert not loaded
 
 
@@ -172,8 +172,8 @@ def test_progress_bar_for_a_long_file_on_a_terminal_only(
 ) -> None:
     long = tmp_path / "long.wav"
     long.write_bytes(make_audio(130.0, rate=8_000))
-    command.transcribe([str(long)])
+    transcribe([str(long)])
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    command.transcribe([str(long)])
+    transcribe([str(long)])
     assert "long.wav" in capsys.readouterr().err

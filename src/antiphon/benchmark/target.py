@@ -1,7 +1,4 @@
-"""Who can be asked, and a model in this process as one of them.
-
-It knows the service; it must not know HTTP, clients or figures.
-"""
+"""What a benchmark sends its requests to; one of them is a model in this process."""
 
 from __future__ import annotations
 

@@ -9,9 +9,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from antiphon.synthesis.normalise.numbers import spell_numbers
+from antiphon.synthesis.sentences import LONGEST, split_sentences
+from antiphon.synthesis.voices import language_of
 from antiphon.types.audio import Samples
 from antiphon.types.events import AudioChunk, Event, Failed, Sentence, Spoken
 from antiphon.types.options import SpeakOptions
+from antiphon.types.results import ModelInfo
 
 SENTENCE_PAUSE = 0.2  # seconds of silence between two sentences; models end a sentence with its last sound
 
@@ -79,3 +83,20 @@ class SpeakPlan:
                 self._listener(self._pause)
                 for samples in self._held.pop(self._speaking):
                     self._listener(samples)
+
+
+def sentences_of(text: str, info: ModelInfo, voice: str) -> list[str]:
+    """The sentences of `text` as the model can read them: short enough, and without digits if it reads none."""
+    language = language_of(info, voice)
+    longest = min(LONGEST, info.longest_sentence or LONGEST)
+    sentences = split_sentences(text, language, longest=longest)
+    if info.reads_digits:
+        return sentences
+    # Spelt sentence by sentence, as "1999. five" no longer looks like a sentence end; then split again, as spelling
+    # makes a sentence longer.
+    spelt = [spell_numbers(sentence, language) for sentence in sentences]
+    return [
+        part
+        for sentence in spelt
+        for part in split_sentences(sentence, language, first_longest=longest, longest=longest)
+    ]

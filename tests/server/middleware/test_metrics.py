@@ -65,7 +65,7 @@ def test_metrics_are_404_without_the_flag(start_server: Any) -> None:
     server = start_server(FakeSession("ears"))
     assert hear(server).status_code == 200
     error = error_of(server.client.get("/metrics"), 404, param=None)
-    assert "--metrics_enable" in error["message"]
+    assert "the setting metrics_enable turns them on" in error["message"]
 
 
 def test_metrics_need_no_key(start_server: Any, tmp_path: Path) -> None:
