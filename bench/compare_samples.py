@@ -29,7 +29,7 @@ RATIO = 1.5  # decoder steps a letter; with random weights a sentence stops as s
 def speak(folder: Path, form: str) -> np.ndarray:
     """Both sentences, one behind the other."""
     from antiphon.models.speecht5.load import load
-    from antiphon.models.speecht5.session import Rules
+    from antiphon.models.speecht5.session import StopRule
     from antiphon.runtime.openvino import open_device
     from antiphon.service import SpeechService
     from antiphon.types.options import SpeakOptions
@@ -41,7 +41,7 @@ def speak(folder: Path, form: str) -> np.ndarray:
         weight_format=form,  # type: ignore[arg-type]
         slots=2,
         report=print,
-        rules=Rules(dropout=False, minlenratio=RATIO, maxlenratio=RATIO + 1),
+        rules=StopRule(dropout=False, minlenratio=RATIO, maxlenratio=RATIO + 1),
     )
     service = SpeechService()
     service.load(session)

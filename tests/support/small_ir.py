@@ -9,10 +9,12 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
+from antiphon.weights.openvino_ir.files import DECODER_MODEL
+
 Floats = NDArray[np.float32]
 
 ROWS, WIDTH, GROUP = 8, 12, 4
-FILE = "openvino_decoder_model.xml"
+FILE = DECODER_MODEL
 
 
 def draw(*shape: int, seed: int = 0) -> Floats:

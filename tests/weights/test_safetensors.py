@@ -47,14 +47,14 @@ def test_int8_is_the_same_however_it_is_handed_out(tmp_path: Path, expanded: boo
         rows = source.rows("m", ops.constant(np.array([[4, 0]], np.int32)).output(0))
         np.testing.assert_allclose(evaluate(rows), rounded[[[4, 0]]], rtol=1e-6)
         np.testing.assert_array_equal(evaluate(source.kernel("m")), rounded)
-        np.testing.assert_array_equal(source.rounded(MATRIX), rounded)
+        np.testing.assert_array_equal(source.quantized(MATRIX), rounded)
         np.testing.assert_array_equal(evaluate(source.tensor("m")), MATRIX)
 
 
 def test_a_kernel_may_have_its_outputs_second(tmp_path: Path) -> None:
     save_file({"m": MATRIX}, tmp_path / "model.safetensors")
     with open_checkpoint(tmp_path, "int8") as weights:
-        np.testing.assert_array_equal(weights.rounded(MATRIX.T, axis=1), weights.rounded(MATRIX).T)
+        np.testing.assert_array_equal(weights.quantized(MATRIX.T, axis=1), weights.quantized(MATRIX).T)
 
 
 def test_int8_is_within_half_a_step() -> None:
@@ -70,7 +70,7 @@ def test_int8_is_within_half_a_step() -> None:
 def test_fp16_rounds_what_is_stored_wider(tmp_path: Path) -> None:
     save_file({"m": MATRIX}, tmp_path / "model.safetensors")
     with open_checkpoint(tmp_path, "fp16") as weights:
-        np.testing.assert_array_equal(weights.rounded(MATRIX), MATRIX.astype(np.float16).astype(np.float32))
+        np.testing.assert_array_equal(weights.quantized(MATRIX), MATRIX.astype(np.float16).astype(np.float32))
         np.testing.assert_array_equal(evaluate(weights.matrix("m")), MATRIX.astype(np.float16).astype(np.float32))
 
 

@@ -28,7 +28,7 @@ class Arrays:
     def array(self, name: str) -> np.ndarray:
         return self._tensors[name]
 
-    def rounded(self, array: np.ndarray, axis: int = 0) -> np.ndarray:
+    def quantized(self, array: np.ndarray, axis: int = 0) -> np.ndarray:
         return array
 
 

@@ -11,7 +11,8 @@ from openvino import opset13 as ops
 
 from antiphon.errors import NotNative
 from antiphon.models.speecht5.config import VocoderConfig
-from antiphon.models.speecht5.ir import VOCODER, check_tokenizer, has_ir, has_vocoder, open_vocoder_ir
+from antiphon.models.speecht5.ir import check_tokenizer, has_vocoder, open_vocoder_ir
+from antiphon.weights.openvino_ir.files import DECODER_MODEL, VOCODER, has_ir
 from antiphon.weights.openvino_ir.source import IrWeights
 from tests.support.small_ir import named, write
 from tests.support.tiny_speecht5 import SOUND, Tensors, random_vocoder
@@ -102,7 +103,7 @@ def test_what_lies_in_a_folder_decides(tmp_path: Path) -> None:
     assert not has_vocoder(tmp_path)
     with pytest.raises(NotNative, match=r"no tokenizer\.json or spm_char\.model"):
         check_tokenizer(tmp_path)
-    for name in (VOCODER, "openvino_decoder_model.xml", "spm_char.model"):
+    for name in (VOCODER, DECODER_MODEL, "spm_char.model"):
         (tmp_path / name).touch()
     assert has_ir(tmp_path)
     assert has_vocoder(tmp_path)

@@ -9,7 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from antiphon.models.speecht5.config import VocoderConfig
-from antiphon.models.speecht5.receptive_field import Plan, plan_vocoder, postnet_reach, vocoder_reach, widened
+from antiphon.models.speecht5.receptive_field import (
+    VocoderPlan,
+    plan_vocoder,
+    postnet_context,
+    vocoder_context,
+    with_context,
+)
 from tests.support.tiny_speecht5 import SHAPE, SOUND
 
 PUBLISHED = VocoderConfig(
@@ -31,7 +37,7 @@ SOUNDS = [
 ]
 
 
-def made(config: VocoderConfig, plan: Plan) -> int:
+def made(config: VocoderConfig, plan: VocoderPlan) -> int:
     """Samples that a run of the plan ends with, following each cut; every cut lies inside what it cuts."""
     length = plan.frames[1] - plan.frames[0]
     for (first, last), rate in zip(plan.cuts, [*config.rates, 1], strict=True):
@@ -49,9 +55,9 @@ def test_a_plan_makes_the_samples_asked_for(
     plan = plan_vocoder(config, (first, last), last + behind if known else None)
     assert plan.samples[1] - plan.samples[0] == length * config.hop
     assert 0 <= plan.samples[0] < plan.samples[1] <= made(config, plan)
-    reach = vocoder_reach(config)
-    assert max(0, first - reach) <= plan.frames[0] <= first
-    assert last <= plan.frames[1] <= last + (min(reach, behind) if known else reach)
+    context = vocoder_context(config)
+    assert max(0, first - context) <= plan.frames[0] <= first
+    assert last <= plan.frames[1] <= last + (min(context, behind) if known else context)
 
 
 def test_the_whole_sentence_is_not_cut() -> None:
@@ -62,7 +68,7 @@ def test_the_whole_sentence_is_not_cut() -> None:
 
 
 def test_the_published_vocoder_looks_24_frames_either_way() -> None:
-    assert vocoder_reach(PUBLISHED) == 24
+    assert vocoder_context(PUBLISHED) == 24
     assert plan_vocoder(PUBLISHED, (100, 116), None).frames == (76, 140)
 
 
@@ -75,6 +81,6 @@ def test_inner_stages_do_little_more_than_the_chunk() -> None:
 
 
 def test_the_postnets_reach_is_half_a_kernel_a_layer() -> None:
-    assert postnet_reach(SHAPE) == 6
-    assert widened((2, 9), 6, 12) == (0, 12)
-    assert widened((20, 30), 6, None) == (14, 36)
+    assert postnet_context(SHAPE) == 6
+    assert with_context((2, 9), 6, 12) == (0, 12)
+    assert with_context((20, 30), 6, None) == (14, 36)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from antiphon.errors import InvalidParameter
 from antiphon.models.speecht5.load import load
-from antiphon.models.speecht5.session import Rules, SpeechT5Session
+from antiphon.models.speecht5.session import SpeechT5Session, StopRule
 from antiphon.models.speecht5.vocoder import LONGEST_CHUNK_SECONDS
 from antiphon.runtime.openvino import Device, open_device
 from antiphon.types.events import AudioChunk, Event, Failed, Sentence, Spoken
@@ -41,7 +41,7 @@ TOLERANCE = 1e-5
 @pytest.fixture
 def endless_session(empty_session: SpeechT5Session, monkeypatch: pytest.MonkeyPatch) -> SpeechT5Session:
     """The shared session, whose sentences go on for as long as the model has positions."""
-    monkeypatch.setattr(empty_session, "_rules", Rules(threshold=9, maxlenratio=1000))
+    monkeypatch.setattr(empty_session, "_stop_rule", StopRule(threshold=9, maxlenratio=1000))
     return empty_session
 
 
@@ -128,7 +128,7 @@ def test_one_not_heard_yet_is_heard_first(endless_session: SpeechT5Session, monk
     while endless_session._rows:
         endless_session.step()
     assert len(endless_session._ended) >= 2
-    monkeypatch.setattr(endless_session, "_rules", Rules())
+    monkeypatch.setattr(endless_session, "_stop_rule", StopRule())
     endless_session.join([short])
     assert [event.unit for event in endless_session.step()] == [short, short]
     for unit in heard:
@@ -169,25 +169,25 @@ def test_dropout_keeps_what_transformers_keeps(empty_session: SpeechT5Session, m
 
 
 def test_without_dropout_seeds_change_nothing(tiny_folder: Path, open_tiny: Open) -> None:
-    session = open_tiny(tiny_folder, rules=Rules(dropout=False))
+    session = open_tiny(tiny_folder, rules=StopRule(dropout=False))
     np.testing.assert_array_equal(audio(session, sentence("one", seed=1)), audio(session, sentence("one", seed=2)))
 
 
 @pytest.mark.parametrize(
     ("rules", "steps"),
     [
-        (Rules(threshold=9, maxlenratio=4.0), 20),  # 10 tokens with the end, 2 frames a step
-        (Rules(threshold=9, maxlenratio=0.0), 1),
-        (Rules(threshold=0, minlenratio=3.0), 15),
-        (Rules(threshold=9, minlenratio=3.0, maxlenratio=1.0), 15),
-        (Rules(threshold=9, maxlenratio=1000.0), SHAPE.speech_positions),
-        (Rules(threshold=9, minlenratio=1000.0), SHAPE.speech_positions),
+        (StopRule(threshold=9, maxlenratio=4.0), 20),  # 10 tokens with the end, 2 frames a step
+        (StopRule(threshold=9, maxlenratio=0.0), 1),
+        (StopRule(threshold=0, minlenratio=3.0), 15),
+        (StopRule(threshold=9, minlenratio=3.0, maxlenratio=1.0), 15),
+        (StopRule(threshold=9, maxlenratio=1000.0), SHAPE.speech_positions),
+        (StopRule(threshold=9, minlenratio=1000.0), SHAPE.speech_positions),
     ],
 )
 def test_a_sentence_is_as_long_as_the_rules_say(
-    session: SpeechT5Session, monkeypatch: pytest.MonkeyPatch, rules: Rules, steps: int
+    session: SpeechT5Session, monkeypatch: pytest.MonkeyPatch, rules: StopRule, steps: int
 ) -> None:
-    monkeypatch.setattr(session, "_rules", rules)
+    monkeypatch.setattr(session, "_stop_rule", rules)
     assert len(audio(session, sentence("nine char"))) == steps * SHAPE.reduction * SOUND.hop
 
 
@@ -220,7 +220,7 @@ def test_a_failing_join_leaves_those_in_flight_alone(
 ) -> None:
     first = again(0)
     empty_session.join([first])
-    read, calls = empty_session.runner.read, []
+    read, calls = empty_session.runner.encode, []
 
     def fail_second(*args: object) -> object:
         calls.append(args)
@@ -228,7 +228,7 @@ def test_a_failing_join_leaves_those_in_flight_alone(
             raise Broken
         return read(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(empty_session.runner, "read", fail_second)
+    monkeypatch.setattr(empty_session.runner, "encode", fail_second)
     with pytest.raises(Broken):
         empty_session.join([again(1), again(2)])
     assert [speaking.unit for speaking in empty_session._rows] == [first]
@@ -259,7 +259,7 @@ def test_one_leaves_while_its_sound_is_still_coming(endless_session: SpeechT5Ses
 
 
 def test_compressed_weights_speak_much_alike(tiny_folder: Path, open_tiny: Open) -> None:
-    rules = Rules(threshold=9, maxlenratio=4.0, dropout=False)
+    rules = StopRule(threshold=9, maxlenratio=4.0, dropout=False)
     unit = sentence("hello you")
     exact = audio(open_tiny(tiny_folder, rules=rules), unit)
     for weight_format, worst in (("fp16", 0.003), ("int8", 0.05)):
@@ -287,7 +287,7 @@ class HalfCaches:
 
 
 def test_caches_in_half_precision_change_little_and_mix_nothing_up(tiny_folder: Path, open_tiny: Open) -> None:
-    rules = Rules(threshold=9, maxlenratio=4.0, dropout=False)
+    rules = StopRule(threshold=9, maxlenratio=4.0, dropout=False)
     exact = open_tiny(tiny_folder, rules=rules)
     rounded = load(
         tiny_folder,

@@ -48,10 +48,12 @@ def test_a_sentence_that_had_to_wait_gets_all_that_was_made_meanwhile(vocoder: V
 
 def test_in_a_crowd_chunks_behind_the_first_grow_sooner(vocoder: Vocoder) -> None:
     enough = 16 + 128 + 100
-    for crowd, second in ((1, 32), (2, 64), (3, 64), (4, 128), (100, 128)):
-        assert vocoder.next_chunk(0, 0, 16, ended=True, crowd=crowd) == (0, 16)
-        made = next(count for count in range(enough) if vocoder.next_chunk(16, 1, count, ended=False, crowd=crowd))
-        assert vocoder.next_chunk(16, 1, made, ended=False, crowd=crowd) == (16, 16 + second)
+    for sentences, second in ((1, 32), (2, 64), (3, 64), (4, 128), (100, 128)):
+        assert vocoder.next_chunk(0, 0, 16, ended=True, sentences=sentences) == (0, 16)
+        made = next(
+            count for count in range(enough) if vocoder.next_chunk(16, 1, count, ended=False, sentences=sentences)
+        )
+        assert vocoder.next_chunk(16, 1, made, ended=False, sentences=sentences) == (16, 16 + second)
 
 
 @pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 33, 64, 65, 127, 128, 129, 200])

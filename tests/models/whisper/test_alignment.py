@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from antiphon.models.whisper.alignment import SMOOTHING, begin_places, normalised, smoothed, warp
+from antiphon.models.whisper.alignment import SMOOTHING, begin_positions, normalised, smoothed, warp
 
 
 def test_warping_follows_the_cheap_cells() -> None:
@@ -72,6 +72,6 @@ def test_each_token_begins_where_the_heads_look() -> None:
     for token, (begin, end) in enumerate(zip(begins, [*begins[1:], 180], strict=True), 2):
         attention[:, token, begin:end] += 1.0
     attention /= attention.sum(axis=2, keepdims=True) * 2  # half of it on places behind the audio
-    found = begin_places(attention, 2, 7)
+    found = begin_positions(attention, 2, 7)
     assert np.abs(found - begins).max() <= SMOOTHING // 2
-    assert np.array_equal(found, begin_places(attention[::-1].copy(), 2, 7))
+    assert np.array_equal(found, begin_positions(attention[::-1].copy(), 2, 7))

@@ -10,7 +10,8 @@ import pytest
 from openvino import opset13 as ops
 
 from antiphon.errors import ConfigError, NotNative
-from antiphon.models.whisper.ir import DECODER, ENCODER, has_ir, open_ir
+from antiphon.models.whisper.ir import open_ir
+from antiphon.weights.openvino_ir.files import DECODER_MODEL, ENCODER_MODEL, has_ir
 from tests.support.small_ir import WIDTH, draw, inputs, named, write
 
 LENGTH = 5
@@ -25,12 +26,12 @@ def write_encoder(folder: Path, positions: np.ndarray | None) -> None:
     given = ops.parameter([-1, LENGTH, WIDTH], ov.Type.f32)
     placed = ops.relu(given) if positions is None else ops.add(given, ops.constant(positions[None]))
     hidden = ops.relu(norm(placed, "layers.0.self_attn_layer_norm"))
-    write(folder, norm(hidden, "layer_norm"), given, file=ENCODER)
+    write(folder, norm(hidden, "layer_norm"), given, file=ENCODER_MODEL)
 
 
 def write_decoder(folder: Path) -> None:
     given = inputs()
-    write(folder, norm(given, "model.decoder.layer_norm"), given, file=DECODER)
+    write(folder, norm(given, "model.decoder.layer_norm"), given, file=DECODER_MODEL)
 
 
 def test_positions_are_found_where_they_are_added(tmp_path: Path) -> None:

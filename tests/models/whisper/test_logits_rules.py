@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from antiphon.models.whisper.config import WhisperConfig, read_config
-from antiphon.models.whisper.logits_rules import BEGIN, HIGH, LOW, SPECIAL, TEXT, TIMED, Rules
+from antiphon.models.whisper.logits_rules import BEGIN, HIGH, LOW, SPECIAL, TEXT, TIMED, LogitsRules
 from tests.support.tiny_whisper import FIRST_TIMESTAMP, IDS, VOCABULARY
 
 LETTER = 97
@@ -21,7 +21,7 @@ def config(tiny_folder: object) -> WhisperConfig:
 
 def after(config: WhisperConfig, tokens: list[int], *, timed: bool = True, minimum: int = 0) -> np.ndarray:
     """The rules row of a sequence that sampled `tokens`."""
-    rules = Rules(config, 3)
+    rules = LogitsRules(config, 3)
     rules.begin(1, timed=timed, minimum=minimum)
     for token in tokens:
         rules.advance(1, 2, np.array([token], np.int32))
@@ -89,7 +89,7 @@ def test_the_end_waits_for_the_forced_length(config: WhisperConfig) -> None:
 
 
 def test_a_moved_slot_keeps_its_rules(config: WhisperConfig) -> None:
-    rules = Rules(config, 3)
+    rules = LogitsRules(config, 3)
     rules.begin(2, timed=True)
     rules.advance(2, 3, np.array([stamp(0.2)], np.int32))
     expected = rules.rows(2, 3)

@@ -10,8 +10,8 @@ import pytest
 from openvino import opset13 as ops
 
 from antiphon.errors import NotNative
-from antiphon.weights.openvino_ir.graph import read_graph
-from antiphon.weights.openvino_ir.source import IrTensors, IrWeights, Part, open_part
+from antiphon.weights.openvino_ir.graph import read_ir_graph
+from antiphon.weights.openvino_ir.source import IrPart, IrTensors, IrWeights, open_part
 from tests.support.small_ir import ROWS, WIDTH, Floats, draw, inputs, linear, named, write
 
 MATRIX = draw(WIDTH, WIDTH)
@@ -30,14 +30,14 @@ def on_levels(values: Floats, scale: float = 1.0) -> Floats:
 
 
 def source(path: Path) -> IrWeights:
-    return IrWeights(IrTensors(path.parent, [Part(read_graph(path, rounded=True), "", "")], {}))
+    return IrWeights(IrTensors(path.parent, [IrPart(read_ir_graph(path, quantized_inputs=True), "", "")], {}))
 
 
-def entering(weights: IrWeights, module: str, values: Floats, port: int = 0) -> Floats:
+def quantized_input(weights: IrWeights, module: str, values: Floats, port: int = 0) -> Floats:
     """What a module is given, where `values` come in."""
     given = ops.parameter(list(values.shape), ov.Type.f32)
-    node = weights.entering(module, given, port)
-    model = ov.Model([ops.result(node)], [given], "entering")
+    node = weights.quantized_input(module, given, port)
+    model = ov.Model([ops.result(node)], [given], "quantized_input")
     return np.array(ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(values)[0])
 
 
@@ -54,8 +54,8 @@ def test_what_goes_into_a_layer_is_on_levels(tmp_path: Path) -> None:
     both = (linear(rounded(given), "fc1", ops.constant(MATRIX)), linear(given, "fc2", ops.constant(MATRIX)))
     weights = source(write(tmp_path, ops.add(*both), given))
     values = draw(2, 3, WIDTH, seed=1)
-    np.testing.assert_allclose(entering(weights, "fc1", values), on_levels(values), atol=1e-5)
-    np.testing.assert_array_equal(entering(weights, "fc2", values), values)
+    np.testing.assert_allclose(quantized_input(weights, "fc1", values), on_levels(values), atol=1e-5)
+    np.testing.assert_array_equal(quantized_input(weights, "fc2", values), values)
 
 
 def test_layers_that_read_the_same_share_it(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_layers_that_read_the_same_share_it(tmp_path: Path) -> None:
     both = (linear(shared, "fc1", ops.constant(MATRIX)), linear(shared, "fc2", ops.constant(MATRIX)))
     weights = source(write(tmp_path, ops.add(*both), given))
     hidden = inputs()
-    assert weights.entering("fc1", hidden).get_name() == weights.entering("fc2", hidden).get_name()
+    assert weights.quantized_input("fc1", hidden).get_name() == weights.quantized_input("fc2", hidden).get_name()
 
 
 def test_a_smoothed_layer_is_smoothed_before_it_is_rounded(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_a_smoothed_layer_is_smoothed_before_it_is_rounded(tmp_path: Path) -> No
     smoothed = ops.multiply(given, ops.constant(factor))
     weights = source(write(tmp_path, linear(rounded(smoothed), "fc1", ops.constant(MATRIX)), given))
     values = draw(2, 3, WIDTH, seed=3)
-    np.testing.assert_allclose(entering(weights, "fc1", values), on_levels(values * factor), atol=1e-5)
+    np.testing.assert_allclose(quantized_input(weights, "fc1", values), on_levels(values * factor), atol=1e-5)
 
 
 def test_the_gain_of_a_norm_is_not_taken_for_smoothing(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_the_gain_of_a_norm_is_not_taken_for_smoothing(tmp_path: Path) -> None:
     normed = ops.multiply(named(normed, "__module.norm/aten::layer_norm/MVN"), ops.constant(1 + draw(1, 1, WIDTH)))
     weights = source(write(tmp_path, linear(rounded(normed), "fc1", ops.constant(MATRIX)), given))
     values = draw(1, 2, WIDTH, seed=4)
-    np.testing.assert_allclose(entering(weights, "fc1", values), on_levels(values), atol=1e-5)
+    np.testing.assert_allclose(quantized_input(weights, "fc1", values), on_levels(values), atol=1e-5)
 
 
 def test_attention_reads_a_query_that_was_rounded_before_it_was_scaled_and_split(tmp_path: Path) -> None:
@@ -90,8 +90,8 @@ def test_attention_reads_a_query_that_was_rounded_before_it_was_scaled_and_split
     weights = source(write(tmp_path, attention(query, given), given))
     values = draw(1, 2, 3, WIDTH // 2, seed=5)
     module = "layers.0.self_attn"
-    np.testing.assert_allclose(entering(weights, module, values), on_levels(values, scale=0.5), atol=1e-5)
-    np.testing.assert_array_equal(entering(weights, module, values, port=1), values)
+    np.testing.assert_allclose(quantized_input(weights, module, values), on_levels(values, scale=0.5), atol=1e-5)
+    np.testing.assert_array_equal(quantized_input(weights, module, values, port=1), values)
 
 
 def test_a_layer_that_reads_levels_keeps_its_matrix_in_8_bits(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_what_cannot_be_put_in_its_place_is_for_another_backend(tmp_path: Path) 
     }.items():
         path = write(tmp_path / name, output, given)
         with pytest.raises(NotNative, match="activations are quantized"):
-            read_graph(path, rounded=True)
+            read_ir_graph(path, quantized_inputs=True)
 
 
 def test_a_family_that_does_not_ask_what_goes_into_its_layers_is_not_given_such_a_file(tmp_path: Path) -> None:
@@ -122,4 +122,4 @@ def test_a_family_that_does_not_ask_what_goes_into_its_layers_is_not_given_such_
     path = write(tmp_path, linear(rounded(given), "fc1", ops.constant(MATRIX)), given)
     with pytest.raises(NotNative, match="activations are quantized"):
         open_part(path, "", "fc1")
-    assert open_part(path, "", "fc1", rounded=True).root == ""
+    assert open_part(path, "", "fc1", quantized_inputs=True).root == ""

@@ -11,8 +11,8 @@ from openvino import opset13 as ops
 
 from antiphon.errors import ConfigError, NotNative
 from antiphon.types.options import WeightFormat
-from antiphon.weights.openvino_ir.graph import read_graph
-from antiphon.weights.openvino_ir.source import IrTensors, IrWeights, Part, open_part
+from antiphon.weights.openvino_ir.graph import read_ir_graph
+from antiphon.weights.openvino_ir.source import IrPart, IrTensors, IrWeights, open_part
 from antiphon.weights.source import dequantize, quantize
 from tests.support.small_ir import FILE, ROWS, WIDTH, draw, evaluate, inputs, linear, named, stored, write
 
@@ -22,7 +22,7 @@ FORMS = ("fp32", "fp16", "int8", "int8_sym", "int4")
 
 
 def source(path: Path, weight_format: WeightFormat = "auto") -> IrWeights:
-    return IrWeights(IrTensors(path.parent, [Part(read_graph(path), "", "")], {}), weight_format)
+    return IrWeights(IrTensors(path.parent, [IrPart(read_ir_graph(path), "", "")], {}), weight_format)
 
 
 def write_linear(folder: Path, form: str = "fp32") -> tuple[Path, np.ndarray]:
@@ -187,8 +187,8 @@ def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
     path, _ = write_linear(tmp_path)
     path.with_suffix(".bin").rename(tmp_path / "elsewhere")
     with pytest.raises(ConfigError, match=r"openvino_decoder_model\.bin: no such file"):
-        read_graph(path)
+        read_ir_graph(path)
     (tmp_path / "elsewhere").rename(path.with_suffix(".bin"))
     (tmp_path / FILE).write_text("<net")
     with pytest.raises(ConfigError, match=r"openvino_decoder_model\.xml: cannot be read as an OpenVINO model"):
-        read_graph(path)
+        read_ir_graph(path)
