@@ -52,7 +52,7 @@ def project(hidden: Node, weights: WeightSource, name: str, heads: int) -> tuple
 
 
 def query_of(hidden: Node, weights: WeightSource, name: str, heads: int) -> Node:
-    """The query, scaled by the root of the head width so that scores need no scaling: `[b, heads, n, head width]`."""
+    """The query, divided by the root of the head width so that scores need no scaling: `[b, heads, n, head width]`."""
     projected = linear(hidden, weights, f"{name}.q_proj")
     head_width = weights.shape(f"{name}.q_proj.weight")[0] // heads
     return weights.quantized_input(name, split_heads(ops.multiply(projected, scalar(head_width**-0.5)), heads))

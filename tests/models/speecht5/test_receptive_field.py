@@ -1,4 +1,4 @@
-"""Which frames a stretch of audio is made of: plans that give every sample what it depends on, and little more."""
+"""Vocoder plans give every sample its whole receptive field, and little more."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SOUNDS = [
 
 
 def made(config: VocoderConfig, plan: VocoderPlan) -> int:
-    """Samples that a run of the plan ends with, following each cut; every cut lies inside what it cuts."""
+    """The samples that a run of the plan makes, following its cuts; every cut lies inside its stage's input."""
     length = plan.frames[1] - plan.frames[0]
     for (first, last), rate in zip(plan.cuts, [*config.rates, 1], strict=True):
         assert 0 <= first < last <= length
@@ -48,7 +48,7 @@ def made(config: VocoderConfig, plan: VocoderPlan) -> int:
 
 @settings(max_examples=200, deadline=None, derandomize=True, database=None)
 @given(st.sampled_from(SOUNDS), st.integers(0, 200), st.integers(1, 130), st.integers(0, 60), st.booleans())
-def test_a_plan_makes_the_samples_asked_for(
+def test_vocoder_plan_makes_the_samples_of_the_chunk(
     config: VocoderConfig, first: int, length: int, behind: int, known: bool
 ) -> None:
     last = first + length
@@ -60,27 +60,27 @@ def test_a_plan_makes_the_samples_asked_for(
     assert last <= plan.frames[1] <= last + (min(context, behind) if known else context)
 
 
-def test_the_whole_sentence_is_not_cut() -> None:
+def test_vocoder_plan_of_a_whole_sentence_has_no_cuts() -> None:
     plan = plan_vocoder(PUBLISHED, (0, 40), 40)
     assert plan.frames == (0, 40)
     assert plan.cuts == ((0, 40), (0, 160), (0, 640), (0, 2560), (0, 10240))
     assert plan.samples == (0, 10240)
 
 
-def test_the_published_vocoder_looks_24_frames_either_way() -> None:
+def test_receptive_field_of_the_published_vocoder_is_24_frames_on_either_side() -> None:
     assert vocoder_context(PUBLISHED) == 24
     assert plan_vocoder(PUBLISHED, (100, 116), None).frames == (76, 140)
 
 
 def test_inner_stages_do_little_more_than_the_chunk() -> None:
-    """Cutting between the stages keeps the overlap cheap: 64 frames need 112, but the dearest stage does 1 percent more."""
+    """Cutting between the stages keeps the overlap cheap: 64 frames need 112, the most expensive stage 1 % more."""
     plan = plan_vocoder(PUBLISHED, (100, 164), None)
     assert plan.frames[1] - plan.frames[0] == 112
     done = [(last - first) / 64 / scale for (first, last), scale in zip(plan.cuts, (1, 4, 16, 64), strict=False)]
     assert done == pytest.approx([1.66, 1.16, 1.04, 1.01], abs=0.01)
 
 
-def test_the_postnets_reach_is_half_a_kernel_a_layer() -> None:
+def test_receptive_field_of_the_postnet_is_half_a_kernel_a_layer() -> None:
     assert postnet_context(SHAPE) == 6
     assert with_context((2, 9), 6, 12) == (0, 12)
     assert with_context((20, 30), 6, None) == (14, 36)

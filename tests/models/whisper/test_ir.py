@@ -1,4 +1,4 @@
-"""OpenVINO folders of Whisper: when a folder is one, and which are left to another backend."""
+"""OpenVINO folders of Whisper: which folders are one, and which are not native."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def write_decoder(folder: Path) -> None:
     write(folder, norm(given, "model.decoder.layer_norm"), given, file=DECODER_MODEL)
 
 
-def test_positions_are_found_where_they_are_added(tmp_path: Path) -> None:
+def test_position_embeddings_are_found_where_they_are_added(tmp_path: Path) -> None:
     positions = draw(LENGTH, WIDTH)
     write_encoder(tmp_path, positions)
     write_decoder(tmp_path)
@@ -44,7 +44,7 @@ def test_positions_are_found_where_they_are_added(tmp_path: Path) -> None:
     np.testing.assert_array_equal(weights.array("model.encoder.layer_norm.bias"), np.zeros(WIDTH))
 
 
-def test_without_positions_it_is_another_network(tmp_path: Path) -> None:
+def test_ir_without_position_embeddings_is_not_native(tmp_path: Path) -> None:
     write_encoder(tmp_path, None)
     write_decoder(tmp_path)
     (tmp_path / "vocab.json").touch()
@@ -52,7 +52,7 @@ def test_without_positions_it_is_another_network(tmp_path: Path) -> None:
         open_ir(tmp_path, "auto")
 
 
-def test_what_is_missing_is_named(tmp_path: Path) -> None:
+def test_missing_tokenizer_and_files_are_named(tmp_path: Path) -> None:
     assert not has_ir(tmp_path)
     write_decoder(tmp_path)
     assert has_ir(tmp_path)
