@@ -30,7 +30,7 @@ def speak(folder: Path, form: str) -> np.ndarray:
     """Both sentences, one behind the other."""
     from antiphon.local import Model
     from antiphon.models.speecht5.load import load
-    from antiphon.models.speecht5.session import Rules
+    from antiphon.models.speecht5.session import StopRule
     from antiphon.runtime.openvino import open_device
 
     session = load(
@@ -40,7 +40,7 @@ def speak(folder: Path, form: str) -> np.ndarray:
         weight_format=form,  # type: ignore[arg-type]
         slots=2,
         report=print,
-        rules=Rules(dropout=False, minlenratio=RATIO, maxlenratio=RATIO + 1),
+        rules=StopRule(dropout=False, minlenratio=RATIO, maxlenratio=RATIO + 1),
     )
     with Model(session) as model:
         spoken = [model.speak(sentence) for sentence in SENTENCES[:2]]

@@ -74,12 +74,12 @@ def load_ours(folder: Path, ratio: float, weight_format: str, streams: int) -> t
     """Antiphon's own service in process, and how long it takes it to the first samples."""
     from antiphon.model_server import ModelServer
     from antiphon.models.speecht5.load import load
-    from antiphon.models.speecht5.session import Rules
+    from antiphon.models.speecht5.session import StopRule
     from antiphon.runtime.openvino import open_device
     from antiphon.service import SpeakRequest, SpeechService
     from antiphon.types.options import SpeakOptions
 
-    rules = Rules(minlenratio=ratio, maxlenratio=ratio + 1)
+    rules = StopRule(minlenratio=ratio, maxlenratio=ratio + 1)
     session = load(
         folder,
         name="speecht5",

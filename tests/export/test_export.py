@@ -19,11 +19,11 @@ import tests.support.tiny_whisper as tiny
 from antiphon.errors import ConfigError
 from antiphon.export.export import export
 from antiphon.models.whisper.config import read_config
-from antiphon.models.whisper.graph import hear_graph
 from antiphon.repository.graph_pbtxt import GraphFile, read_graph
 from antiphon.weights.openvino_ir.writer import IrFormat
 from antiphon.weights.safetensors import open_checkpoint
 from antiphon.weights.source import quantize
+from tests.support.encoder_states import compile_exact, whisper_states_model
 from tests.support.exporting import Graph, write_speecht5, write_whisper
 
 HEARING = GraphFile("speech2text")
@@ -77,14 +77,11 @@ def test_a_whisper_graph_has_the_names_and_shapes_of_the_contract(whisper: Path,
     assert len(names) == 4 * tiny.LAYERS
 
 
-F32 = {"INFERENCE_PRECISION_HINT": "f32"}  # processors with AMX compute in bf16 unless asked not to
-
-
 def test_the_encoder_hears_what_our_own_graph_hears(whisper: Path, tmp_path: Path) -> None:
     export(whisper, tmp_path / "made", graph=HEARING, weight_format="fp32")
     features = np.random.default_rng(0).standard_normal((1, 80, 3000)).astype(np.float32)
     with open_checkpoint(whisper) as weights:
-        own = ov.Core().compile_model(hear_graph(read_config(whisper), weights, "f32"), "CPU", F32)(features)["states"]
+        own = compile_exact(whisper_states_model(read_config(whisper), weights))(features)["states"]
     made = Graph(tmp_path / "made" / "openvino_encoder_model.xml")(input_features=features)["last_hidden_state"]
     np.testing.assert_allclose(made, own, atol=2e-5)
 

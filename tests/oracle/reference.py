@@ -18,7 +18,7 @@ from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneratio
 from antiphon.loader import load_session
 from antiphon.models.whisper.config import WhisperConfig, read_config
 from antiphon.models.whisper.session import WhisperSession
-from antiphon.models.whisper.tokens import Tokenizer, read_tokenizer
+from antiphon.models.whisper.tokens import WhisperTokenizer, read_tokenizer
 from antiphon.types.audio import Samples
 from antiphon.types.events import LanguageDetected, Window
 from antiphon.types.options import WeightFormat
@@ -35,7 +35,7 @@ class Twin:
     model: WhisperForConditionalGeneration
     session: WhisperSession
     config: WhisperConfig
-    tokenizer: Tokenizer
+    tokenizer: WhisperTokenizer
 
     def features(self, samples: Samples) -> torch.Tensor:
         """What transformers hears: `[1, mels, 3000]`."""

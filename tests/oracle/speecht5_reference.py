@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from transformers import SpeechT5Config, SpeechT5ForTextToSpeech, SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from antiphon.models.speecht5.load import load
-from antiphon.models.speecht5.session import Rules, SpeechT5Session
+from antiphon.models.speecht5.session import SpeechT5Session, StopRule
 from antiphon.runtime.openvino import open_device
 from antiphon.types.events import Sentence
 from antiphon.types.options import WeightFormat
@@ -126,10 +126,12 @@ def make_twin(folder: Path, shape: Shape, slots: int = 4) -> Twin:
     _save_vocoder(vocoder, folder / "vocoder", shape.norm_form)
     write_pieces(folder)
     speakers = _write_speakers(folder, shape)
-    return Twin(shape, folder, model, vocoder, open_session(folder, Rules(dropout=False), slots), speakers)
+    return Twin(shape, folder, model, vocoder, open_session(folder, StopRule(dropout=False), slots), speakers)
 
 
-def open_session(folder: Path, rules: Rules, slots: int = 4, weight_format: WeightFormat = "auto") -> SpeechT5Session:
+def open_session(
+    folder: Path, rules: StopRule, slots: int = 4, weight_format: WeightFormat = "auto"
+) -> SpeechT5Session:
     """Our side, in f32 whatever the machine."""
     return load(
         folder,

@@ -147,7 +147,7 @@ def test_caches_grow_under_units_in_flight(
     guests = [Guest(11, 0, None), Guest(0, 0, None), Guest(5, 3, None), Guest(9, 8, None), Guest(1, 9, None)]
     seen = set()
     advance = session.runner.advance
-    session.runner.advance = lambda *args: (seen.add(session.runner._slots.capacity), advance(*args))[1]  # type: ignore[method-assign]
+    session.runner.advance = lambda *args: (seen.add(session.runner._caches.past.capacity), advance(*args))[1]  # type: ignore[method-assign]
     try:
         results = run(session, guests)
     finally:

@@ -58,7 +58,7 @@ def teacher_forced(session: WhisperSession, twin: Twin) -> NDArray[np.float32]:
     ids = np.random.default_rng(4).integers(0, tokens.end, 29)
     free = np.array([[1, 1, tokens.timestamp_begin, twin.config.vocabulary - 1, 0, 0]], np.int32)
     runner.encode(chirps(6, 9), 0)
-    rows = [runner.prefix(0, np.array([[tokens.start, 7, 8]], np.int32), [0], free, [0]).scores[0].copy()]
+    rows = [runner.prefill(0, np.array([[tokens.start, 7, 8]], np.int32), [0], free, [0]).scores[0].copy()]
     for token in ids:
         rows.append(runner.advance(np.array([[token]], np.int32), free, [0]).scores[0].copy())
     scores = np.array(rows)

@@ -10,9 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from antiphon.models.layers import NEVER
+from antiphon.weights.safetensors import open_checkpoint
 from tests.oracle.reference import Twin
 from tests.oracle.shapes import SHAPES
 from tests.oracle.signals import chirps
+from tests.support.encoder_states import compile_exact, whisper_states_model
 from tests.support.whisper_checkpoint import Shape
 
 # float32 sums in another order, through at most four layers of random weights ten times as large as trained ones start.
@@ -29,7 +31,9 @@ def twin(request: pytest.FixtureRequest, twin_of: Callable[[Shape], Twin]) -> Tw
 
 def test_encoder_states_are_the_oracles(twin: Twin) -> None:
     samples = chirps(8, seed=1)
-    ours = twin.session.runner.encode(samples, 0)
+    with open_checkpoint(twin.folder) as weights:
+        encoder = compile_exact(whisper_states_model(twin.config, weights.expanded()))
+    ours = encoder(twin.session.runner.log_mel(samples))["states"]
     with torch.no_grad():
         theirs = twin.model.model.encoder(twin.features(samples)).last_hidden_state.numpy()
     assert theirs.std() > 0.5
@@ -60,7 +64,7 @@ def _teacher_force(
     runner = twin.session.runner
     # Every id may come but the suppressed ones: the rules are not what is compared here.
     free = np.array([[1, 1, twin.config.tokens.timestamp_begin, twin.config.vocabulary - 1, 0, 0]], np.int32)
-    output = runner.prefix(0, np.array([prefix], np.int32), [start], free, [0])
+    output = runner.prefill(0, np.array([prefix], np.int32), [start], free, [0])
     at_start, rows = output.logits[0].copy(), [output.scores[0].copy()]
     for token in answer:
         rows.append(runner.advance(np.array([[token]], np.int32), free, [0]).scores[0].copy())

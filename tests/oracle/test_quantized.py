@@ -19,13 +19,15 @@ from antiphon.export.export import export
 from antiphon.export.quantize import heard
 from antiphon.models.layers import NEVER
 from antiphon.models.whisper.config import read_config
-from antiphon.models.whisper.graph import hear_graph, step_graph
-from antiphon.models.whisper.ir import DECODER, ENCODER, open_ir
+from antiphon.models.whisper.graph import encoder_graph, step_graph
+from antiphon.models.whisper.ir import open_ir
 from antiphon.models.whisper.session import WhisperSession
 from antiphon.repository.graph_pbtxt import GraphFile
+from antiphon.weights.openvino_ir.files import DECODER_MODEL, ENCODER_MODEL
 from tests.oracle.ir_folders import STARTER, export_starter
 from tests.oracle.reference import open_session
 from tests.support.drive_session import drive, make_unit
+from tests.support.encoder_states import compile_exact, whisper_states_model
 from tests.support.espeak_voice import Voice
 from tests.support.held_out import HELD_OUT, word_errors
 
@@ -69,8 +71,8 @@ def test_the_encoder_computes_here_what_its_file_computes(folder: Path) -> None:
     config = read_config(folder)
     features = heard([Voice().speak(HELD_OUT[0])], config)[0]["input_features"]
     core = ov.Core()
-    file = core.compile_model(core.read_model(folder / ENCODER), "CPU", EXACT)(features)["last_hidden_state"]
-    graph = hear_graph(config, open_ir(folder, "auto").expanded(), "f32")
+    file = core.compile_model(core.read_model(folder / ENCODER_MODEL), "CPU", EXACT)(features)["last_hidden_state"]
+    graph = whisper_states_model(config, open_ir(folder, "auto").expanded())
     kinds = [node.get_type_name() for node in graph.get_ops()]
     # Two convolutions; in each layer what goes into query, key and value, two sides of attention, out_proj, fc1 and fc2.
     assert kinds.count("FakeQuantize") >= 2 + 6 * config.encoder_layers
@@ -83,20 +85,21 @@ def test_the_decoder_computes_here_what_its_file_computes(theirs: Path) -> None:
     """Optimum rounds in both graphs: what enters every layer, the queries of attention, and the last layer's input."""
     config, weights, core = read_config(theirs), open_ir(theirs, "auto"), ov.Core()
     features = heard([Voice().speak(HELD_OUT[0])], config)[0]["input_features"]
-    heeded = core.compile_model(hear_graph(config, weights.expanded(), "f32"), "CPU", EXACT)(features)
+    states = compile_exact(whisper_states_model(config, weights.expanded()))(features)["states"]
+    cross = core.compile_model(encoder_graph(config, weights.expanded(), "f32"), "CPU", EXACT)(features)
     ids = np.array([[1501, 1502, 1505, 20, 30, 40, 50, 60]], np.int32)
     count = ids.shape[1]
-    given = {"input_ids": ids, "encoder_hidden_states": heeded["states"], "beam_idx": np.zeros(1, np.int32)}
-    file = core.compile_model(core.read_model(theirs / DECODER), "CPU", {"KV_CACHE_PRECISION": "f32", **EXACT})
+    given = {"input_ids": ids, "encoder_hidden_states": states, "beam_idx": np.zeros(1, np.int32)}
+    file = core.compile_model(core.read_model(theirs / DECODER_MODEL), "CPU", {"KV_CACHE_PRECISION": "f32", **EXACT})
     expected = file.create_infer_request().infer(given)["logits"][0]
     rows = np.array([[count - 1, *range(count)]], np.int32)
     mask = np.where(np.tri(count, dtype=np.bool_), 0, NEVER).astype(np.float32)[None, None]
-    inputs = {"ids": ids, "positions": np.arange(count, dtype=np.int32)[None], "mask": mask, "rows": rows}
-    inputs |= {"rules": np.zeros((1, 6), np.int32), "drawn": np.zeros(0, np.int32)}
+    inputs = {"ids": ids, "positions": np.arange(count, dtype=np.int32)[None], "mask": mask, "logits_at": rows}
+    inputs |= {"rules": np.zeros((1, 6), np.int32), "sampled": np.zeros(0, np.int32)}
     empty = np.zeros((1, config.decoder_heads, 0, config.width // config.decoder_heads), np.float32)
     for layer in range(config.decoder_layers):
         inputs |= {f"past_key.{layer}": empty, f"past_value.{layer}": empty}
-        inputs |= {f"{side}.{layer}": heeded[f"{side}.{layer}"] for side in ("key", "value")}
+        inputs |= {f"{side}.{layer}": cross[f"{side}.{layer}"] for side in ("key", "value")}
     graph = step_graph(config, weights, "f32")
     assert sum(node.get_type_name() == "FakeQuantize" for node in graph.get_ops()) >= 6 * config.decoder_layers
     here = core.compile_model(graph, "CPU", EXACT)(inputs)["logits"][0]

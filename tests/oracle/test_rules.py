@@ -26,7 +26,7 @@ from antiphon.models.layers import NEVER
 from antiphon.models.whisper.alignment_heads import AlignmentHeads
 from antiphon.models.whisper.config import Tokens, WhisperConfig
 from antiphon.models.whisper.graph import _apply_rules, _arg_max
-from antiphon.models.whisper.logits_rules import TEXT, Rules
+from antiphon.models.whisper.logits_rules import TEXT, LogitsRules
 from antiphon.runtime.openvino import open_device
 
 Floats = NDArray[np.float32]
@@ -127,7 +127,7 @@ def test_what_may_come_next_is_the_same_for_all_three(limit: int | None, timed: 
     """500 random walks of 25 tokens through the rules, 12,500 rows; every score is compared, not only the best."""
     random = np.random.default_rng(7 + (limit or 0))
     config = config_of(limit)
-    judge, rules, tally = Judge(config), Rules(config, WALKERS), RequestCount()
+    judge, rules, tally = Judge(config), LogitsRules(config, WALKERS), RequestCount()
     oracles = [transformers_filter(limit, timed=timed), openai_filter(limit, timed=timed)]
     for walker in range(WALKERS):
         rules.begin(walker, timed=timed)
@@ -181,7 +181,7 @@ def walk_on(random: np.random.Generator, scores: Floats) -> NDArray[np.int32]:
 def test_a_tie_leaves_text_alone() -> None:
     """Rule 7 asks for more, not for as much: one timestamp as likely as the best text token forces nothing."""
     config = config_of(None)
-    rules = Rules(config, 1)
+    rules = LogitsRules(config, 1)
     rules.begin(0, timed=True)
     ids = np.array([[*PREFIX, FIRST + 10, 5]], np.int64)
     for token in ids[0, len(PREFIX) :]:
@@ -200,7 +200,7 @@ def test_a_tie_leaves_text_alone() -> None:
 def test_large_logits_do_not_overflow() -> None:
     """exp(89) is infinite in float32; sums over timestamps must not be."""
     config = config_of(None)
-    rules = Rules(config, 1)
+    rules = LogitsRules(config, 1)
     rules.begin(0, timed=True)
     rules.advance(0, 1, np.array([FIRST], np.int32))
     rules.advance(0, 1, np.array([5], np.int32))

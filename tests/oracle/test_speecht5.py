@@ -6,7 +6,7 @@ Seen on AVX2: states 2e-6, mel frames 8e-6 after up to 700 of them, samples 2e-6
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,11 +15,13 @@ import torch
 from numpy.typing import NDArray
 
 from antiphon.models.layers import NEVER
-from antiphon.models.speecht5.graph import table_rows
-from antiphon.models.speecht5.receptive_field import postnet_reach, vocoder_reach
-from antiphon.models.speecht5.session import Rules
+from antiphon.models.speecht5.graph import relative_position_rows
+from antiphon.models.speecht5.receptive_field import postnet_context, vocoder_context
+from antiphon.models.speecht5.session import StopRule
+from antiphon.weights.safetensors import open_checkpoint
 from tests.oracle.speecht5_reference import Shape, Twin, frames_of, make_twin, open_session
 from tests.oracle.speecht5_shapes import FOUR, PLAIN, SHAPES, SINGLE
+from tests.support.encoder_states import compile_exact, speecht5_states_model
 from tests.support.speecht5_sessions import Guest, audio, sentence, speak
 
 Floats = NDArray[np.float32]
@@ -62,14 +64,14 @@ def ids_of(twin: Twin, text: str) -> list[int]:
 
 def with_rules(twin: Twin, **rules: float) -> Twin:
     """The same twin, whose session stops by other rules."""
-    twin.session._rules = Rules(dropout=False, **rules)  # type: ignore[arg-type]
+    twin.session._stop_rule = StopRule(dropout=False, **rules)  # type: ignore[arg-type]
     return twin
 
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_encoder_states_are_the_oracles(twin: Twin, text: str) -> None:
     ids = ids_of(twin, text)
-    ours = twin.session.runner.read(ids, twin.session._voices.embeddings["ada"], 0)
+    (ours,) = encoder_states(twin, [ids])
     with torch.no_grad():
         theirs = twin.model.speecht5.encoder(torch.tensor([ids])).last_hidden_state[0].numpy()
     assert theirs.std() > 0.5
@@ -120,7 +122,7 @@ def test_the_rules_of_length_are_the_oracles(rules: dict[str, float], shape: Sha
 
 def test_dropout_is_the_oracles_given_the_same_units(speaking: MakeTwin, monkeypatch: pytest.MonkeyPatch) -> None:
     twin = speaking(PLAIN)
-    session = open_session(twin.folder, Rules(minlenratio=2.0, maxlenratio=4.0))
+    session = open_session(twin.folder, StopRule(minlenratio=2.0, maxlenratio=4.0))
     factors: list[Floats] = []
     draw = session._dropout
     monkeypatch.setattr(session, "_dropout", lambda: (factors.append(draw()), factors[-1])[1])
@@ -143,16 +145,21 @@ def test_the_oracles_dropout_is_what_ours_is_made_after(speaking: MakeTwin, chan
 
 def test_a_batch_of_texts_is_read_as_each_alone(twin: Twin) -> None:
     texts = [ids_of(twin, text) for text in TEXTS]
-    length = max(map(len, texts))
+    for states, text in zip(encoder_states(twin, texts), texts, strict=True):
+        np.testing.assert_allclose(states, encoder_states(twin, [text])[0], rtol=0, atol=STATES_TOLERANCE)
+
+
+def encoder_states(twin: Twin, texts: Sequence[list[int]]) -> list[Floats]:
+    """Our encoder's states `[n, width]` of each text, from one padded batch."""
+    length, config = max(map(len, texts)), twin.session._config
     ids = np.full((len(texts), length), 3, np.int32)
     mask = np.full((len(texts), 1, 1, length), NEVER, np.float32)
     for row, text in enumerate(texts):
         ids[row, : len(text)], mask[row, ..., : len(text)] = text, 0
-    request = twin.session.runner._read.get_compiled_model().create_infer_request()
-    made = request.infer({"ids": ids, "distances": table_rows(length, twin.session._config), "mask": mask})
-    for states, text in zip(made["states"], texts, strict=True):
-        alone = twin.session.runner.read(text, twin.session._voices.embeddings["ada"], 0)
-        np.testing.assert_allclose(states[: len(text)], alone, rtol=0, atol=STATES_TOLERANCE)
+    with open_checkpoint(twin.folder) as weights:
+        encoder = compile_exact(speecht5_states_model(config, weights))
+    states = encoder({"ids": ids, "distances": relative_position_rows(length, config), "mask": mask})["states"]
+    return [states[row, : len(text)] for row, text in enumerate(texts)]
 
 
 def test_a_batch_speaks_as_the_oracle_speaks_each(twin: Twin) -> None:
@@ -175,15 +182,15 @@ def test_a_reach_is_what_the_oracles_convolutions_see(twin: Twin) -> None:
     changed = mel.copy()
     changed[middle] = generator.standard_normal(twin.shape.mels) * 1e3
     heard = np.flatnonzero(twin.sound(mel) != twin.sound(changed)) // sound.hop
-    reach = vocoder_reach(sound)
+    reach = vocoder_context(sound)
     assert middle - reach <= heard.min() <= heard.max() <= middle + reach
     assert heard.max() - heard.min() >= 2 * (reach - 2)
     with torch.no_grad():
         seen = [twin.model.speech_decoder_postnet.postnet(torch.from_numpy(one)[None])[0] for one in (mel, changed)]
     rows = np.flatnonzero((seen[0] != seen[1]).any(1).numpy())
     assert (rows.min(), rows.max()) == (
-        middle - postnet_reach(twin.session._config),
-        middle + postnet_reach(twin.session._config),
+        middle - postnet_context(twin.session._config),
+        middle + postnet_context(twin.session._config),
     )
 
 
@@ -203,7 +210,7 @@ def test_a_longer_reading_is_refused_where_the_oracle_breaks(speaking: MakeTwin)
 def test_half_precision_checkpoints_speak_as_the_oracle_does(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Weights rounded to float16 by us, against the oracle with the same rounding."""
     twin = make_twin(tmp_path_factory.mktemp("half"), replace(PLAIN, name="half"))
-    session = open_session(twin.folder, Rules(dropout=False, maxlenratio=4.0), weight_format="fp16")
+    session = open_session(twin.folder, StopRule(dropout=False, maxlenratio=4.0), weight_format="fp16")
     with torch.no_grad():
         for parameter in [*twin.model.parameters()]:
             parameter.copy_(parameter.half().float())
@@ -211,6 +218,6 @@ def test_half_precision_checkpoints_speak_as_the_oracle_does(tmp_path_factory: p
             if "running" in name:
                 buffer.copy_(buffer.half().float())
     before, _ = twin.speech(ids_of(twin, TEXTS[2]), "ada", maxlenratio=4.0, minlenratio=4.0)
-    session._rules = Rules(dropout=False, maxlenratio=4.0, minlenratio=4.0)
+    session._stop_rule = StopRule(dropout=False, maxlenratio=4.0, minlenratio=4.0)
     frames = frames_of(session, sentence(TEXTS[2]))
     np.testing.assert_allclose(frames, before, rtol=0, atol=MEL_TOLERANCE)

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from antiphon.models.speecht5.config import read_config, read_vocoder_config
 from antiphon.models.speecht5.ir import open_ir, open_vocoder_ir
-from antiphon.models.speecht5.session import Rules, SpeechT5Session
+from antiphon.models.speecht5.session import SpeechT5Session, StopRule
 from antiphon.types.options import WeightFormat
 from tests.oracle.exports import export, names_in, speech, write_decompressed
 from tests.oracle.speecht5_reference import Shape, frames_of, make_twin, open_session
@@ -39,7 +39,7 @@ OTHER = Shape(
     seed=4,
 )
 TEXTS = ("Hello there, how are you?", "Hi")
-RULES = Rules(dropout=False, minlenratio=3.0, maxlenratio=4.0)
+RULES = StopRule(dropout=False, minlenratio=3.0, maxlenratio=4.0)
 # 16-bit biases and folded norms are not rounded at the same place on both sides; in float32 nothing is.
 TOLERANCES = {"fp32": 1e-6, "fp16": 4e-3, "int8": 1e-4}
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import SpeechT5Tokenizer
 
-from antiphon.models.speecht5.tokens import Tokenizer, read_tokenizer
+from antiphon.models.speecht5 import tokens
 from tests.oracle.speecht5_reference import LETTERS, write_pieces
 from tests.support.tiny_speecht5 import SHAPE
 
@@ -29,8 +29,8 @@ def theirs(folder: Path) -> SpeechT5Tokenizer:
 
 
 @pytest.fixture(scope="module")
-def ours(folder: Path) -> Tokenizer:
-    return read_tokenizer(folder, SHAPE)
+def ours(folder: Path) -> tokens.SpeechT5Tokenizer:
+    return tokens.read_tokenizer(folder, SHAPE)
 
 
 @pytest.mark.parametrize(
@@ -48,18 +48,18 @@ def ours(folder: Path) -> Tokenizer:
         "a" * 500,
     ],
 )
-def test_ids_are_the_oracles(text: str, ours: Tokenizer, theirs: SpeechT5Tokenizer) -> None:
+def test_ids_are_the_oracles(text: str, ours: tokens.SpeechT5Tokenizer, theirs: SpeechT5Tokenizer) -> None:
     assert ours.encode(text) == theirs(text).input_ids
 
 
 @settings(max_examples=200, deadline=None, derandomize=True, database=None)
 @given(st.text(st.one_of(st.sampled_from(LETTERS), st.characters(exclude_categories=["Cs"])), max_size=40))
-def test_ids_of_any_text_are_the_oracles(ours: Tokenizer, theirs: SpeechT5Tokenizer, text: str) -> None:
+def test_ids_of_any_text_are_the_oracles(ours: tokens.SpeechT5Tokenizer, theirs: SpeechT5Tokenizer, text: str) -> None:
     if not any(token in text for token in theirs.all_special_tokens):
         assert ours.encode(text) == theirs(text).input_ids
 
 
-def test_a_typed_control_token_is_letters(ours: Tokenizer, theirs: SpeechT5Tokenizer) -> None:
+def test_a_typed_control_token_is_letters(ours: tokens.SpeechT5Tokenizer, theirs: SpeechT5Tokenizer) -> None:
     """On purpose not the oracle's: nobody ends or pads a sentence by typing."""
     assert 1 in theirs("a <pad> b").input_ids
     assert 1 not in ours.encode("a <pad> b")

@@ -1,4 +1,4 @@
-"""Freed memory goes back to the system."""
+"""Freed memory is returned to the system."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from antiphon.runtime.memory import trim
 
 
-def test_what_was_freed_goes_back() -> None:
+def test_trim_returns_freed_memory_to_the_system() -> None:
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "malloc_trim"):
         pytest.skip("only glibc keeps what was freed")
@@ -19,7 +19,7 @@ def test_what_was_freed_goes_back() -> None:
     for block in blocks:
         ctypes.memset(block, 1, 100_000)
     with_all = anonymous()
-    for block in blocks[:-1]:  # the last one holds the heap's end where it is
+    for block in blocks[:-1]:  # the last block keeps the end of the heap in place
         libc.free(ctypes.c_void_p(block))
     trim()
     assert with_all - anonymous() > 90_000_000
@@ -27,6 +27,6 @@ def test_what_was_freed_goes_back() -> None:
 
 
 def anonymous() -> int:
-    """Bytes of this process in memory that no file is behind."""
+    """Bytes of anonymous memory of this process."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))

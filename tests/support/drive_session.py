@@ -1,4 +1,4 @@
-"""Runs a session by hand: units in, results out, joining and leaving when a test says."""
+"""Drives a session: units in, results out, joining at given steps."""
 
 from __future__ import annotations
 

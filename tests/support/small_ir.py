@@ -1,4 +1,4 @@
-"""A small OpenVINO model folder made through openvino's own operations, named as optimum-intel's exports are."""
+"""A small OpenVINO model folder built with openvino's operations, named as in optimum-intel's exports."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import openvino as ov
 from numpy.typing import NDArray
 from openvino import opset13 as ops
 
+from antiphon.weights.openvino_ir.files import DECODER_MODEL
+
 Floats = NDArray[np.float32]
 
 ROWS, WIDTH, GROUP = 8, 12, 4
-FILE = "openvino_decoder_model.xml"
+FILE = DECODER_MODEL
 
 
 def draw(*shape: int, seed: int = 0) -> Floats:
@@ -39,7 +41,7 @@ def linear(given: ov.Node, module: str, weights: ov.Node, *, transposed: bool = 
 
 
 def stored(values: Floats, name: str, form: str) -> tuple[ov.Node, Floats]:
-    """A `[rows, width]` matrix as exporters keep it in a format, and the values it then has."""
+    """A `[rows, width]` matrix as exporters store it in a format, and its values then."""
     if form == "fp32":
         return named(ops.constant(values), f"self.{name}"), values
     if form == "fp16":
@@ -65,7 +67,7 @@ def _by_row(values: Floats, name: str, *, symmetric: bool) -> tuple[ov.Node, Flo
 
 
 def _by_group(values: Floats, name: str) -> tuple[ov.Node, Floats]:
-    """4 bits a value, two in a byte, one scale for `GROUP` neighbours in a row."""
+    """4 bits a value, two values a byte, one scale for each `GROUP` values of a row."""
     groups = values.reshape(ROWS, WIDTH // GROUP, GROUP)
     scale = ((groups.max(2, keepdims=True) - groups.min(2, keepdims=True)) / 15).astype(np.float16)
     zero = np.rint(-groups.min(2, keepdims=True) / scale.astype(np.float32))

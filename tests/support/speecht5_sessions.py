@@ -1,4 +1,4 @@
-"""Runs a SpeechT5 session by hand: sentences in, chunks out, joining and leaving when a test says."""
+"""Drives a SpeechT5 session: sentences in, chunks out, joining and leaving at given steps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Guest:
-    """A sentence, the step it asks to join at, and how many steps later it is taken out (None: never)."""
+    """A sentence, the step at which it joins, and how many steps later it leaves (None: never)."""
 
     unit: Sentence
     joins: int = 0
@@ -29,36 +29,36 @@ def sentence(text: str, voice: str = "ada", *, seed: int = 0, index: int = 0) ->
 
 
 def speak(session: SpeechT5Session, guests: Sequence[Guest]) -> list[list[Floats] | None]:
-    """Each guest's chunks; None for one that left before its end. Joins wait until there is a slot."""
-    waiting = sorted(range(len(guests)), key=lambda place: guests[place].joins)
+    """The chunks of each guest; None for one that left before its end. Joins wait for a free slot."""
+    waiting = sorted(range(len(guests)), key=lambda index: guests[index].joins)
     inside: dict[int, int] = {}
     chunks: list[list[Floats]] = [[] for _ in guests]
     spoken: set[int] = set()
     step = 0
     while waiting or inside:
-        ready = [place for place in waiting if guests[place].joins <= step][: session.slots - len(inside)]
-        waiting = [place for place in waiting if place not in ready]
+        ready = [index for index in waiting if guests[index].joins <= step][: session.slots - len(inside)]
+        waiting = [index for index in waiting if index not in ready]
         inside |= dict.fromkeys(ready, step)
-        events = session.join([guests[place].unit for place in ready]) if ready else []
+        events = session.join([guests[index].unit for index in ready]) if ready else []
         made = session.step()
         assert sum(isinstance(event, AudioChunk) for event in made) <= 1
         for event in [*events, *made]:
             assert not isinstance(event, Failed), event
-            (place,) = (place for place in inside if guests[place].unit is event.unit)
+            (index,) = (index for index in inside if guests[index].unit is event.unit)
             if isinstance(event, AudioChunk):
-                chunks[place].append(event.samples)
+                chunks[index].append(event.samples)
             if isinstance(event, Spoken):
-                spoken.add(place)
-                del inside[place]
-        for place in [place for place, since in inside.items() if _leaves(guests[place], step - since)]:
-            session.leave(guests[place].unit)
-            del inside[place]
+                spoken.add(index)
+                del inside[index]
+        for index in [index for index, since in inside.items() if _leaves(guests[index], step - since)]:
+            session.leave(guests[index].unit)
+            del inside[index]
         step += 1
-    return [chunks[place] if place in spoken else None for place in range(len(guests))]
+    return [chunks[index] if index in spoken else None for index in range(len(guests))]
 
 
 def audio(session: SpeechT5Session, unit: Sentence) -> Floats:
-    """All samples of a sentence that has the session to itself."""
+    """All samples of a sentence, spoken alone."""
     (chunks,) = speak(session, [Guest(unit)])
     assert chunks is not None
     return np.concatenate(chunks)

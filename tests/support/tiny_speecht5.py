@@ -127,7 +127,7 @@ def vocoder_json(sound: VocoderConfig) -> dict[str, Any]:
 
 
 def random_tensors(config: SpeechT5Config, seed: int) -> Tensors:
-    """Weights in Hugging Face's names and shapes, spread enough that what is said varies."""
+    """Weights in Hugging Face's names and shapes, spread enough that the speech varies."""
     tensors = _random(expected_shapes(config), seed)
     # Wide swings: sentences stop after 1 to 90 steps, some never.
     tensors["speech_decoder_postnet.prob_out.weight"] *= 12
@@ -157,7 +157,7 @@ def _random(shapes: dict[str, tuple[int, ...]], seed: int) -> Tensors:
 
 
 def write_tokenizer(folder: Path) -> None:
-    """A `tokenizer.json` of one token a letter; a space is the mark "▁", as in SpeechT5's own."""
+    """A `tokenizer.json` with one token for each letter; a space is the mark "▁", as in SpeechT5's own."""
     names = [*SPECIALS, *LETTERS]
     tokenizer = Tokenizer(models.WordLevel({name: index for index, name in enumerate(names)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")

@@ -131,7 +131,7 @@ def random_tensors(seed: int) -> Tensors:
 
 
 def write_tokenizer(folder: Path) -> None:
-    """One token a byte, then the special tokens."""
+    """One token for each byte, then the special tokens."""
     alphabet = byte_letters()
     tokenizer = Tokenizer(models.BPE({letter: byte for byte, letter in alphabet.items()}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -1,4 +1,4 @@
-"""Checkpoint folders as weight sources: stored types, shards, int8, and what is refused."""
+"""Checkpoint folders as weight sources: stored formats, shards, int8, and errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def evaluate(node: ov.Node) -> np.ndarray:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
-def test_every_stored_type_is_read(tmp_path: Path, dtype: type) -> None:
+def test_every_stored_format_is_read(tmp_path: Path, dtype: type) -> None:
     stored = MATRIX.astype(dtype)
     save_file({"m": stored}, tmp_path / "model.safetensors")
     with open_checkpoint(tmp_path) as weights:
@@ -38,7 +38,7 @@ def test_every_stored_type_is_read(tmp_path: Path, dtype: type) -> None:
 
 
 @pytest.mark.parametrize("expanded", [False, True])
-def test_int8_is_the_same_however_it_is_handed_out(tmp_path: Path, expanded: bool) -> None:
+def test_int8_matrix_rows_and_kernel_have_the_same_values(tmp_path: Path, expanded: bool) -> None:
     save_file({"m": MATRIX}, tmp_path / "model.safetensors")
     rounded = dequantize(*quantize(MATRIX))
     with open_checkpoint(tmp_path, "int8") as weights:
@@ -47,17 +47,17 @@ def test_int8_is_the_same_however_it_is_handed_out(tmp_path: Path, expanded: boo
         rows = source.rows("m", ops.constant(np.array([[4, 0]], np.int32)).output(0))
         np.testing.assert_allclose(evaluate(rows), rounded[[[4, 0]]], rtol=1e-6)
         np.testing.assert_array_equal(evaluate(source.kernel("m")), rounded)
-        np.testing.assert_array_equal(source.rounded(MATRIX), rounded)
+        np.testing.assert_array_equal(source.quantized(MATRIX), rounded)
         np.testing.assert_array_equal(evaluate(source.tensor("m")), MATRIX)
 
 
-def test_a_kernel_may_have_its_outputs_second(tmp_path: Path) -> None:
+def test_a_kernel_is_quantized_along_any_axis(tmp_path: Path) -> None:
     save_file({"m": MATRIX}, tmp_path / "model.safetensors")
     with open_checkpoint(tmp_path, "int8") as weights:
-        np.testing.assert_array_equal(weights.rounded(MATRIX.T, axis=1), weights.rounded(MATRIX).T)
+        np.testing.assert_array_equal(weights.quantized(MATRIX.T, axis=1), weights.quantized(MATRIX).T)
 
 
-def test_int8_is_within_half_a_step() -> None:
+def test_int8_error_is_within_half_a_step() -> None:
     values, scales, zeros = quantize(np.vstack([MATRIX, np.zeros((1, 10), np.float32)]))
     exact = (values.astype(np.float32) - zeros) * scales
     assert values.dtype == np.uint8
@@ -67,14 +67,14 @@ def test_int8_is_within_half_a_step() -> None:
     assert np.abs(exact[:-1] - MATRIX).mean() < scales.mean() / 2
 
 
-def test_fp16_rounds_what_is_stored_wider(tmp_path: Path) -> None:
+def test_fp16_rounds_wider_tensors(tmp_path: Path) -> None:
     save_file({"m": MATRIX}, tmp_path / "model.safetensors")
     with open_checkpoint(tmp_path, "fp16") as weights:
-        np.testing.assert_array_equal(weights.rounded(MATRIX), MATRIX.astype(np.float16).astype(np.float32))
+        np.testing.assert_array_equal(weights.quantized(MATRIX), MATRIX.astype(np.float16).astype(np.float32))
         np.testing.assert_array_equal(evaluate(weights.matrix("m")), MATRIX.astype(np.float16).astype(np.float32))
 
 
-def test_shards_are_one_checkpoint(tmp_path: Path) -> None:
+def test_sharded_checkpoint_is_read_whole(tmp_path: Path) -> None:
     save_file({"a": MATRIX}, tmp_path / "one.safetensors")
     save_file({"b": 2 * MATRIX}, tmp_path / "two.safetensors")
     index = {"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}
@@ -86,7 +86,7 @@ def test_shards_are_one_checkpoint(tmp_path: Path) -> None:
         pass
 
 
-def test_a_missing_tensor_is_named(tmp_path: Path) -> None:
+def test_missing_tensor_is_named(tmp_path: Path) -> None:
     save_file({"m": MATRIX, "i": np.zeros(3, np.int64)}, tmp_path / "model.safetensors")
     with open_checkpoint(tmp_path) as weights:
         with pytest.raises(WeightError, match="tensor n is missing"):

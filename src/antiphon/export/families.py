@@ -26,7 +26,7 @@ from antiphon.models.whisper import config as whisper
 from antiphon.models.whisper import graph_export as whisper_graphs
 from antiphon.types.audio import Samples
 from antiphon.types.options import Report
-from antiphon.weights.config_file import read_json
+from antiphon.weights.config_file import CONFIG_FILE, read_json
 from antiphon.weights.openvino_ir.writer import IrFormat, WrittenWeights, save_ir
 from antiphon.weights.safetensors import open_checkpoint
 from antiphon.weights.shapes import check_shapes, making_graphs
@@ -131,7 +131,7 @@ def _speecht5(job: Job) -> None:
     sound = speecht5.read_vocoder_config(place)
     if sound.mels != config.mels:
         raise ConfigError(
-            f"{place / speecht5.CONFIG}: model_in_dim is {sound.mels}, but {job.source / speecht5.CONFIG} says "
+            f"{place / CONFIG_FILE}: model_in_dim is {sound.mels}, but {job.source / CONFIG_FILE} says "
             f"num_mel_bins {config.mels}; the vocoder is another model's."
         )
     if not (job.source / _PIECES).is_file():

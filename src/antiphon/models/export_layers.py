@@ -1,7 +1,7 @@
-"""The pieces of the graphs that are written to disk: layers, state and attention, each named as optimum-intel names it.
+"""The building blocks of exported graphs: layers and state, named as optimum-intel names them.
 
-`graph_parts` are those of our own engine; here, caches are the graph's own state, and OpenVINO's pattern for it is kept
-to the letter, since that is what makes it fuse attention and cache. It must not know which model a piece goes into.
+Unlike in the engine's own graphs (`layers.py`), caches are state of the graph. They follow OpenVINO's pattern exactly,
+which is what makes it fuse attention and cache.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from antiphon.weights.openvino_ir.writer import WrittenWeights
 
 
 def linear(hidden: Node, weights: WrittenWeights, name: str) -> Node:
-    """A layer whose matrix may be compressed, with its bias, if it has one."""
+    """A linear layer whose matrix may be compressed, with its bias, if it has one."""
     label = f"{weights.label(name)}/aten::linear"
     product = named(ops.matmul(hidden, weights.matrix(f"{name}.weight"), False, True), f"{label}/MatMul")
     if not weights.has(f"{name}.bias"):
@@ -27,14 +27,14 @@ def linear(hidden: Node, weights: WrittenWeights, name: str) -> Node:
     return named(ops.add(product, bias), f"{label}/Add")
 
 
-def looked_up(weights: WrittenWeights, name: str, rows: Node) -> Node:
+def embedding(weights: WrittenWeights, name: str, rows: Node) -> Node:
     """Rows of a table that may be compressed."""
-    found = ops.gather(weights.matrix(f"{name}.weight"), ops.convert(rows, "i32"), parts.axis(0))
-    return named(found, f"{weights.label(name)}/aten::embedding/Gather")
+    embedded = ops.gather(weights.matrix(f"{name}.weight"), ops.convert(rows, "i32"), parts.axis(0))
+    return named(embedded, f"{weights.label(name)}/aten::embedding/Gather")
 
 
 def layer_norm(hidden: Node, weights: WrittenWeights, name: str, epsilon: float) -> Node:
-    """Over the last of three axes."""
+    """Layer norm over the last axis of `[b, n, width]`."""
     label = f"{weights.label(name)}/aten::layer_norm"
     normed = named(ops.mvn(hidden, parts.axes(-1), True, epsilon, "inside_sqrt"), f"{label}/MVN")
     scaled = named(ops.multiply(normed, weights.tensor(f"{name}.weight", 1, 1, -1)), f"{label}/Multiply_1")
@@ -44,14 +44,14 @@ def layer_norm(hidden: Node, weights: WrittenWeights, name: str, epsilon: float)
 def convolution(
     hidden: Node, kernel: Node, weights: WrittenWeights, name: str, half: int, *, stride: int = 1, dilation: int = 1
 ) -> Node:
-    """Over `[b, channels, n]`, padded by `half` at both ends, with its bias."""
+    """A convolution over `[b, channels, n]`, padded by `half` at both ends, with its bias."""
     label = f"{weights.label(name)}/aten::_convolution"
     convolved = named(ops.convolution(hidden, kernel, [stride], [half], [half], [dilation]), f"{label}/Convolution")
     return named(ops.add(convolved, weights.tensor(f"{name}.bias", 1, -1, 1)), f"{label}/Add")
 
 
 def heads_of(hidden: Node, weights: WrittenWeights, name: str, heads: int) -> Node:
-    """One of the projections of attention, `[b, heads, n, head width]`; a query is scaled, so that scores need not be."""
+    """A projection of attention, `[b, heads, n, head width]`; a query is scaled so that scores need no scaling."""
     head_width = weights.shape(f"{name}.weight")[0] // heads
     projected = linear(hidden, weights, name)
     if name.endswith(".q_proj"):
@@ -62,9 +62,9 @@ def heads_of(hidden: Node, weights: WrittenWeights, name: str, heads: int) -> No
 
 
 class State:
-    """What a decoder keeps from one run to the next: variables inside the graph, and their assignments.
+    """The state of a decoder between runs: variables inside the graph, and their assignments.
 
-    `main` is the input whose first axis is the batch; `order` the input that says which row each sequence goes on from.
+    `main` is the input whose first axis is the batch; `order [b]` (beam search) is the row that each sequence continues.
     """
 
     def __init__(self, main: Node, order: Node) -> None:
@@ -73,18 +73,18 @@ class State:
         self._batch = dimension(main, 0)
 
     def cache(self, variable: str, heads: int, head_width: int) -> Node:
-        """The keys or values so far, `[b, heads, t, head width]`, in the order asked for; empty at the start."""
+        """The keys or values so far, `[b, heads, t, head width]`, reordered by `order`; empty at the start."""
         shape = ops.concat([self._batch, *(parts.integers(size) for size in (heads, 0, head_width))], 0)
         empty = ops.broadcast(parts.scalar(0.0), shape)
         read = ops.read_value(empty, variable, ov.Type.f32, ov.PartialShape([-1, heads, -1, head_width]))
         return ops.gather(read, self._order, ops.constant(np.int64(0)))
 
     def keep(self, cached: Node, variable: str) -> None:
-        """Let a cache with what this run added be the next run's."""
+        """Store a cache, with the positions of this run, for the next run."""
         self.sinks.append(ops.assign(cached, variable))
 
     def once(self, made: Node, variable: str) -> Node:
-        """What the first run makes of its input and all others take from there."""
+        """A value that the first run computes and later runs reuse."""
         read = ops.read_value(made, variable)
         self.sinks.append(ops.assign(read, variable))
         return read
@@ -100,7 +100,7 @@ def parameter(shape: Sequence[int], kind: str, name: str) -> Node:
 
 
 def build(outputs: Sequence[tuple[Node, str]], parameters: Sequence[Node], sinks: Sequence[Node] = ()) -> Model:
-    """The model of named outputs, with its state."""
+    """A model of named outputs, with its state."""
     results = []
     for node, name in outputs:
         node.output(0).set_names({name})

@@ -1,7 +1,4 @@
-"""The C library's heap: what was freed in it goes back to the system when it is told to.
-
-It must not know who freed what.
-"""
+"""Returns freed memory of the C library's heap to the system."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import ctypes
 
 
 def trim() -> None:
-    """Give freed memory back, which glibc keeps; other C libraries need no telling."""
+    """Return freed memory, which glibc keeps otherwise; other C libraries return it by themselves."""
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if malloc_trim is not None:
         malloc_trim(0)

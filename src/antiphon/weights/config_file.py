@@ -1,7 +1,4 @@
-"""The JSON files of a model folder.
-
-It must not know what any of them says, or more of a model than that it has a config.json.
-"""
+"""Reading the JSON files of a model folder, above all its config.json."""
 
 from __future__ import annotations
 
@@ -11,9 +8,11 @@ from typing import Any
 
 from antiphon.errors import ConfigError
 
+CONFIG_FILE = "config.json"
+
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file. Raises ConfigError naming the file."""
+    """Read a JSON object. Raises ConfigError naming the file if it cannot be read or is not a JSON object."""
     try:
         value = json.loads(path.read_text("utf-8"))
     except OSError as error:
@@ -26,11 +25,11 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The config.json that every model has. ConfigError says what a folder without one lacks."""
-    path = folder / "config.json"
+    """Read the config.json that every model folder has. Raises ConfigError if it is missing or not a JSON object."""
+    path = folder / CONFIG_FILE
     if not path.is_file():
         raise ConfigError(
-            f"{folder}: holds no model; looked for config.json, beside which a checkpoint has model.safetensors, and an "
-            "OpenVINO model openvino_*.xml."
+            f"{folder}: holds no model; looked for {CONFIG_FILE}, which a checkpoint has next to model.safetensors, and an "
+            "OpenVINO model next to openvino_*.xml."
         )
     return read_json(path)

@@ -1,7 +1,5 @@
-"""A Hugging Face checkpoint folder as a weight source: safetensors, whole or sharded, fp32, fp16 or bf16.
-
-It must not know which model it feeds, and never opens a pickle.
-"""
+"""A Hugging Face checkpoint folder as a weight source: safetensors, whole or sharded, fp32, fp16 or bf16. Pickles are never
+opened."""
 
 from __future__ import annotations
 
@@ -20,11 +18,11 @@ from antiphon.weights.source import Array
 
 _SINGLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
-_STORED = {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}  # as safetensors spells it
+_FORMATS = {"F32": "fp32", "F16": "fp16", "BF16": "bf16"}  # safetensors' names of the types
 
 
-class SafetensorsFolder:
-    """Tensors of a checkpoint folder, read when asked for."""
+class SafetensorsTensors:
+    """Implements `StoredTensors` over a checkpoint folder's files; tensors are read on demand."""
 
     def __init__(self, folder: Path, readers: dict[str, safe_open]) -> None:
         self._folder = folder
@@ -37,11 +35,11 @@ class SafetensorsFolder:
         return tuple(self._reader(name).get_slice(name).get_shape())
 
     def stored(self, name: str) -> str:
-        kept = str(self._reader(name).get_slice(name).get_dtype())
-        return _STORED.get(kept, kept)
+        dtype = str(self._reader(name).get_slice(name).get_dtype())
+        return _FORMATS.get(dtype, dtype)
 
     def array(self, name: str) -> Array:
-        """The tensor as stored (numpy; bfloat16 as ml_dtypes.bfloat16)."""
+        """The tensor as stored; bfloat16 as ml_dtypes.bfloat16. Raises WeightError if it does not hold floats."""
         array: Array = self._reader(name).get_tensor(name)
         if array.dtype.kind not in "fV":
             raise WeightError(
@@ -56,15 +54,15 @@ class SafetensorsFolder:
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether the folder holds safetensors under the names a checkpoint has them."""
+    """Whether the folder holds safetensors under a checkpoint's file names."""
     return (folder / _SINGLE).is_file() or (folder / _INDEX).is_file()
 
 
 @contextmanager
 def open_checkpoint(folder: Path, weight_format: WeightFormat = "auto") -> Iterator[QuantizedWeights]:
-    """Open the safetensors of `folder`. "auto" keeps each tensor's stored type.
+    """Open the safetensors of `folder`. "auto" keeps each tensor's stored format.
 
-    Raises ConfigError if there are none, or a shard is missing or unreadable.
+    Raises ConfigError if there are none, or if a shard is missing or cannot be read.
     """
     with ExitStack() as stack:
         readers: dict[str, safe_open] = {}
@@ -74,7 +72,7 @@ def open_checkpoint(folder: Path, weight_format: WeightFormat = "auto") -> Itera
             except (OSError, SafetensorError) as error:
                 raise ConfigError(f"{path}: cannot be read as safetensors ({error}); copy the file again.") from error
             readers |= dict.fromkeys(reader.keys(), reader)
-        yield QuantizedWeights(SafetensorsFolder(folder, readers), weight_format)
+        yield QuantizedWeights(SafetensorsTensors(folder, readers), weight_format)
 
 
 def _shards(folder: Path) -> list[Path]:

@@ -1,7 +1,4 @@
-"""Does a checkpoint make the model its config describes? Shapes are compared before a graph is built, and what is left, after.
-
-It must not know which model that is.
-"""
+"""Checks that the weights fit the model that config.json describes, before a graph is built and while it is built."""
 
 from __future__ import annotations
 
@@ -14,19 +11,19 @@ from antiphon.errors import WeightError
 
 
 class ShapeSource(Protocol):
-    """Tensors by name, of which only the shape is asked."""
+    """Tensors by name, with their shapes only."""
 
     def has(self, name: str) -> bool:
         """Whether a tensor of that name exists."""
         ...
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The tensor's shape. Raises WeightError if there is none of that name."""
+        """The tensor's shape. Raises WeightError or NotNative if it does not exist."""
         ...
 
 
 def check_shapes(folder: Path, expected: Mapping[str, tuple[int, ...]], weights: ShapeSource) -> None:
-    """Compare each tensor named. Raises WeightError naming tensor and folder."""
+    """Raise WeightError naming tensor and folder if a tensor does not have its `expected` shape."""
     for name, shape in expected.items():
         if weights.shape(name) != shape:
             raise WeightError(
@@ -37,7 +34,7 @@ def check_shapes(folder: Path, expected: Mapping[str, tuple[int, ...]], weights:
 
 @contextmanager
 def making_graphs(folder: Path) -> Iterator[None]:
-    """Shapes that fit nothing come to light while a graph is built or compiled, as OpenVINO's only error."""
+    """Turn OpenVINO's RuntimeError for shapes that do not fit, while a graph is built or compiled, into a WeightError."""
     try:
         yield
     except RuntimeError as error:

@@ -1,7 +1,8 @@
-"""Where a graph's tensors come from: the protocol every weight source answers, and int8 compression.
+"""The protocols through which graphs get their tensors, and int8 quantization.
 
-A source hands out OpenVINO nodes, so that whatever stands behind a name (a constant, a decompression subgraph) is
-reused whole. It must not know which model it feeds.
+A source returns OpenVINO nodes, so a graph can use a stored constant or a whole decompression subgraph as it is. To add a
+weight format, implement `StoredTensors` over its files; `quantized.QuantizedWeights` then makes a `Weights` of it. Names
+are those of the Hugging Face checkpoint, whatever the format.
 """
 
 from __future__ import annotations
@@ -16,51 +17,59 @@ from openvino import opset13 as ops
 
 Array = NDArray[np.generic]
 
-_BLOCK = 1 << 18  # values quantised at a time: a block and its temporaries stay in the processor's cache
+_BLOCK = 1 << 18  # values quantized at a time: a block and its temporaries stay in the processor's cache
 _LEVELS = 255
 
 
 class ArraySource(Protocol):
-    """Tensors by name as numpy arrays: for what is computed with them before a graph sees them."""
+    """Tensors by name as numpy arrays, for values that are computed before a graph is built."""
 
     def has(self, name: str) -> bool:
         """Whether a tensor of that name exists."""
         ...
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The tensor's shape. Raises WeightError if there is none of that name."""
+        """The tensor's shape. Raises WeightError or NotNative if it does not exist."""
         ...
 
     def array(self, name: str) -> Array:
-        """The tensor's values, as stored. Raises WeightError or NotNative if there is none of that name."""
+        """The tensor's values, as stored. Raises WeightError or NotNative if it does not exist."""
         ...
 
 
-class RoundingSource(ArraySource, Protocol):
-    """The same, for what is rounded only after it was computed."""
+class StoredTensors(ArraySource, Protocol):
+    """The tensors of a weight format: all that a reader of its files must implement."""
 
-    def rounded(self, array: NDArray[np.float32], axis: int = 0) -> NDArray[np.float32]:
-        """What is left of a kernel in the format asked for, with a scale for each of `axis`."""
+    def stored(self, name: str) -> str:
+        """The format the tensor is stored in: "fp32", "fp16", "bf16", "int8", …"""
+        ...
+
+
+class QuantizingSource(ArraySource, Protocol):
+    """Tensors by name, and the source's quantization for arrays that are computed from them."""
+
+    def quantized(self, array: NDArray[np.float32], axis: int = 0) -> NDArray[np.float32]:
+        """The values of a kernel once it is in the source's format; int8 has one scale for each index of `axis`."""
         ...
 
 
 class WeightSource(Protocol):
-    """Tensors by name, as float32-valued OpenVINO nodes."""
+    """Tensors by name, as float32-valued OpenVINO nodes: all that a transformer graph needs."""
 
     def has(self, name: str) -> bool:
         """Whether a tensor of that name exists."""
         ...
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The tensor's shape. Raises WeightError if there is none of that name."""
+        """The tensor's shape. Raises WeightError or NotNative if it does not exist."""
         ...
 
     def tensor(self, name: str) -> ov.Node:
-        """The tensor itself, never rounded to int8: biases, norms, the encoder's positions."""
+        """The tensor, never in int8: biases, norms, position embeddings."""
         ...
 
     def kernel(self, name: str) -> ov.Node:
-        """What a convolution or a small layer reads: rounded as the source rounds, but never kept compressed."""
+        """The kernel of a convolution or a small layer: quantized as the source quantizes, but never kept compressed."""
         ...
 
     def matrix(self, name: str) -> ov.Node:
@@ -71,19 +80,19 @@ class WeightSource(Protocol):
         """Rows of a `[rows, width]` matrix, looked up before decompression: `indices.shape + [width]`."""
         ...
 
-    def entering(self, module: str, hidden: ov.Node, port: int = 0) -> ov.Node:
-        """What a layer reads of `hidden`: as it is, or on the levels that the model was calibrated for.
+    def quantized_input(self, module: str, hidden: ov.Node, port: int = 0) -> ov.Node:
+        """The input `hidden` of a layer: unchanged, or fake-quantized if the model was calibrated for 8-bit activations.
 
-        `module` is the layer's, or that of attention, whose `port` 0 is the query, 1 the key and 2 the value.
+        `module` is that of the layer or of attention, where `port` 0 is the query, 1 the key and 2 the value.
         """
         ...
 
 
-class Weights(WeightSource, RoundingSource, Protocol):
-    """A model's tensors as `weight_format` asks for them."""
+class Weights(WeightSource, QuantizingSource, Protocol):
+    """A model's tensors in the format that `weight_format` selects."""
 
     def format_of(self, name: str) -> str:
-        """What the tensor is kept in: the format asked for, or with "auto" the one it is stored in."""
+        """The format the tensor is kept in: the selected one, or with "auto" the one it is stored in."""
         ...
 
     def expanded(self) -> WeightSource:
@@ -92,10 +101,10 @@ class Weights(WeightSource, RoundingSource, Protocol):
 
 
 def quantize(array: Array) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.uint8]]:
-    """Values, scales and zero points of a tensor in 8 bits, one scale for each of its first axis.
+    """Quantize a tensor to 8 bits: values, scales and zero points, one scale for each index of the first axis.
 
-    The scheme is NNCF's INT8_ASYM, which optimum-intel takes for `--weight-format int8`: the range of a row and zero in
-    255 steps, all in float32. An IR holds the scales in float16.
+    The scheme is NNCF's INT8_ASYM, which optimum-intel uses for `--weight-format int8`: the range of a row, extended to
+    zero, in 255 steps, computed in float32. An IR holds the scales in float16.
     """
     rows = array.reshape(array.shape[0], -1)
     values = np.empty(rows.shape, np.uint8)
@@ -119,14 +128,14 @@ def quantize(array: Array) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDAr
 
 
 def dequantize(values: NDArray[np.uint8], scales: NDArray[np.float32], zeros: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """What `quantize` left of a tensor, as an IR has it: with scales that went through float16."""
+    """The float32 values of a quantized tensor, with scales rounded to float16 as in an IR."""
     return (values.astype(np.float32) - zeros) * scales.astype(np.float16).astype(np.float32)
 
 
 def constant(array: Array) -> ov.Node:
-    """A constant with a copy of the array, in its own type; bfloat16 (ml_dtypes) goes in by its bits."""
+    """A constant with a copy of the array, in the array's type; bfloat16 (ml_dtypes) is copied by its bits."""
     if array.dtype == ml_dtypes.bfloat16:
-        # OpenVINO refuses the dtype, and a tensor over the array would not keep it alive: this one owns its memory.
+        # OpenVINO does not accept the dtype, and a tensor over the array would not keep it alive: this one owns its memory.
         tensor = ov.Tensor(ov.Type.bf16, ov.Shape(list(array.shape)))
         tensor.data.view(np.uint16)[...] = array.view(np.uint16)
         return ops.constant(tensor)

@@ -1,4 +1,4 @@
-"""Upsampling as an ordinary convolution is the transposed convolution that torch and the checkpoints mean."""
+"""Upsampling as an ordinary convolution equals torch's transposed convolution."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INTO, OUT = 6, 3
 
 
 class Arrays:
-    """Tensors that a test made."""
+    """A source of a test's own arrays."""
 
     def __init__(self, tensors: Tensors) -> None:
         self._tensors = tensors
@@ -28,7 +28,7 @@ class Arrays:
     def array(self, name: str) -> np.ndarray:
         return self._tensors[name]
 
-    def rounded(self, array: np.ndarray, axis: int = 0) -> np.ndarray:
+    def quantized(self, array: np.ndarray, axis: int = 0) -> np.ndarray:
         return array
 
 
@@ -42,7 +42,7 @@ def compute(output: ov.Node, given: ov.Node, values: np.ndarray) -> np.ndarray:
     ("rate", "size"), [(4, 8), (4, 4), (8, 16), (2, 6), (5, 9), (3, 7), (5, 11), (1, 1), (1, 3), (4, 14), (3, 3)]
 )
 @pytest.mark.parametrize("length", [1, 2, 13])
-def test_upsampling_is_the_transposed_convolution(rate: int, size: int, length: int) -> None:
+def test_upsampling_equals_the_transposed_convolution(rate: int, size: int, length: int) -> None:
     generator = np.random.default_rng(rate * 100 + size)
     kernel, bias = generator.standard_normal((INTO, OUT, size)), generator.standard_normal(OUT)
     weights = Arrays({"upsampler.0.weight": kernel.astype(np.float32), "upsampler.0.bias": bias.astype(np.float32)})
@@ -65,7 +65,7 @@ def test_upsampling_is_the_transposed_convolution(rate: int, size: int, length: 
     np.testing.assert_allclose(made, expected, rtol=0, atol=1e-5)
 
 
-def test_a_folded_batch_norm_is_taken_as_it_is() -> None:
+def test_folded_batch_norm_is_not_folded_again() -> None:
     kernel, bias = np.ones((2, 3, 5), np.float32), np.ones(2, np.float32)
     folded = batch_normed(Arrays({"layer.conv.weight": kernel, "layer.conv.bias": bias}), "layer")
     assert folded[0] is not None

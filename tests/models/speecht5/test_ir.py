@@ -1,4 +1,4 @@
-"""What a vocoder's OpenVINO graph says of its shape, and the folders that are left to another backend."""
+"""OpenVINO folders of SpeechT5: the vocoder config derived from its graph, and folders that are not native."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from openvino import opset13 as ops
 
 from antiphon.errors import NotNative
 from antiphon.models.speecht5.config import VocoderConfig
-from antiphon.models.speecht5.ir import VOCODER, check_tokenizer, has_ir, has_vocoder, open_vocoder_ir
+from antiphon.models.speecht5.ir import check_tokenizer, has_vocoder, open_vocoder_ir
+from antiphon.weights.openvino_ir.files import DECODER_MODEL, VOCODER, has_ir
 from antiphon.weights.openvino_ir.source import IrWeights
 from tests.support.small_ir import named, write
 from tests.support.tiny_speecht5 import SOUND, Tensors, random_vocoder
@@ -74,35 +75,35 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> tuple[VocoderConfig, IrW
     return open_vocoder_ir(Exporter(TENSORS).write(tmp_path_factory.mktemp("vocoder")))
 
 
-def test_a_vocoders_shape_is_read_from_its_layers(opened: tuple[VocoderConfig, IrWeights]) -> None:
+def test_vocoder_config_is_derived_from_its_layers(opened: tuple[VocoderConfig, IrWeights]) -> None:
     config, _ = opened
     expected = {name: getattr(SOUND, name) for name in VocoderConfig.__slots__}
     assert {name: getattr(config, name) for name in VocoderConfig.__slots__} == expected | {"sample_rate": 16_000}
 
 
-def test_all_its_tensors_are_found(opened: tuple[VocoderConfig, IrWeights]) -> None:
+def test_all_vocoder_tensors_are_found(opened: tuple[VocoderConfig, IrWeights]) -> None:
     for name, tensor in TENSORS.items():
         np.testing.assert_allclose(opened[1].array(name), tensor, rtol=1e-6, err_msg=name)
 
 
-def test_another_last_rectifier_is_not_overlooked(tmp_path: Path) -> None:
+def test_vocoder_with_another_last_slope_is_not_native(tmp_path: Path) -> None:
     with pytest.raises(NotNative, match=r"the last rectifier's slope is 0\.2, not 0\.01"):
         open_vocoder_ir(Exporter(TENSORS, last_slope=0.2).write(tmp_path))
 
 
-def test_another_network_is_not_taken_for_one(tmp_path: Path) -> None:
+def test_another_network_is_not_a_vocoder(tmp_path: Path) -> None:
     given = ops.parameter([-1, -1, 4], ov.Type.f32)
     folder = write(tmp_path, ops.relu(given), given, file=VOCODER).parent
     with pytest.raises(NotNative, match="no operation is named after the module conv_pre"):
         open_vocoder_ir(folder)
 
 
-def test_what_lies_in_a_folder_decides(tmp_path: Path) -> None:
+def test_folder_contents_decide_the_format(tmp_path: Path) -> None:
     assert not has_ir(tmp_path)
     assert not has_vocoder(tmp_path)
     with pytest.raises(NotNative, match=r"no tokenizer\.json or spm_char\.model"):
         check_tokenizer(tmp_path)
-    for name in (VOCODER, "openvino_decoder_model.xml", "spm_char.model"):
+    for name in (VOCODER, DECODER_MODEL, "spm_char.model"):
         (tmp_path / name).touch()
     assert has_ir(tmp_path)
     assert has_vocoder(tmp_path)

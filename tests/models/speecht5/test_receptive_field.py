@@ -1,4 +1,4 @@
-"""Which frames a stretch of audio is made of: plans that give every sample what it depends on, and little more."""
+"""Vocoder plans give every sample its whole receptive field, and little more."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from antiphon.models.speecht5.config import VocoderConfig
-from antiphon.models.speecht5.receptive_field import Plan, plan_vocoder, postnet_reach, vocoder_reach, widened
+from antiphon.models.speecht5.receptive_field import (
+    VocoderPlan,
+    plan_vocoder,
+    postnet_context,
+    vocoder_context,
+    with_context,
+)
 from tests.support.tiny_speecht5 import SHAPE, SOUND
 
 PUBLISHED = VocoderConfig(
@@ -31,8 +37,8 @@ SOUNDS = [
 ]
 
 
-def made(config: VocoderConfig, plan: Plan) -> int:
-    """Samples that a run of the plan ends with, following each cut; every cut lies inside what it cuts."""
+def made(config: VocoderConfig, plan: VocoderPlan) -> int:
+    """The samples that a run of the plan makes, following its cuts; every cut lies inside its stage's input."""
     length = plan.frames[1] - plan.frames[0]
     for (first, last), rate in zip(plan.cuts, [*config.rates, 1], strict=True):
         assert 0 <= first < last <= length
@@ -42,39 +48,39 @@ def made(config: VocoderConfig, plan: Plan) -> int:
 
 @settings(max_examples=200, deadline=None, derandomize=True, database=None)
 @given(st.sampled_from(SOUNDS), st.integers(0, 200), st.integers(1, 130), st.integers(0, 60), st.booleans())
-def test_a_plan_makes_the_samples_asked_for(
+def test_vocoder_plan_makes_the_samples_of_the_chunk(
     config: VocoderConfig, first: int, length: int, behind: int, known: bool
 ) -> None:
     last = first + length
     plan = plan_vocoder(config, (first, last), last + behind if known else None)
     assert plan.samples[1] - plan.samples[0] == length * config.hop
     assert 0 <= plan.samples[0] < plan.samples[1] <= made(config, plan)
-    reach = vocoder_reach(config)
-    assert max(0, first - reach) <= plan.frames[0] <= first
-    assert last <= plan.frames[1] <= last + (min(reach, behind) if known else reach)
+    context = vocoder_context(config)
+    assert max(0, first - context) <= plan.frames[0] <= first
+    assert last <= plan.frames[1] <= last + (min(context, behind) if known else context)
 
 
-def test_the_whole_sentence_is_not_cut() -> None:
+def test_vocoder_plan_of_a_whole_sentence_has_no_cuts() -> None:
     plan = plan_vocoder(PUBLISHED, (0, 40), 40)
     assert plan.frames == (0, 40)
     assert plan.cuts == ((0, 40), (0, 160), (0, 640), (0, 2560), (0, 10240))
     assert plan.samples == (0, 10240)
 
 
-def test_the_published_vocoder_looks_24_frames_either_way() -> None:
-    assert vocoder_reach(PUBLISHED) == 24
+def test_receptive_field_of_the_published_vocoder_is_24_frames_on_either_side() -> None:
+    assert vocoder_context(PUBLISHED) == 24
     assert plan_vocoder(PUBLISHED, (100, 116), None).frames == (76, 140)
 
 
 def test_inner_stages_do_little_more_than_the_chunk() -> None:
-    """Cutting between the stages keeps the overlap cheap: 64 frames need 112, but the dearest stage does 1 percent more."""
+    """Cutting between the stages keeps the overlap cheap: 64 frames need 112, the most expensive stage 1 % more."""
     plan = plan_vocoder(PUBLISHED, (100, 164), None)
     assert plan.frames[1] - plan.frames[0] == 112
     done = [(last - first) / 64 / scale for (first, last), scale in zip(plan.cuts, (1, 4, 16, 64), strict=False)]
     assert done == pytest.approx([1.66, 1.16, 1.04, 1.01], abs=0.01)
 
 
-def test_the_postnets_reach_is_half_a_kernel_a_layer() -> None:
-    assert postnet_reach(SHAPE) == 6
-    assert widened((2, 9), 6, 12) == (0, 12)
-    assert widened((20, 30), 6, None) == (14, 36)
+def test_receptive_field_of_the_postnet_is_half_a_kernel_a_layer() -> None:
+    assert postnet_context(SHAPE) == 6
+    assert with_context((2, 9), 6, 12) == (0, 12)
+    assert with_context((20, 30), 6, None) == (14, 36)

@@ -1,4 +1,4 @@
-"""The session protocol over real graphs: joining, stepping, leaving; batches and chunks that change nothing."""
+"""The session protocol over real graphs: joining, stepping, leaving; batches and chunks that change no result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from antiphon.errors import InvalidParameter
 from antiphon.models.speecht5.load import load
-from antiphon.models.speecht5.session import Rules, SpeechT5Session
+from antiphon.models.speecht5.session import SpeechT5Session, StopRule
 from antiphon.models.speecht5.vocoder import LONGEST_CHUNK_SECONDS
 from antiphon.runtime.openvino import Device, open_device
 from antiphon.types.events import AudioChunk, Event, Failed, Sentence, Spoken
@@ -40,18 +40,18 @@ TOLERANCE = 1e-5
 
 @pytest.fixture
 def endless_session(empty_session: SpeechT5Session, monkeypatch: pytest.MonkeyPatch) -> SpeechT5Session:
-    """The shared session, whose sentences go on for as long as the model has positions."""
-    monkeypatch.setattr(empty_session, "_rules", Rules(threshold=9, maxlenratio=1000))
+    """The shared session, with sentences that end only at the model's last position."""
+    monkeypatch.setattr(empty_session, "_stop_rule", StopRule(threshold=9, maxlenratio=1000))
     return empty_session
 
 
 def again(index: int) -> Sentence:
-    return replace(POOL[index])  # equal, and not the same
+    return replace(POOL[index])  # equal, but another object
 
 
 @pytest.fixture(scope="module")
 def alone(session: SpeechT5Session) -> list[Floats]:
-    """Each sentence's samples when it has the session to itself."""
+    """Each sentence's samples, spoken alone."""
     return [audio(session, again(index)) for index in range(len(POOL))]
 
 
@@ -60,8 +60,8 @@ def assert_same(samples: Floats, single: Floats) -> None:
     np.testing.assert_allclose(samples, single, rtol=0, atol=TOLERANCE)
 
 
-def test_the_pool_is_not_all_alike(alone: list[Floats]) -> None:
-    """Voices, seeds and places in the text sound different, so a mixed-up row would be heard."""
+def test_sample_sentences_differ(alone: list[Floats]) -> None:
+    """Voices, seeds and sentence indices change the audio, so mixed-up rows would be noticed."""
     for index, samples in enumerate(alone):
         assert samples.std() > 0.01
         for other in alone[:index]:
@@ -80,7 +80,7 @@ def test_the_pool_is_not_all_alike(alone: list[Floats]) -> None:
         max_size=7,
     )
 )
-def test_whoever_joins_or_leaves_beside_it_a_sentence_sounds_as_it_does_alone(
+def test_batch_equals_single_runs_while_sentences_join_and_leave(
     session: SpeechT5Session, alone: list[Floats], schedule: list[Guest]
 ) -> None:
     indices = [int(guest.unit) for guest in schedule]  # type: ignore[call-overload]
@@ -93,7 +93,7 @@ def test_whoever_joins_or_leaves_beside_it_a_sentence_sounds_as_it_does_alone(
 
 
 @pytest.mark.parametrize("index", range(len(POOL)))
-def test_chunks_join_to_what_one_run_over_the_whole_sentence_makes(session: SpeechT5Session, index: int) -> None:
+def test_chunks_equal_one_run_over_the_whole_sentence(session: SpeechT5Session, index: int) -> None:
     unit = again(index)
     session.join([unit])
     (speaking,) = session._rows
@@ -106,7 +106,7 @@ def test_chunks_join_to_what_one_run_over_the_whole_sentence_makes(session: Spee
     np.testing.assert_allclose(np.concatenate(chunks), whole, rtol=0, atol=TOLERANCE)
 
 
-def test_the_first_chunk_is_small_and_comes_before_the_last_frame(endless_session: SpeechT5Session) -> None:
+def test_first_chunk_is_small_and_precedes_the_last_frame(endless_session: SpeechT5Session) -> None:
     unit = again(8)
     endless_session.join([unit])
     sizes, early = [], 0
@@ -121,21 +121,22 @@ def test_the_first_chunk_is_small_and_comes_before_the_last_frame(endless_sessio
     assert early >= 3
 
 
-def test_one_not_heard_yet_is_heard_first(endless_session: SpeechT5Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A newcomer's first chunk goes before the next ones of those that are being heard."""
-    heard, short = [again(8) for _ in range(3)], again(4)
-    endless_session.join(heard)
+def test_a_first_chunk_precedes_the_next_chunks_of_others(
+    endless_session: SpeechT5Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speaking, short = [again(8) for _ in range(3)], again(4)
+    endless_session.join(speaking)
     while endless_session._rows:
         endless_session.step()
     assert len(endless_session._ended) >= 2
-    monkeypatch.setattr(endless_session, "_rules", Rules())
+    monkeypatch.setattr(endless_session, "_stop_rule", StopRule())
     endless_session.join([short])
     assert [event.unit for event in endless_session.step()] == [short, short]
-    for unit in heard:
+    for unit in speaking:
         endless_session.leave(unit)
 
 
-def test_every_unit_ends_once_and_after_its_sound(empty_session: SpeechT5Session) -> None:
+def test_every_unit_ends_once_and_after_its_audio(empty_session: SpeechT5Session) -> None:
     units = [again(index) for index in (0, 4, 5, 6)]
     events: list[Event] = empty_session.join(units)
     for _ in range(400):
@@ -146,7 +147,7 @@ def test_every_unit_ends_once_and_after_its_sound(empty_session: SpeechT5Session
         assert len(own) > 1
 
 
-def test_seeds_repeat_and_differ(session: SpeechT5Session) -> None:
+def test_same_seed_repeats_and_other_seeds_differ(session: SpeechT5Session) -> None:
     first, second, other = (audio(session, sentence("say it again", seed=seed)) for seed in (7, 7, 8))
     np.testing.assert_array_equal(first, second)
     shorter = min(len(first), len(other))
@@ -154,8 +155,10 @@ def test_seeds_repeat_and_differ(session: SpeechT5Session) -> None:
     assert len(audio(session, sentence("any whole number", seed=-(2**70)))) > 0
 
 
-def test_dropout_keeps_what_transformers_keeps(empty_session: SpeechT5Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The share it is named to drop, scaled by one over the rest: the same only at 0.5; nothing is dropped at 0."""
+def test_dropout_keeps_the_units_that_transformers_keeps(
+    empty_session: SpeechT5Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It keeps the share that it should drop, scaled by one over the rest; at 0 nothing is dropped."""
     empty_session.join([again(0), again(1)])
     for chance, values in ((0.5, {0.0, 2.0}), (0.2, {0.0, 1.25}), (0.0, {1.0})):
         monkeypatch.setattr(empty_session, "_config", replace(SHAPE, prenet_dropout=chance))
@@ -164,30 +167,30 @@ def test_dropout_keeps_what_transformers_keeps(empty_session: SpeechT5Session, m
         if chance:
             assert (drawn > 0).mean() == pytest.approx(chance, abs=0.03)
             assert (drawn[:, 0] != drawn[:, 1]).any()
-    for unit in [speaking.unit for speaking in empty_session._rows]:
+    for unit in [row.unit for row in empty_session._rows]:
         empty_session.leave(unit)
 
 
 def test_without_dropout_seeds_change_nothing(tiny_folder: Path, open_tiny: Open) -> None:
-    session = open_tiny(tiny_folder, rules=Rules(dropout=False))
+    session = open_tiny(tiny_folder, rules=StopRule(dropout=False))
     np.testing.assert_array_equal(audio(session, sentence("one", seed=1)), audio(session, sentence("one", seed=2)))
 
 
 @pytest.mark.parametrize(
     ("rules", "steps"),
     [
-        (Rules(threshold=9, maxlenratio=4.0), 20),  # 10 tokens with the end, 2 frames a step
-        (Rules(threshold=9, maxlenratio=0.0), 1),
-        (Rules(threshold=0, minlenratio=3.0), 15),
-        (Rules(threshold=9, minlenratio=3.0, maxlenratio=1.0), 15),
-        (Rules(threshold=9, maxlenratio=1000.0), SHAPE.speech_positions),
-        (Rules(threshold=9, minlenratio=1000.0), SHAPE.speech_positions),
+        (StopRule(threshold=9, maxlenratio=4.0), 20),  # 10 tokens with the end, 2 frames a step
+        (StopRule(threshold=9, maxlenratio=0.0), 1),
+        (StopRule(threshold=0, minlenratio=3.0), 15),
+        (StopRule(threshold=9, minlenratio=3.0, maxlenratio=1.0), 15),
+        (StopRule(threshold=9, maxlenratio=1000.0), SHAPE.speech_positions),
+        (StopRule(threshold=9, minlenratio=1000.0), SHAPE.speech_positions),
     ],
 )
-def test_a_sentence_is_as_long_as_the_rules_say(
-    session: SpeechT5Session, monkeypatch: pytest.MonkeyPatch, rules: Rules, steps: int
+def test_stop_rule_ends_the_sentence(
+    session: SpeechT5Session, monkeypatch: pytest.MonkeyPatch, rules: StopRule, steps: int
 ) -> None:
-    monkeypatch.setattr(session, "_rules", rules)
+    monkeypatch.setattr(session, "_stop_rule", rules)
     assert len(audio(session, sentence("nine char"))) == steps * SHAPE.reduction * SOUND.hop
 
 
@@ -212,41 +215,41 @@ def test_a_text_beyond_the_models_positions_fails_alone(empty_session: SpeechT5S
 
 
 class Broken(Exception):
-    """What a test makes fail."""
+    """The failure that a test causes."""
 
 
-def test_a_failing_join_leaves_those_in_flight_alone(
+def test_failing_join_does_not_change_units_in_flight(
     empty_session: SpeechT5Session, alone: list[Floats], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = again(0)
     empty_session.join([first])
-    read, calls = empty_session.runner.read, []
+    encode, calls = empty_session.runner.encode, []
 
     def fail_second(*args: object) -> object:
         calls.append(args)
         if len(calls) == 2:
             raise Broken
-        return read(*args)  # type: ignore[arg-type]
+        return encode(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(empty_session.runner, "read", fail_second)
+    monkeypatch.setattr(empty_session.runner, "encode", fail_second)
     with pytest.raises(Broken):
         empty_session.join([again(1), again(2)])
-    assert [speaking.unit for speaking in empty_session._rows] == [first]
+    assert [row.unit for row in empty_session._rows] == [first]
     monkeypatch.undo()
     assert_same(_rest(empty_session, first), alone[0])
 
 
-def test_more_than_the_slots_are_refused(empty_session: SpeechT5Session) -> None:
+def test_joining_more_than_the_free_slots_is_an_error(empty_session: SpeechT5Session) -> None:
     with pytest.raises(ValueError, match="5 sentences join 0 in 4 slots"):
         empty_session.join([again(0) for _ in range(5)])
 
 
-def test_an_unknown_unit_leaves_quietly(empty_session: SpeechT5Session) -> None:
+def test_leave_ignores_an_unknown_unit(empty_session: SpeechT5Session) -> None:
     empty_session.leave(again(0))
     assert empty_session.step() == []
 
 
-def test_one_leaves_while_its_sound_is_still_coming(endless_session: SpeechT5Session) -> None:
+def test_a_sentence_can_leave_after_its_last_frame(endless_session: SpeechT5Session) -> None:
     units = [again(5) for _ in range(3)]
     single = audio(endless_session, again(5))
     events = endless_session.join(units)
@@ -254,12 +257,12 @@ def test_one_leaves_while_its_sound_is_still_coming(endless_session: SpeechT5Ses
         events += endless_session.step()
     leaver, *_, stayer = (speaking.unit for speaking in endless_session._ended)
     endless_session.leave(leaver)
-    heard = [event.samples for event in events if isinstance(event, AudioChunk) and event.unit is stayer]
-    assert_same(np.concatenate([*heard, _rest(endless_session, stayer)]), single)
+    chunks = [event.samples for event in events if isinstance(event, AudioChunk) and event.unit is stayer]
+    assert_same(np.concatenate([*chunks, _rest(endless_session, stayer)]), single)
 
 
-def test_compressed_weights_speak_much_alike(tiny_folder: Path, open_tiny: Open) -> None:
-    rules = Rules(threshold=9, maxlenratio=4.0, dropout=False)
+def test_compressed_weights_change_the_audio_little(tiny_folder: Path, open_tiny: Open) -> None:
+    rules = StopRule(threshold=9, maxlenratio=4.0, dropout=False)
     unit = sentence("hello you")
     exact = audio(open_tiny(tiny_folder, rules=rules), unit)
     for weight_format, worst in (("fp16", 0.003), ("int8", 0.05)):
@@ -273,7 +276,7 @@ def test_compressed_weights_speak_much_alike(tiny_folder: Path, open_tiny: Open)
 
 @dataclass(frozen=True)
 class HalfCaches:
-    """A runtime that keeps caches in bf16 and computes in f32: what a CPU without bf16 can show of one that has it."""
+    """A runtime with bf16 caches that computes in f32, to test the caches on a CPU without bf16."""
 
     device: Device
     name: str = "CPU"
@@ -286,8 +289,8 @@ class HalfCaches:
         return self.device.compile(model, precision="f32", fuse_attention=fuse_attention)
 
 
-def test_caches_in_half_precision_change_little_and_mix_nothing_up(tiny_folder: Path, open_tiny: Open) -> None:
-    rules = Rules(threshold=9, maxlenratio=4.0, dropout=False)
+def test_bf16_caches_change_the_audio_little_and_mix_no_rows(tiny_folder: Path, open_tiny: Open) -> None:
+    rules = StopRule(threshold=9, maxlenratio=4.0, dropout=False)
     exact = open_tiny(tiny_folder, rules=rules)
     rounded = load(
         tiny_folder,
@@ -310,7 +313,7 @@ def test_caches_in_half_precision_change_little_and_mix_nothing_up(tiny_folder: 
 
 
 def _rest(session: SpeechT5Session, unit: Sentence) -> Floats:
-    """All samples of a unit in flight that are still to come."""
+    """The remaining samples of a unit in flight."""
     chunks: list[Floats] = []
     for _ in range(400):
         for event in session.step():

@@ -1,4 +1,4 @@
-"""Text to ids: both tokenizer files, their end token, what is unknown, and what is wrong with a file."""
+"""Text to ids: both tokenizer files, the end token, unknown characters, and errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def fast(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def trained() -> bytes:
-    """A character model with SpeechT5's control tokens where it has them."""
+    """A character model with SpeechT5's control tokens at their ids."""
     content = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(["abc def ghi. Hello, you!"] * 3),
@@ -49,27 +49,27 @@ def pieces(tmp_path: Path, trained: bytes) -> Path:
     return tmp_path
 
 
-def test_letters_are_ids_and_the_end_token_is_last(fast: Path) -> None:
+def test_ids_end_with_the_end_token(fast: Path) -> None:
     ids = read_tokenizer(fast, SHAPE).encode("ab c")
     assert ids == [4 + LETTERS.index(letter) for letter in "ab c"] + [END]
 
 
-def test_letters_of_a_character_model_begin_with_the_mark_of_a_word(pieces: Path) -> None:
+def test_character_model_ids_begin_with_the_word_mark(pieces: Path) -> None:
     processor = sentencepiece.SentencePieceProcessor(model_file=str(pieces / "spm_char.model"))
     expected = [processor.piece_to_id(piece) for piece in ("▁", "a", "b", "c", "▁", "d")]
     assert read_tokenizer(pieces, SHAPE).encode("abc d") == [*expected, END]
 
 
 @pytest.mark.parametrize("kind", ["fast", "pieces"])
-def test_what_has_no_letter_is_the_unknown_token(kind: str, request: pytest.FixtureRequest) -> None:
+def test_unknown_character_is_the_unknown_token(kind: str, request: pytest.FixtureRequest) -> None:
     tokenizer = read_tokenizer(request.getfixturevalue(kind), SHAPE)
     assert UNKNOWN in tokenizer.encode("a€b")
-    assert len(tokenizer.encode("a\ud800b")) > 2  # half a character cannot be UTF-8
+    assert len(tokenizer.encode("a\ud800b")) > 2  # a lone surrogate is not valid UTF-8
     assert tokenizer.encode("") == [END]
 
 
 @pytest.mark.parametrize("kind", ["fast", "pieces"])
-def test_typed_control_tokens_are_letters(kind: str, request: pytest.FixtureRequest) -> None:
+def test_control_token_names_in_text_are_letters(kind: str, request: pytest.FixtureRequest) -> None:
     ids = read_tokenizer(request.getfixturevalue(kind), SHAPE).encode("a </s> <pad> <mask> b")
     assert ids.count(END) == 1
     assert not {0, 1, 79, 80} & set(ids)

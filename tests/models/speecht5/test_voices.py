@@ -1,4 +1,4 @@
-"""Voices: which there are, which is the default, and what is wrong with a file."""
+"""Voices: their names, the default, and errors."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_first_by_name_comes_first(folder: Path) -> None:
+def test_default_voice_is_the_first_by_name(folder: Path) -> None:
     assert read_voices(folder, 512).names == ("ada", "bob", "cleo")
 
 
-def test_one_called_default_is_the_default(folder: Path) -> None:
+def test_voice_named_default_is_the_default(folder: Path) -> None:
     write_voice(folder / "voices" / "default.bin", 512)
     assert read_voices(folder, 512).names == ("default", "ada", "bob", "cleo")
 
 
-def test_a_given_one_is_the_default_and_may_replace(folder: Path) -> None:
+def test_given_speaker_is_the_default_and_may_replace_a_voice(folder: Path) -> None:
     write_voice(folder / "voices" / "default.bin", 512)
     given = write_voice(folder / "given.bin", 512, 9)
     voices = read_voices(folder, 512, ("bob", given))
@@ -37,7 +37,7 @@ def test_a_given_one_is_the_default_and_may_replace(folder: Path) -> None:
     np.testing.assert_allclose(voices.embeddings["bob"], values / np.linalg.norm(values), rtol=1e-6)
 
 
-def test_a_given_one_is_enough(tmp_path: Path) -> None:
+def test_given_speaker_is_enough_for_a_model_without_voices(tmp_path: Path) -> None:
     assert read_voices(tmp_path, 8, ("solo", write_voice(tmp_path / "v" / "x.bin", 8))).names == ("solo",)
 
 
@@ -79,6 +79,6 @@ def test_values_without_a_direction_are_refused(folder: Path, value: float) -> N
         read_voices(folder, 512)
 
 
-def test_a_given_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_voice_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"gone\.bin: the voice cannot be read \(No such file"):
         read_voices(tmp_path, 512, ("gone", tmp_path / "gone.bin"))

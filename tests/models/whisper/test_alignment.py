@@ -1,4 +1,4 @@
-"""Paths through costs, smoothing and normalising: what must hold without any oracle."""
+"""Dynamic time warping, the median filter and normalising of attention, without an oracle."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from itertools import product
 import numpy as np
 import pytest
 
-from antiphon.models.whisper.alignment import SMOOTHING, begin_places, normalised, smoothed, warp
+from antiphon.models.whisper.alignment import SMOOTHING, begin_positions, normalised, smoothed, warp
 
 
-def test_warping_follows_the_cheap_cells() -> None:
-    """A staircase of zeros in a field of ones is the one cheapest way."""
+def test_dtw_follows_the_cheapest_cells() -> None:
+    """A staircase of zeros in a field of ones is the only cheapest path."""
     random = np.random.default_rng(0)
     for _ in range(30):
         stays = random.integers(1, 9, size=7)
@@ -25,7 +25,7 @@ def test_warping_follows_the_cheap_cells() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (4, 4), (12, 5), (5, 40)])
-def test_a_path_goes_from_corner_to_corner_a_step_at_a_time(shape: tuple[int, int]) -> None:
+def test_dtw_path_goes_from_corner_to_corner_in_single_steps(shape: tuple[int, int]) -> None:
     for seed in range(10):
         rows, columns = warp(np.random.default_rng(seed).standard_normal(shape))
         assert (rows[0], columns[0], rows[-1], columns[-1]) == (0, 0, shape[0] - 1, shape[1] - 1)
@@ -33,7 +33,7 @@ def test_a_path_goes_from_corner_to_corner_a_step_at_a_time(shape: tuple[int, in
         assert steps <= {(0, 1), (1, 0), (1, 1)}
 
 
-def test_a_long_window_is_warped_in_well_under_50_ms() -> None:
+def test_dtw_of_a_long_window_takes_well_under_50_ms() -> None:
     costs = np.random.default_rng(0).standard_normal((221, 1500)).astype(np.float32)
     spent = []
     for _ in range(5):
@@ -43,35 +43,35 @@ def test_a_long_window_is_warped_in_well_under_50_ms() -> None:
     assert min(spent) < 0.05, spent
 
 
-def test_the_exchanges_leave_the_median_in_the_middle() -> None:
+def test_exchanges_leave_the_median_in_the_middle() -> None:
     """By the 0-1 principle what sorts every row of zeros and ones sorts everything (Knuth, vol. 3, 5.3.4)."""
     bits = np.array(list(product((0.0, 1.0), repeat=SMOOTHING)), np.float32)
     assert np.array_equal(smoothed(bits)[:, SMOOTHING // 2], np.median(bits, axis=1))
 
 
-def test_ends_are_reflected_and_short_rows_stay() -> None:
+def test_median_filter_reflects_ends_and_keeps_short_rows() -> None:
     row = np.array([[9.0, 1, 8, 2, 7, 3, 6, 4]], np.float32)
     padded = np.pad(row[0], 3, mode="reflect")
     assert smoothed(row)[0].tolist() == [float(np.median(padded[i : i + 7])) for i in range(8)]
     assert np.array_equal(smoothed(row[:, :3]), row[:, :3])
 
 
-def test_normalising_crops_and_never_divides_by_nothing() -> None:
+def test_normalising_never_divides_by_zero() -> None:
     weights = np.array([[0.2, 0.2, 0.6], [0.1, 0.3, 0.6], [0.0, 0.0, 1.0]], np.float32)
-    scores = normalised(weights[:, :2])  # the last row's attention all went to what was cut off
+    scores = normalised(weights[:, :2])  # all attention of the last row is in the part that is cut off
     assert np.isfinite(scores).all()
     assert scores.mean(axis=0) == pytest.approx([0, 0], abs=1e-6)
     assert scores.std(axis=0) == pytest.approx([1, 1], abs=1e-5)
     assert not normalised(np.full((4, 3), 0.25, np.float32)).any()
 
 
-def test_each_token_begins_where_the_heads_look() -> None:
+def test_each_token_begins_where_the_heads_attend() -> None:
     random = np.random.default_rng(1)
     begins = np.array([0, 30, 55, 90, 140])
     attention = random.random((3, 8, 180)).astype(np.float32) * 0.2
     for token, (begin, end) in enumerate(zip(begins, [*begins[1:], 180], strict=True), 2):
         attention[:, token, begin:end] += 1.0
-    attention /= attention.sum(axis=2, keepdims=True) * 2  # half of it on places behind the audio
-    found = begin_places(attention, 2, 7)
+    attention /= attention.sum(axis=2, keepdims=True) * 2  # half of it on positions after the audio
+    found = begin_positions(attention, 2, 7)
     assert np.abs(found - begins).max() <= SMOOTHING // 2
-    assert np.array_equal(found, begin_places(attention[::-1].copy(), 2, 7))
+    assert np.array_equal(found, begin_positions(attention[::-1].copy(), 2, 7))

@@ -1,4 +1,4 @@
-"""Which heads are asked where words are: the model's own, those of its size, or all of the later layers."""
+"""The choice of alignment heads: the model's own, those of its size, or all of the later layers."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import pytest
 from antiphon.models.whisper.alignment_heads import AlignmentHeads, choose_heads
 
 
-def test_a_models_own_list_counts() -> None:
+def test_alignment_heads_of_the_model_are_used() -> None:
     assert choose_heads([(3, 1), (2, 0), (3, 1)], 4, 6, 51865) == AlignmentHeads(((2, 0), (3, 1)), guessed=False)
 
 
 @pytest.mark.parametrize("stale", [[(2, 3), (7, 0)], [(0, 6)], [(-1, 0)]])
-def test_a_list_of_layers_that_are_not_there_is_none(stale: list[tuple[int, int]]) -> None:
+def test_alignment_heads_on_missing_layers_are_ignored(stale: list[tuple[int, int]]) -> None:
     assert choose_heads(stale, 2, 4, 51866) == choose_heads([], 2, 4, 51866)
 
 
@@ -26,12 +26,14 @@ def test_a_list_of_layers_that_are_not_there_is_none(stale: list[tuple[int, int]
         ((4, 20, 51866), (2, 4), 6),
     ],
 )
-def test_copies_of_published_models_have_theirs(size: tuple[int, int, int], first: tuple[int, int], count: int) -> None:
+def test_copies_of_published_models_get_the_published_alignment_heads(
+    size: tuple[int, int, int], first: tuple[int, int], count: int
+) -> None:
     found = choose_heads([], *size)
     assert (found.chosen[0], len(found.chosen), found.guessed) == (first, count, False)
     assert all(layer < size[0] and head < size[1] for layer, head in found.chosen)
 
 
-def test_of_an_unknown_model_the_later_half_of_the_layers_is_asked() -> None:
+def test_unknown_model_falls_back_to_heads_of_the_later_half() -> None:
     assert choose_heads([], 3, 2, 99) == AlignmentHeads(((1, 0), (1, 1), (2, 0), (2, 1)), guessed=True)
     assert choose_heads([], 1, 1, 99) == AlignmentHeads(((0, 0),), guessed=True)

@@ -1,4 +1,4 @@
-"""Short windows heard as such: what a model of so many places would say, whoever else decodes, and a second try in full."""
+"""The audio context "auto": short windows in fewer encoder positions, alone and in a batch, and the retry in full."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from antiphon.loader import load_session
-from antiphon.models.whisper.audio_context import places_for
+from antiphon.models.whisper.audio_context import positions_for
 from antiphon.models.whisper.config import read_config
-from antiphon.models.whisper.graph import align_graph, features_graph, hear_graph, step_graph
-from antiphon.models.whisper.runner import Graphs, Runner
+from antiphon.models.whisper.graph import align_graph, encoder_graph, features_graph, step_graph
+from antiphon.models.whisper.runner import WhisperGraphs, WhisperRunner
 from antiphon.models.whisper.session import WhisperSession
-from antiphon.models.whisper.slots import Slots
 from antiphon.models.whisper.tokens import read_tokenizer
 from antiphon.runtime.openvino import open_device
 from antiphon.types.events import Window
@@ -49,25 +48,25 @@ def auto(tiny_folder: Path) -> WhisperSession:
     return loaded
 
 
-def of_so_many_places(folder: Path, tiny_folder: Path, places: int) -> WhisperSession:
-    """The tiny model with that many positions and no more, on the graphs that are made for whole windows."""
+def open_shortened(folder: Path, tiny_folder: Path, positions: int) -> WhisperSession:
+    """The tiny model cut to that many encoder positions, on graphs that take whole windows only."""
     shutil.copytree(tiny_folder, folder)
     tensors = load_file(folder / "model.safetensors")
     name = "model.encoder.embed_positions.weight"
-    save_file(tensors | {name: tensors[name][:places].copy()}, folder / "model.safetensors")
-    config = replace(read_config(folder), source_positions=places)
+    save_file(tensors | {name: tensors[name][:positions].copy()}, folder / "model.safetensors")
+    config = replace(read_config(folder), source_positions=positions)
     device = open_device("CPU", "f32")
     compile_step = partial(device.compile, fuse_attention=False)
     with open_checkpoint(folder, "auto") as weights:
         align = compile_step(align_graph(config, weights, "f32"))
-        graphs = Graphs(
+        graphs = WhisperGraphs(
             features=device.compile(features_graph(config)),
-            hear=device.compile(hear_graph(config, weights, "f32")),
+            encoder=device.compile(encoder_graph(config, weights, "f32")),
             step=compile_step(step_graph(config, weights, "f32")),
             align=lambda: align,
         )
     info = load_session(str(tiny_folder), precision="f32", slots=1).info
-    return WhisperSession(info, config, read_tokenizer(folder, config), Runner(config, graphs, 1, "f32"), 1)  # type: ignore[arg-type]
+    return WhisperSession(info, config, read_tokenizer(folder, config), WhisperRunner(config, graphs, 1, "f32"), 1)  # type: ignore[arg-type]
 
 
 def assert_same(one: WindowResult, other: WindowResult) -> None:
@@ -84,22 +83,29 @@ def times(result: WindowResult) -> list[float]:
 
 
 def count_encodings(session: WhisperSession, monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
-    """The places of each encoding from now on."""
-    asked: list[int | None] = []
+    """The encoder positions of each encoding from now on."""
+    encodings: list[int | None] = []
     encode = session.runner.encode
 
-    def note(samples: np.ndarray, row: int, places: int | None = None) -> np.ndarray:
-        asked.append(places)
-        return encode(samples, row, places)
+    def note(samples: np.ndarray, row: int, positions: int | None = None) -> None:
+        encodings.append(positions)
+        encode(samples, row, positions)
 
     monkeypatch.setattr(session.runner, "encode", note)
-    return asked
+    return encodings
 
 
-def test_places_are_the_audios_and_some_silence_in_steps() -> None:
-    assert [places_for(round(seconds * 16_000)) for seconds in (0, 1, 3, 5, 10, 20)] == [128, 256, 384, 384, 640, 1152]
-    assert places_for(480_000) == places_for(27 * 16_000) == 1500
-    assert all(places_for(samples) * 320 >= min(samples + 40_000, 480_000) for samples in range(0, 480_001, 997))
+def test_positions_cover_audio_and_silence_in_steps() -> None:
+    assert [positions_for(round(seconds * 16_000)) for seconds in (0, 1, 3, 5, 10, 20)] == [
+        128,
+        256,
+        384,
+        384,
+        640,
+        1152,
+    ]
+    assert positions_for(480_000) == positions_for(27 * 16_000) == 1500
+    assert all(positions_for(samples) * 320 >= min(samples + 40_000, 480_000) for samples in range(0, 480_001, 997))
 
 
 def test_a_shorter_log_mel_is_the_beginning_of_the_whole_one(auto: WhisperSession) -> None:
@@ -108,89 +114,71 @@ def test_a_shorter_log_mel_is_the_beginning_of_the_whole_one(auto: WhisperSessio
     assert np.abs(auto.runner.log_mel(samples, 384) - whole[:, :, :768]).max() < 1e-5
 
 
-@pytest.mark.parametrize(("kind", "places"), [(0, 256), (1, 384), (2, 384), (3, 768)])
-def test_a_window_is_heard_as_by_a_model_of_its_places(
-    tmp_path: Path, tiny_folder: Path, auto: WhisperSession, kind: int, places: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("kind", "positions"), [(0, 256), (1, 384), (2, 384), (3, 768)])
+def test_a_short_window_equals_a_model_with_that_many_positions(
+    tmp_path: Path, tiny_folder: Path, auto: WhisperSession, kind: int, positions: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = count_encodings(auto, monkeypatch)
-    (heard,) = drive(auto, [unit_of(kind)])
-    assert asked == [places]
-    (reference,) = drive(of_so_many_places(tmp_path / "short", tiny_folder, places), [unit_of(kind)])
-    assert_same(heard, reference)
-    assert bool(times(heard)) == bool(KINDS[kind][1].get("words"))
+    encodings = count_encodings(auto, monkeypatch)
+    (result,) = drive(auto, [unit_of(kind)])
+    assert encodings == [positions]
+    (reference,) = drive(open_shortened(tmp_path / "short", tiny_folder, positions), [unit_of(kind)])
+    assert_same(result, reference)
+    assert bool(times(result)) == bool(KINDS[kind][1].get("words"))
 
 
-def test_a_whole_window_is_heard_as_ever(auto: WhisperSession, empty_session: WhisperSession) -> None:
+def test_a_whole_window_equals_the_full_context(auto: WhisperSession, empty_session: WhisperSession) -> None:
     assert_same(drive(auto, [unit_of(4)])[0], drive(empty_session, [unit_of(4)])[0])
 
 
 @pytest.mark.parametrize("joins", [[0, 0, 0, 0, 0], [0, 3, 5, 10, 12], [12, 10, 4, 2, 0], [5, 0, 0, 30, 6]])
-def test_short_and_long_windows_change_nothing_about_each_other(auto: WhisperSession, joins: list[int]) -> None:
+def test_short_and_long_windows_in_a_batch_do_not_change_each_other(auto: WhisperSession, joins: list[int]) -> None:
     alone = [drive(auto, [unit_of(kind)])[0] for kind in range(len(KINDS))]
     for one, other in zip(drive(auto, list(map(unit_of, range(len(KINDS)))), joins), alone, strict=True):
         assert_same(one, other)
 
 
-def test_what_is_doubtful_is_heard_in_full_and_that_stands(
+def test_a_doubtful_result_is_retried_with_the_full_context(
     auto: WhisperSession, empty_session: WhisperSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = [unit_of(kind, min_new_tokens=0, language="en") for kind in range(4)]
     whole = drive(empty_session, free)
     monkeypatch.setattr("antiphon.types.results.LEAST_LOGPROB", 0.0)  # nothing is good enough
-    asked = count_encodings(auto, monkeypatch)
+    encodings = count_encodings(auto, monkeypatch)
     for joins in ([0, 0, 0, 0], [0, 7, 2, 4]):
-        asked.clear()
+        encodings.clear()
         for one, other in zip(drive(auto, free, joins), whole, strict=True):
             assert_same(one, other)
-        assert sorted(map(int, asked)) == [256, 384, 384, 768, 1500, 1500, 1500, 1500]  # type: ignore[arg-type]
+        assert sorted(map(int, encodings)) == [256, 384, 384, 768, 1500, 1500, 1500, 1500]  # type: ignore[arg-type]
 
 
-def test_what_is_plain_is_heard_once(auto: WhisperSession, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_good_result_is_not_retried(auto: WhisperSession, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("antiphon.types.results.LEAST_LOGPROB", -100.0)
     monkeypatch.setattr("antiphon.types.results.MOST_REPETITION", 100.0)
-    asked = count_encodings(auto, monkeypatch)
+    encodings = count_encodings(auto, monkeypatch)
     drive(auto, [unit_of(kind, min_new_tokens=0) for kind in range(3)])
-    assert asked == [256, 384, 384]
+    assert encodings == [256, 384, 384]
 
 
-def test_full_windows_are_never_heard_twice(empty_session: WhisperSession, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_windows_are_never_retried(empty_session: WhisperSession, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("antiphon.types.results.LEAST_LOGPROB", 0.0)
-    asked = count_encodings(empty_session, monkeypatch)
+    encodings = count_encodings(empty_session, monkeypatch)
     drive(empty_session, [unit_of(kind, min_new_tokens=0) for kind in range(3)])
-    assert asked == [1500, 1500, 1500]
+    assert encodings == [1500, 1500, 1500]
 
 
-def test_without_it_graphs_are_those_of_whole_windows(tiny_folder: Path) -> None:
+def test_full_context_graphs_have_fixed_lengths(tiny_folder: Path) -> None:
     config = read_config(tiny_folder)
     with open_checkpoint(tiny_folder, "auto") as weights:
-        graphs = [graph(config, weights, "f32") for graph in (hear_graph, step_graph, align_graph)]
-    hear, step, align = [
+        graphs = [graph(config, weights, "f32") for graph in (encoder_graph, step_graph, align_graph)]
+    encoder, step, align = [
         {each.any_name: list(each.partial_shape) for each in (*graph.inputs, *graph.outputs)} for graph in graphs
     ]
-    assert hear["features"][2] == 3000
-    assert hear["key.0"][2] == step["key.0"][2] == align["key.0"][2] == 1500
-    assert "heard" not in step
+    assert encoder["features"][2] == 3000
+    assert encoder["key.0"][2] == step["key.0"][2] == align["key.0"][2] == 1500
+    assert "audio_mask" not in step
 
 
-def test_the_log_says_it(tiny_folder: Path) -> None:
+def test_the_log_names_the_audio_context(tiny_folder: Path) -> None:
     lines: list[str] = []
     load_session(str(tiny_folder), precision="f32", slots=1, audio_context="auto", report=lines.append)
     assert "as long as the audio" in lines[-1]
-
-
-def test_rows_are_as_long_as_the_longest_in_flight(tiny_folder: Path) -> None:
-    slots = Slots(read_config(tiny_folder), 3, "f32")
-    assert slots.fit(0, 256)
-    for row, places in ((0, 256), (1, 128)):
-        slots.heard[row] = places
-        sides = slots.cross(row)
-        for side in sides:
-            side[:] = row + 1
-        slots.write_cross(row, sides)
-    assert not slots.fit(2, 200)
-    assert slots.fit(2, 1500)
-    assert slots.places == 1500
-    slots.move(1, 0)
-    assert slots.fit(1, 128)
-    assert slots.places == 128
-    assert all((side == 2).all() and side.shape[2] == 128 for side in slots.cross(0))

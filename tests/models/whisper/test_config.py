@@ -1,4 +1,4 @@
-"""A checkpoint's JSON files: what is read, derived, and refused."""
+"""A checkpoint's JSON files: what is read, what is derived, and errors."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_ids_that_are_missing_follow_from_the_order_of_the_vocabulary(tmp_path: 
     assert (tokens.translate, tokens.transcribe) == (IDS["<|translate|>"], IDS["<|transcribe|>"])
 
 
-def test_an_english_model_names_no_language(tmp_path: Path) -> None:
+def test_english_only_model_has_no_languages(tmp_path: Path) -> None:
     config = read_config(write_tiny(tmp_path, languages=False))
     assert not config.multilingual
     assert config.tokens.transcribe is None
@@ -48,7 +48,7 @@ def test_an_english_model_names_no_language(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("value", "expected"), [(50, 50), (1, 50), (None, None), (25, 25)])
-def test_the_stale_first_timestamp_limit_is_mended(tmp_path: Path, value: int | None, expected: int | None) -> None:
+def test_stale_max_initial_timestamp_is_corrected(tmp_path: Path, value: int | None, expected: int | None) -> None:
     generation = tiny.generation_config() | {"max_initial_timestamp_index": value}
     assert read_config(write(tmp_path, tiny.config(), generation)).max_initial_timestamp == expected
 

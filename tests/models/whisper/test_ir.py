@@ -1,4 +1,4 @@
-"""OpenVINO folders of Whisper: when a folder is one, and which are left to another backend."""
+"""OpenVINO folders of Whisper: which folders are one, and which are not native."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 from openvino import opset13 as ops
 
 from antiphon.errors import ConfigError, NotNative
-from antiphon.models.whisper.ir import DECODER, ENCODER, has_ir, open_ir
+from antiphon.models.whisper.ir import open_ir
+from antiphon.weights.openvino_ir.files import DECODER_MODEL, ENCODER_MODEL, has_ir
 from tests.support.small_ir import WIDTH, draw, inputs, named, write
 
 LENGTH = 5
@@ -25,15 +26,15 @@ def write_encoder(folder: Path, positions: np.ndarray | None) -> None:
     given = ops.parameter([-1, LENGTH, WIDTH], ov.Type.f32)
     placed = ops.relu(given) if positions is None else ops.add(given, ops.constant(positions[None]))
     hidden = ops.relu(norm(placed, "layers.0.self_attn_layer_norm"))
-    write(folder, norm(hidden, "layer_norm"), given, file=ENCODER)
+    write(folder, norm(hidden, "layer_norm"), given, file=ENCODER_MODEL)
 
 
 def write_decoder(folder: Path) -> None:
     given = inputs()
-    write(folder, norm(given, "model.decoder.layer_norm"), given, file=DECODER)
+    write(folder, norm(given, "model.decoder.layer_norm"), given, file=DECODER_MODEL)
 
 
-def test_positions_are_found_where_they_are_added(tmp_path: Path) -> None:
+def test_position_embeddings_are_found_where_they_are_added(tmp_path: Path) -> None:
     positions = draw(LENGTH, WIDTH)
     write_encoder(tmp_path, positions)
     write_decoder(tmp_path)
@@ -43,7 +44,7 @@ def test_positions_are_found_where_they_are_added(tmp_path: Path) -> None:
     np.testing.assert_array_equal(weights.array("model.encoder.layer_norm.bias"), np.zeros(WIDTH))
 
 
-def test_without_positions_it_is_another_network(tmp_path: Path) -> None:
+def test_ir_without_position_embeddings_is_not_native(tmp_path: Path) -> None:
     write_encoder(tmp_path, None)
     write_decoder(tmp_path)
     (tmp_path / "vocab.json").touch()
@@ -51,7 +52,7 @@ def test_without_positions_it_is_another_network(tmp_path: Path) -> None:
         open_ir(tmp_path, "auto")
 
 
-def test_what_is_missing_is_named(tmp_path: Path) -> None:
+def test_missing_tokenizer_and_files_are_named(tmp_path: Path) -> None:
     assert not has_ir(tmp_path)
     write_decoder(tmp_path)
     assert has_ir(tmp_path)

@@ -1,4 +1,4 @@
-"""The timestamp rules as rows: what may come after what (openai/whisper decoding, quality of the reference)."""
+"""The timestamp rules as rows: which tokens may follow which (openai/whisper `decoding.py`)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from antiphon.models.whisper.config import WhisperConfig, read_config
-from antiphon.models.whisper.logits_rules import BEGIN, HIGH, LOW, SPECIAL, TEXT, TIMED, Rules
+from antiphon.models.whisper.logits_rules import BEGIN, HIGH, LOW, SPECIAL, TEXT, TIMED, LogitsRules
 from tests.support.tiny_whisper import FIRST_TIMESTAMP, IDS, VOCABULARY
 
 LETTER = 97
@@ -21,7 +21,7 @@ def config(tiny_folder: object) -> WhisperConfig:
 
 def after(config: WhisperConfig, tokens: list[int], *, timed: bool = True, minimum: int = 0) -> np.ndarray:
     """The rules row of a sequence that sampled `tokens`."""
-    rules = Rules(config, 3)
+    rules = LogitsRules(config, 3)
     rules.begin(1, timed=timed, minimum=minimum)
     for token in tokens:
         rules.advance(1, 2, np.array([token], np.int32))
@@ -36,7 +36,7 @@ def allowed_stamps(row: np.ndarray) -> range:
     return range(row[LOW], row[HIGH] + 1)
 
 
-def test_first_comes_a_timestamp_of_at_most_one_second(config: WhisperConfig) -> None:
+def test_first_token_is_a_timestamp_of_at_most_one_second(config: WhisperConfig) -> None:
     row = after(config, [])
     assert not row[TEXT]
     assert not row[SPECIAL]
@@ -45,7 +45,7 @@ def test_first_comes_a_timestamp_of_at_most_one_second(config: WhisperConfig) ->
     assert allowed_stamps(row) == range(stamp(0.0), stamp(1.0) + 1)
 
 
-def test_without_a_limit_any_timestamp_may_come_first(config: WhisperConfig) -> None:
+def test_without_a_limit_any_timestamp_may_be_first(config: WhisperConfig) -> None:
     row = after(replace(config, max_initial_timestamp=None), [])
     assert allowed_stamps(row) == range(stamp(0.0), VOCABULARY)
 
@@ -61,7 +61,7 @@ def test_without_a_limit_any_timestamp_may_come_first(config: WhisperConfig) -> 
         ([0.5, "a", "b"], True, True, 0.52),
     ],
 )
-def test_what_may_follow(
+def test_allowed_next_tokens(
     config: WhisperConfig, tokens: list[object], text: bool, special: bool, stamps: float | None
 ) -> None:
     ids = [LETTER if isinstance(token, str) else stamp(token) for token in tokens]  # type: ignore[arg-type]
@@ -82,14 +82,14 @@ def test_without_timestamps_only_the_start_is_special(config: WhisperConfig) -> 
         assert allowed_stamps(row) == range(FIRST_TIMESTAMP, VOCABULARY)
 
 
-def test_the_end_waits_for_the_forced_length(config: WhisperConfig) -> None:
+def test_min_new_tokens_delays_the_end_token(config: WhisperConfig) -> None:
     assert not after(config, [LETTER], timed=False, minimum=2)[SPECIAL]
     assert after(config, [LETTER, LETTER], timed=False, minimum=2)[SPECIAL]
     assert IDS["<|endoftext|>"] == config.tokens.end
 
 
-def test_a_moved_slot_keeps_its_rules(config: WhisperConfig) -> None:
-    rules = Rules(config, 3)
+def test_moved_slot_keeps_its_rules(config: WhisperConfig) -> None:
+    rules = LogitsRules(config, 3)
     rules.begin(2, timed=True)
     rules.advance(2, 3, np.array([stamp(0.2)], np.int32))
     expected = rules.rows(2, 3)

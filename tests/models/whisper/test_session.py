@@ -1,4 +1,4 @@
-"""The session protocol over real graphs: joining, stepping, leaving, and batches that change nothing."""
+"""The session protocol over real graphs: joining, stepping, leaving, and batches that change no result."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ def units_of(kinds: list[int]) -> list[Window]:
 
 @pytest.fixture(scope="module")
 def alone(session: WhisperSession) -> dict[int, tuple[int, ...]]:
-    """Each kind's tokens when it has the session to itself."""
+    """The tokens of each kind of unit, decoded alone."""
     return {kind: drive(session, units_of([kind]))[0].tokens for kind in range(len(KINDS))}
 
 
-def test_the_kinds_differ(alone: dict[int, tuple[int, ...]]) -> None:
+def test_sample_units_differ(alone: dict[int, tuple[int, ...]]) -> None:
     assert len({tokens[:8] for tokens in alone.values()}) >= len(KINDS) - 1
     assert all(len(tokens) <= KINDS[kind]["max_new_tokens"] for kind, tokens in alone.items())  # type: ignore[operator]
 
 
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(st.lists(st.tuples(st.integers(0, len(KINDS) - 1), st.integers(0, 12)), min_size=2, max_size=4))
-def test_a_batch_gives_what_single_runs_give(
+def test_batch_equals_single_runs(
     session: WhisperSession, alone: dict[int, tuple[int, ...]], schedule: list[tuple[int, int]]
 ) -> None:
     kinds, joins = [kind for kind, _ in schedule], [step for _, step in schedule]
@@ -58,7 +58,7 @@ def test_a_batch_gives_what_single_runs_give(
 
 @settings(max_examples=6, deadline=None, derandomize=True)
 @given(st.permutations([1, 3, 4, 7]), st.integers(0, 3), st.integers(0, 20))
-def test_one_that_leaves_disturbs_nobody(
+def test_leaving_does_not_change_other_units(
     session: WhisperSession, alone: dict[int, tuple[int, ...]], kinds: list[int], leaver: int, after: int
 ) -> None:
     units = units_of(kinds)
@@ -75,7 +75,7 @@ def test_one_that_leaves_disturbs_nobody(
             assert results[id(unit)] == alone[kinds[index]]
 
 
-def test_a_language_is_heard_and_told_before_the_text(empty_session: WhisperSession) -> None:
+def test_language_is_detected_before_the_text(empty_session: WhisperSession) -> None:
     unit = make_unit(noise(2), max_new_tokens=2)
     events = empty_session.join([unit])
     assert isinstance(events[0], LanguageDetected)
@@ -84,7 +84,7 @@ def test_a_language_is_heard_and_told_before_the_text(empty_session: WhisperSess
     empty_session.leave(unit)
 
 
-def test_a_failing_join_leaves_those_in_flight_alone(
+def test_failing_join_does_not_change_units_in_flight(
     empty_session: WhisperSession, alone: dict[int, tuple[int, ...]]
 ) -> None:
     first = units_of([1])[0]
@@ -99,23 +99,20 @@ def test_a_failing_join_leaves_those_in_flight_alone(
     assert events[0].result.tokens == alone[1]
 
 
-def test_a_session_that_rested_hears_as_before(
-    empty_session: WhisperSession, alone: dict[int, tuple[int, ...]]
-) -> None:
+def test_results_are_the_same_after_rest(empty_session: WhisperSession, alone: dict[int, tuple[int, ...]]) -> None:
     for kinds in ([7, 0], [2, 5]):
         empty_session.rest()
         results = drive(empty_session, units_of(kinds), [0, 3])
         assert [result.tokens for result in results] == [alone[kind] for kind in kinds]
 
 
-def test_memory_comes_back(tiny_folder: Path) -> None:
-    """All of the rows' memory, which a batch has touched."""
+def test_rest_frees_the_memory_of_all_rows(tiny_folder: Path) -> None:
     session = load_session(str(tiny_folder), precision="f32", slots=64)
     units = [make_unit(noise(1), language="en", max_new_tokens=2, min_new_tokens=2) for _ in range(64)]
     drive(session, units[:1])
     before = resident()
     drive(session, units)
-    rows = 63 * 4 * 1500 * WIDTH * 4  # sides, places, width, bytes
+    rows = 63 * 4 * 1500 * WIDTH * 4  # arrays, encoder positions, width, bytes
     assert resident() - before > rows
     session.rest()
     assert resident() - before < rows / 4
@@ -138,7 +135,7 @@ def worded_units(*, words: bool) -> list[Window]:
     return [make_unit(noise(1 + 6 * index, seed=index), words=words, **kind) for index, kind in enumerate(WORDED)]  # type: ignore[arg-type]
 
 
-def test_words_make_up_the_text_and_change_nothing_else(empty_session: WhisperSession) -> None:
+def test_word_timestamps_make_up_the_text_and_change_nothing_else(empty_session: WhisperSession) -> None:
     plain = drive(empty_session, worded_units(words=False))
     worded = drive(empty_session, worded_units(words=True))
     assert [replace(each, pieces=without_words(each.pieces)) for each in worded] == plain
@@ -154,7 +151,7 @@ def without_words(pieces: tuple[Piece, ...]) -> tuple[Piece, ...]:
     return tuple(replace(piece, words=()) for piece in pieces)
 
 
-def test_words_do_not_depend_on_who_else_decodes(empty_session: WhisperSession) -> None:
+def test_word_timestamps_do_not_depend_on_the_batch(empty_session: WhisperSession) -> None:
     alone = [drive(empty_session, [unit])[0].pieces for unit in worded_units(words=True)]
     for joins in ([0, 0, 0, 0], [3, 0, 1, 7], [20, 12, 3, 0]):
         together = drive(empty_session, worded_units(words=True), joins)
@@ -162,7 +159,7 @@ def test_words_do_not_depend_on_who_else_decodes(empty_session: WhisperSession) 
 
 
 @pytest.mark.parametrize("samples", [0, 1, 319, 320, 700])
-def test_almost_no_audio_has_words_too(empty_session: WhisperSession, samples: int) -> None:
+def test_word_timestamps_of_almost_no_audio(empty_session: WhisperSession, samples: int) -> None:
     unit = make_unit(noise(1)[:samples], language="en", words=True, min_new_tokens=6, max_new_tokens=6)
     (result,) = drive(empty_session, [unit])
     times = [time for piece in result.pieces for word in piece.words for time in (word.start, word.end)]
@@ -170,14 +167,14 @@ def test_almost_no_audio_has_words_too(empty_session: WhisperSession, samples: i
     assert all(0.0 <= time <= samples / 16_000 for time in times)
 
 
-def test_the_longest_answer_has_words(empty_session: WhisperSession) -> None:
+def test_word_timestamps_of_the_longest_answer(empty_session: WhisperSession) -> None:
     unit = make_unit(noise(4), language="en", words=True, min_new_tokens=444, max_new_tokens=444)
     (result,) = drive(empty_session, [unit])
     assert len(result.tokens) == 444
     assert "".join(word.text for piece in result.pieces for word in piece.words) == result.pieces[0].text
 
 
-def test_what_times_words_is_made_when_words_are_asked_for(tiny_folder: Path) -> None:
+def test_align_graph_is_compiled_at_the_first_request_for_word_timestamps(tiny_folder: Path) -> None:
     session = load_session(str(tiny_folder), precision="f32", slots=2)
     assert isinstance(session, WhisperSession)
     made: list[None] = []
@@ -190,7 +187,7 @@ def test_what_times_words_is_made_when_words_are_asked_for(tiny_folder: Path) ->
     assert len(made) == 1
 
 
-def test_a_server_started_for_words_has_it_made(tiny_folder: Path) -> None:
+def test_align_graph_is_compiled_at_load_with_word_timestamps_enabled(tiny_folder: Path) -> None:
     streams = {"NUM_STREAMS": 2}
     session = load_session(str(tiny_folder), precision="f32", slots=2, word_timestamps=True, plugin_config=streams)
     for each in (session, *session.twins):
@@ -198,7 +195,7 @@ def test_a_server_started_for_words_has_it_made(tiny_folder: Path) -> None:
         assert each.runner._align is not None
 
 
-def test_where_words_cannot_be_timed_only_those_who_want_them_fail(
+def test_failing_align_graph_fails_only_units_with_word_timestamps(
     tiny_folder: Path, alone: dict[int, tuple[int, ...]]
 ) -> None:
     session = load_session(str(tiny_folder), precision="f32", slots=4)
@@ -220,7 +217,7 @@ def test_where_words_cannot_be_timed_only_those_who_want_them_fail(
     assert event.result.tokens == alone[1]
 
 
-def test_guessed_heads_are_said_to_be(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_guessed_alignment_heads_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = write_tiny(tmp_path)
     load_session(str(folder), precision="f32", slots=1, word_timestamps=True)
     assert "names no alignment_heads" in caplog.text
@@ -239,11 +236,11 @@ def test_scores_are_probabilities(empty_session: WhisperSession) -> None:
     assert result.resume == 3.0
 
 
-def test_a_forced_length_is_kept(empty_session: WhisperSession) -> None:
+def test_min_new_tokens_forces_the_length(empty_session: WhisperSession) -> None:
     unit = make_unit(noise(3), language="en", min_new_tokens=40, max_new_tokens=40)
     assert len(drive(empty_session, [unit])[0].tokens) == 40
 
 
-def test_an_unknown_unit_leaves_quietly(empty_session: WhisperSession) -> None:
+def test_leave_ignores_an_unknown_unit(empty_session: WhisperSession) -> None:
     empty_session.leave(make_unit(noise(1)))
     assert empty_session.step() == []

@@ -1,4 +1,4 @@
-"""Prompts, text, and windows cut into pieces."""
+"""Prompts, text, and windows split into pieces."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from antiphon.errors import ConfigError
 from antiphon.models.whisper.config import read_config
-from antiphon.models.whisper.tokens import Tokenizer, read_tokenizer
+from antiphon.models.whisper.tokens import WhisperTokenizer, read_tokenizer
 from tests.support.tiny_whisper import FIRST_TIMESTAMP, IDS, write_tiny
 
 START, EN, TRANSCRIBE, TRANSLATE, PREVIOUS, PLAIN = (
@@ -18,11 +18,11 @@ START, EN, TRANSCRIBE, TRANSLATE, PREVIOUS, PLAIN = (
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tiny_folder: Path) -> Tokenizer:
+def tokenizer(tiny_folder: Path) -> WhisperTokenizer:
     return read_tokenizer(tiny_folder, read_config(tiny_folder))
 
 
-def ids(tokenizer: Tokenizer, *parts: str | float) -> tuple[int, ...]:
+def ids(tokenizer: WhisperTokenizer, *parts: str | float) -> tuple[int, ...]:
     """Text as letters, numbers as timestamps."""
     tokens: list[int] = []
     for part in parts:
@@ -30,14 +30,14 @@ def ids(tokenizer: Tokenizer, *parts: str | float) -> tuple[int, ...]:
     return tuple(tokens)
 
 
-def test_prefix_names_language_task_and_times(tokenizer: Tokenizer) -> None:
+def test_prefix_has_language_task_and_timestamps(tokenizer: WhisperTokenizer) -> None:
     assert tokenizer.prefix("en", "transcribe", None, timestamps=False) == ([START, EN, TRANSCRIBE, PLAIN], 0)
     assert tokenizer.prefix("en", "translate", None, timestamps=True) == ([START, EN, TRANSLATE], 0)
     assert tokenizer.prefix(None, "transcribe", None, timestamps=False) == ([START, PLAIN], 0)
 
 
 @pytest.mark.parametrize("length", [0, 1, 221, 222, 223, 224, 1000])
-def test_the_newest_of_a_long_prompt_is_kept(tokenizer: Tokenizer, length: int) -> None:
+def test_the_end_of_a_long_prompt_is_kept(tokenizer: WhisperTokenizer, length: int) -> None:
     prompt = "".join(chr(97 + index % 26) for index in range(length))
     prefix, start = tokenizer.prefix("en", "transcribe", prompt, timestamps=False)
     expected = tokenizer.encode(" " + prompt)[-223:] if length else []
@@ -47,8 +47,8 @@ def test_the_newest_of_a_long_prompt_is_kept(tokenizer: Tokenizer, length: int) 
 
 
 @pytest.mark.parametrize(("prompted", "heard"), [(0, 5), (3, 5), (0, 1000), (100, 1000), (223, 5), (1000, 1000)])
-def test_what_was_said_before_has_the_room_a_prompt_leaves(tokenizer: Tokenizer, prompted: int, heard: int) -> None:
-    """The prompt whole, then the newest of the history; together they are never more than 223."""
+def test_history_gets_the_room_that_the_prompt_leaves(tokenizer: WhisperTokenizer, prompted: int, heard: int) -> None:
+    """The whole prompt, then the end of the history; together never more than 223 tokens."""
     prompt = "p" * prompted
     history = tuple(100 + index % 26 for index in range(heard))
     prefix, start = tokenizer.prefix("en", "transcribe", prompt, timestamps=False, history=history)
@@ -58,7 +58,7 @@ def test_what_was_said_before_has_the_room_a_prompt_leaves(tokenizer: Tokenizer,
     assert start <= 224
 
 
-def test_times_said_before_are_for_windows_with_times(tokenizer: Tokenizer) -> None:
+def test_history_keeps_timestamps_only_for_windows_with_timestamps(tokenizer: WhisperTokenizer) -> None:
     history = (FIRST_TIMESTAMP, 100, FIRST_TIMESTAMP + 50)
     for timestamps, told in ((True, list(history)), (False, [100])):
         prefix, start = tokenizer.prefix("en", "transcribe", None, timestamps=timestamps, history=history)
@@ -67,10 +67,12 @@ def test_times_said_before_are_for_windows_with_times(tokenizer: Tokenizer) -> N
     assert start == 0
 
 
-def test_of_a_huge_prompt_only_the_end_is_encoded(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_end_of_a_huge_prompt_is_encoded(tokenizer: WhisperTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     lengths: list[int] = []
-    encode = Tokenizer.encode
-    monkeypatch.setattr(Tokenizer, "encode", lambda self, text: (lengths.append(len(text)), encode(self, text))[1])
+    encode = WhisperTokenizer.encode
+    monkeypatch.setattr(
+        WhisperTokenizer, "encode", lambda self, text: (lengths.append(len(text)), encode(self, text))[1]
+    )
     prefix, start = tokenizer.prefix("en", "transcribe", "y" * 1_000_000 + "end", timestamps=False)
     assert tokenizer.decode(prefix[1:start]).endswith("yend")
     assert start == 224
@@ -78,50 +80,51 @@ def test_of_a_huge_prompt_only_the_end_is_encoded(tokenizer: Tokenizer, monkeypa
 
 
 @pytest.mark.parametrize("prompt", ["<|translate|>", "<|endoftext|><|0.00|>", "🎻 \ud800 \x00", "  \n "])
-def test_a_prompt_is_only_ever_text(tokenizer: Tokenizer, prompt: str) -> None:
+def test_control_tokens_in_a_prompt_are_plain_text(tokenizer: WhisperTokenizer, prompt: str) -> None:
     prefix, start = tokenizer.prefix("en", "transcribe", prompt, timestamps=True)
     assert all(token < 256 for token in prefix[1:start])
     assert prefix[start:] == [START, EN, TRANSCRIBE]
 
 
-def test_text_is_decoded_together(tokenizer: Tokenizer) -> None:
+def test_text_is_decoded_together(tokenizer: WhisperTokenizer) -> None:
     assert tokenizer.decode(tokenizer.encode(" ældre 🎻")) == " ældre 🎻"
     assert tokenizer.decode((*tokenizer.encode(" a"), FIRST_TIMESTAMP, IDS["<|endoftext|>"])) == " a"
 
 
-def test_without_times_a_window_is_one_piece(tokenizer: Tokenizer) -> None:
+def test_without_timestamps_a_window_is_one_piece(tokenizer: WhisperTokenizer) -> None:
     split = tokenizer.split(ids(tokenizer, " a b"), 7.5, timestamps=False)
     assert [(piece.start, piece.end, piece.text) for piece in split.pieces] == [(0.0, 7.5, " a b")]
-    assert split.seek == split.resume == 7.5
+    assert split.resume == 7.5
 
 
 @pytest.mark.parametrize(
-    ("parts", "pieces", "seek", "resume"),
+    ("parts", "pieces", "resume"),
     [
-        ((0.0, " a", 2.0), [(0.0, 2.0, " a")], 10.0, 2.0),
-        ((0.0, " a", 2.0, 2.4, " b", 5.0), [(0.0, 2.0, " a"), (2.4, 5.0, " b")], 10.0, 5.0),
-        ((0.0, " a", 2.0, 2.0), [(0.0, 2.0, " a")], 2.0, 2.0),
-        ((0.0, " a", 2.0, 2.0, " b"), [(0.0, 2.0, " a"), (2.0, 10.0, " b")], 2.0, 2.0),
-        ((0.0, " a"), [(0.0, 10.0, " a")], 10.0, 10.0),
-        ((0.0,), [], 10.0, 10.0),
-        ((), [], 10.0, 10.0),
-        ((0.0, " a", 28.0), [(0.0, 10.0, " a")], 10.0, 10.0),
-        ((0.0, "  ", 2.0, 2.0, " b", 4.0), [(2.0, 4.0, " b")], 10.0, 4.0),
+        ((0.0, " a", 2.0), [(0.0, 2.0, " a")], 2.0),
+        ((0.0, " a", 2.0, 2.4, " b", 5.0), [(0.0, 2.0, " a"), (2.4, 5.0, " b")], 5.0),
+        ((0.0, " a", 2.0, 2.0), [(0.0, 2.0, " a")], 2.0),
+        ((0.0, " a", 2.0, 2.0, " b"), [(0.0, 2.0, " a"), (2.0, 10.0, " b")], 2.0),
+        ((0.0, " a"), [(0.0, 10.0, " a")], 10.0),
+        ((0.0,), [], 10.0),
+        ((), [], 10.0),
+        ((0.0, " a", 28.0), [(0.0, 10.0, " a")], 10.0),
+        ((0.0, "  ", 2.0, 2.0, " b", 4.0), [(2.0, 4.0, " b")], 4.0),
     ],
 )
-def test_windows_are_cut_where_timestamps_meet(
-    tokenizer: Tokenizer,
+def test_pieces_end_between_consecutive_timestamps(
+    tokenizer: WhisperTokenizer,
     parts: tuple[str | float, ...],
     pieces: list[tuple[float, float, str]],
-    seek: float,
     resume: float,
 ) -> None:
     split = tokenizer.split(ids(tokenizer, *parts), 10.0, timestamps=True)
     assert [(piece.start, piece.end, piece.text) for piece in split.pieces] == pieces
-    assert (split.seek, split.resume) == (seek, resume)
+    assert split.resume == resume
 
 
-def test_vocab_and_merges_do_as_well(tiny_folder: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_vocab_and_merges_replace_tokenizer_json(
+    tiny_folder: Path, tokenizer: WhisperTokenizer, tmp_path: Path
+) -> None:
     model = json.loads((tiny_folder / "tokenizer.json").read_text())["model"]
     (tmp_path / "vocab.json").write_text(json.dumps(model["vocab"]))
     (tmp_path / "merges.txt").write_text("#version: 0.2\n")

@@ -1,4 +1,4 @@
-"""OpenVINO folders as weight sources: every format, what exporters fold or leave out, and what is refused."""
+"""OpenVINO folders as weight sources: every format, what exporters fold or leave out, and errors."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from openvino import opset13 as ops
 
 from antiphon.errors import ConfigError, NotNative
 from antiphon.types.options import WeightFormat
-from antiphon.weights.openvino_ir.graph import read_graph
-from antiphon.weights.openvino_ir.source import IrTensors, IrWeights, Part, open_part
+from antiphon.weights.openvino_ir.graph import read_ir_graph
+from antiphon.weights.openvino_ir.source import IrPart, IrTensors, IrWeights, open_part
 from antiphon.weights.source import dequantize, quantize
 from tests.support.small_ir import FILE, ROWS, WIDTH, draw, evaluate, inputs, linear, named, stored, write
 
@@ -22,7 +22,7 @@ FORMS = ("fp32", "fp16", "int8", "int8_sym", "int4")
 
 
 def source(path: Path, weight_format: WeightFormat = "auto") -> IrWeights:
-    return IrWeights(IrTensors(path.parent, [Part(read_graph(path), "", "")], {}), weight_format)
+    return IrWeights(IrTensors(path.parent, [IrPart(read_ir_graph(path), "", "")], {}), weight_format)
 
 
 def write_linear(folder: Path, form: str = "fp32") -> tuple[Path, np.ndarray]:
@@ -33,7 +33,7 @@ def write_linear(folder: Path, form: str = "fp32") -> tuple[Path, np.ndarray]:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_matrix_is_the_same_however_it_is_stored_and_handed_out(tmp_path: Path, form: str) -> None:
+def test_matrix_rows_and_array_have_the_same_values_in_every_format(tmp_path: Path, form: str) -> None:
     path, values = write_linear(tmp_path, form)
     weights = source(path)
     assert np.abs(values - MATRIX).max() < 0.5
@@ -48,7 +48,7 @@ def test_a_matrix_is_the_same_however_it_is_stored_and_handed_out(tmp_path: Path
 
 
 @pytest.mark.parametrize("form", ["int8", "int8_sym", "int4"])
-def test_a_compressed_matrix_stays_so_in_the_graph(tmp_path: Path, form: str) -> None:
+def test_compressed_matrix_stays_compressed_in_the_graph(tmp_path: Path, form: str) -> None:
     path, _ = write_linear(tmp_path, form)
     weights = source(path)
     kinds = [node.get_type_name() for node in ov.Model([ops.result(weights.matrix(NAME))], [], "m").get_ops()]
@@ -56,7 +56,7 @@ def test_a_compressed_matrix_stays_so_in_the_graph(tmp_path: Path, form: str) ->
     assert weights.expanded().matrix(NAME).get_type_name() == "Constant"
 
 
-def test_rows_are_looked_up_before_they_are_decompressed(tmp_path: Path) -> None:
+def test_rows_are_looked_up_before_decompression(tmp_path: Path) -> None:
     path, _ = write_linear(tmp_path, "int8")
     indices = ops.parameter([-1, -1], ov.Type.i32)
     rows = source(path).rows(NAME, indices.output(0))
@@ -67,17 +67,17 @@ def test_rows_are_looked_up_before_they_are_decompressed(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("form", ["fp32", "int8"])
-def test_another_format_rounds_anew(tmp_path: Path, form: str) -> None:
+def test_another_weight_format_quantizes_anew(tmp_path: Path, form: str) -> None:
     path, values = write_linear(tmp_path, form)
     assert source(path, "fp32").format_of(NAME) == "fp32"
     np.testing.assert_allclose(evaluate(source(path, "fp32").matrix(NAME)), values, rtol=1e-6)
     half = source(path, "fp16").matrix(NAME)
     np.testing.assert_array_equal(evaluate(half), values.astype(np.float16).astype(np.float32))
-    expected = values if form == "int8" else dequantize(*quantize(values))  # what is int8 already is kept
+    expected = values if form == "int8" else dequantize(*quantize(values))  # stored int8 is kept as it is
     np.testing.assert_allclose(evaluate(source(path, "int8").matrix(NAME)), expected, rtol=1e-3)
 
 
-def test_tied_matrices_are_one(tmp_path: Path) -> None:
+def test_tied_matrices_share_one_node(tmp_path: Path) -> None:
     given, ids = inputs(), ops.parameter([-1, -1], ov.Type.i32)
     matrix, _ = stored(draw(WIDTH, WIDTH), "decoder.embed_tokens.weight", "int8")
     found = ops.gather(matrix, ids, ops.constant(np.int32(0)))
@@ -87,7 +87,7 @@ def test_tied_matrices_are_one(tmp_path: Path) -> None:
     assert kept[0].get_name() == kept[1].get_name()
 
 
-def test_a_matrix_stored_the_other_way_round_is_turned(tmp_path: Path) -> None:
+def test_matrix_stored_transposed_is_transposed_back(tmp_path: Path) -> None:
     given = inputs()
     product = linear(given, "decoder.fc1", ops.constant(np.ascontiguousarray(MATRIX.T)), transposed=False)
     weights = source(write(tmp_path, product, given))
@@ -97,8 +97,8 @@ def test_a_matrix_stored_the_other_way_round_is_turned(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scale", [None, 0.25, 12**-0.5])
-def test_a_bias_is_what_was_added_before_any_scale(tmp_path: Path, scale: float | None) -> None:
-    """Attention scales its queries; the exporter moves that in front of the bias, which it scales instead."""
+def test_scale_after_a_layer_is_divided_out_of_its_bias(tmp_path: Path, scale: float | None) -> None:
+    """Attention scales its queries; the exporter moves the scale before the bias, and scales the bias."""
     given, bias = inputs(), draw(ROWS, seed=1)
     product = linear(given, "decoder.fc1", ops.constant(MATRIX))
     factor = np.float32(scale or 1)
@@ -110,14 +110,14 @@ def test_a_bias_is_what_was_added_before_any_scale(tmp_path: Path, scale: float 
     np.testing.assert_allclose(weights.array("decoder.fc1.bias"), bias, rtol=1e-6)
 
 
-def test_a_bias_of_zeros_is_left_out_and_known_to_be_that(tmp_path: Path) -> None:
+def test_bias_of_zeros_does_not_exist(tmp_path: Path) -> None:
     path, _ = write_linear(tmp_path)
     weights = source(path)
     assert not weights.has("decoder.fc1.bias")
     np.testing.assert_array_equal(weights.array("decoder.fc1.bias"), np.zeros(ROWS))
 
 
-def test_what_is_added_to_many_rows_is_no_bias(tmp_path: Path) -> None:
+def test_constant_added_to_many_rows_is_not_a_bias(tmp_path: Path) -> None:
     given = inputs()
     table = ops.add(linear(given, "decoder.fc1", ops.constant(MATRIX)), ops.constant(draw(1, 5, ROWS)))
     assert not source(write(tmp_path, table, given)).has("decoder.fc1.bias")
@@ -133,7 +133,7 @@ def norm(given: ov.Node, gain: np.ndarray | None, shift: np.ndarray | None) -> o
 
 @pytest.mark.parametrize("gain", [None, 1 + draw(WIDTH)])
 @pytest.mark.parametrize("shift", [None, draw(WIDTH, seed=2)])
-def test_a_norm_has_both_its_rows_whatever_is_left_out(
+def test_norm_has_gain_and_shift_even_if_left_out(
     tmp_path: Path, gain: np.ndarray | None, shift: np.ndarray | None
 ) -> None:
     given = inputs()
@@ -144,7 +144,7 @@ def test_a_norm_has_both_its_rows_whatever_is_left_out(
     np.testing.assert_array_equal(weights.array("decoder.layer_norm.bias"), np.zeros(WIDTH) if shift is None else shift)
 
 
-def test_constants_lead_to_layers_that_no_operation_names(tmp_path: Path) -> None:
+def test_layers_are_found_by_their_constants_names(tmp_path: Path) -> None:
     given = inputs()
     matrix, values = stored(MATRIX, NAME, "int8")
     weights = source(
@@ -154,7 +154,7 @@ def test_constants_lead_to_layers_that_no_operation_names(tmp_path: Path) -> Non
     np.testing.assert_array_equal(weights.array("decoder.fc1.bias"), draw(ROWS))
 
 
-def test_a_part_says_where_its_names_begin(tmp_path: Path) -> None:
+def test_root_is_the_exporters_prefix(tmp_path: Path) -> None:
     path, _ = write_linear(tmp_path)
     part = open_part(path, "model.", "model.fc1")
     assert (part.prefix, part.root, part.inner("model.fc1.weight")) == ("model.", "decoder.", NAME)
@@ -162,7 +162,7 @@ def test_a_part_says_where_its_names_begin(tmp_path: Path) -> None:
         open_part(path, "model.", "model.fc2")
 
 
-def test_a_tensor_that_cannot_be_told_is_named(tmp_path: Path) -> None:
+def test_unidentified_tensor_is_not_native_and_named(tmp_path: Path) -> None:
     path, _ = write_linear(tmp_path)
     weights = source(path)
     assert not weights.has("decoder.fc2.weight")
@@ -170,7 +170,7 @@ def test_a_tensor_that_cannot_be_told_is_named(tmp_path: Path) -> None:
         weights.matrix("decoder.fc2.weight")
 
 
-def test_scales_that_were_moved_out_of_a_matrix_are_not_overlooked(tmp_path: Path) -> None:
+def test_scale_before_a_layer_is_not_native(tmp_path: Path) -> None:
     """Activation-aware compression multiplies what goes into a layer, and divides its matrix."""
     given, scales = inputs(), ops.constant(1 + draw(1, 1, WIDTH))
     before = write(tmp_path, linear(ops.multiply(given, scales), "decoder.fc1", ops.constant(MATRIX)), given)
@@ -183,12 +183,12 @@ def test_scales_that_were_moved_out_of_a_matrix_are_not_overlooked(tmp_path: Pat
         source(behind).has("decoder.fc1.bias")
 
 
-def test_missing_and_damaged_files_are_named(tmp_path: Path) -> None:
+def test_missing_or_damaged_file_is_named(tmp_path: Path) -> None:
     path, _ = write_linear(tmp_path)
     path.with_suffix(".bin").rename(tmp_path / "elsewhere")
     with pytest.raises(ConfigError, match=r"openvino_decoder_model\.bin: no such file"):
-        read_graph(path)
+        read_ir_graph(path)
     (tmp_path / "elsewhere").rename(path.with_suffix(".bin"))
     (tmp_path / FILE).write_text("<net")
     with pytest.raises(ConfigError, match=r"openvino_decoder_model\.xml: cannot be read as an OpenVINO model"):
-        read_graph(path)
+        read_ir_graph(path)

@@ -1,7 +1,4 @@
-"""The shapes of a SpeechT5 checkpoint and of its HiFi-GAN vocoder, read from their `config.json` files and checked.
-
-It must not know weights, graphs or text.
-"""
+"""The shapes of a SpeechT5 checkpoint and of its HiFi-GAN vocoder, read from their `config.json` files and checked."""
 
 from __future__ import annotations
 
@@ -12,27 +9,26 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from antiphon.errors import ConfigError
-from antiphon.weights.config_file import read_json
+from antiphon.weights.config_file import CONFIG_FILE, read_json
 
 ACTIVATIONS = ("gelu", "gelu_new", "relu", "silu")
-CONFIG = "config.json"
 
-_SPARE = 8  # letters: a sentence's end, and marks that become several
+_SPARE_POSITIONS = 8  # for the end token, and for characters that become several tokens
 
 ReadT = TypeVar("ReadT")
 
 
 def longest_sentence(text_positions: int) -> int:
-    """How many characters of a sentence there is room for."""
-    return max(1, text_positions - _SPARE)
+    """The most characters a sentence may have to fit into `text_positions` tokens."""
+    return max(1, text_positions - _SPARE_POSITIONS)
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechT5Config:
     """Shapes of one text-to-speech checkpoint.
 
-    `reduction` is how many mel frames a decoder step makes. `prenet_dropout` is part of the model: transformers keeps a
-    unit with this probability and scales it by 1 / (1 - prenet_dropout).
+    `reduction` is the number of mel frames a decoder step makes. `prenet_dropout` applies at inference too: transformers
+    keeps a unit with this probability and scales it by 1 / (1 - prenet_dropout).
     """
 
     vocabulary: int
@@ -75,19 +71,19 @@ class VocoderConfig:
     rates: tuple[int, ...]
     kernels: tuple[int, ...]
     block_kernels: tuple[int, ...]
-    block_dilations: tuple[tuple[int, ...], ...]  # one tuple a block kernel
+    block_dilations: tuple[tuple[int, ...], ...]  # one tuple for each block kernel
     slope: float
     normalize: bool
 
     @property
     def hop(self) -> int:
-        """Samples a mel frame becomes."""
+        """Samples per mel frame."""
         return math.prod(self.rates)
 
 
 def read_config(folder: Path) -> SpeechT5Config:
     """Read `config.json` of a checkpoint folder. Raises ConfigError naming the file and the key that is wrong."""
-    path = folder / CONFIG
+    path = folder / CONFIG_FILE
     config = read_json(path)
     architectures = config.get("architectures") or ["SpeechT5ForTextToSpeech"]
     if "SpeechT5ForTextToSpeech" not in architectures:
@@ -99,7 +95,7 @@ def read_config(folder: Path) -> SpeechT5Config:
 
 def read_vocoder_config(folder: Path) -> VocoderConfig:
     """Read `config.json` of a HiFi-GAN folder. Raises ConfigError naming the file and the key that is wrong."""
-    path = folder / CONFIG
+    path = folder / CONFIG_FILE
     config = read_json(path)
     result = _read(path, "SpeechT5HifiGan", lambda: _vocoder_config(config))
     check_vocoder(path, result)
@@ -201,7 +197,7 @@ def _check_config(path: Path, config: dict[str, Any], result: SpeechT5Config) ->
 
 
 def check_vocoder(path: Path, result: VocoderConfig) -> None:
-    """Raise ConfigError if no vocoder has such shapes, naming the file and the key."""
+    """Raise ConfigError naming the file and the key if the shapes do not make a vocoder."""
     for key, value in (
         ("model_in_dim", result.mels),
         ("sampling_rate", result.sample_rate),
@@ -228,7 +224,7 @@ def check_vocoder(path: Path, result: VocoderConfig) -> None:
             f"{path}: upsample_initial_channel {result.channels} cannot be halved for every upsample rate."
         )
     for rate, kernel in zip(result.rates, result.kernels, strict=True):
-        # Otherwise a frame does not become a whole number of samples, and a stretch of frames no stretch of audio.
+        # Otherwise a frame is not a whole number of samples, and chunks of frames do not make chunks of audio.
         if kernel < rate or (kernel - rate) % 2:
             raise ConfigError(f"{path}: upsample kernel {kernel} does not exceed its rate {rate} by an even number.")
     for kernel in result.block_kernels:

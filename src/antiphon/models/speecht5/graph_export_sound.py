@@ -1,7 +1,6 @@
-"""SpeechT5's post-net and HiFi-GAN vocoder as the OpenVINO graphs that optimum-intel writes: a whole sentence at once.
+"""SpeechT5's post-net and HiFi-GAN vocoder as the OpenVINO graphs that optimum-intel writes, for whole sentences.
 
-The names and shapes of inputs and outputs are the contract of every reader of such folders. It must not know where the
-weights come from, or files.
+Every reader of such folders depends on these names and shapes of inputs and outputs.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ def _upsample(hidden: Node, weights: WrittenWeights, stage: int, config: Vocoder
     name = f"upsampler.{stage}"
     label = f"{weights.label(name)}/aten::_convolution"
     rate, half = config.rates[stage], (config.kernels[stage] - config.rates[stage]) // 2
-    # A transposed convolution's kernel has its outputs second.
+    # The kernel of a transposed convolution has its outputs on the second axis.
     kernel = weights.kernel(f"{name}.weight", whole_kernel(weights, name), axis=1)
     wider = ops.convolution_backprop_data(hidden, kernel, [rate], None, [half], [half], [1], "explicit", [0])
     wider = export.named(wider, f"{label}/ConvolutionBackpropData")

@@ -15,18 +15,17 @@ from antiphon.errors import ConfigError
 from antiphon.languages import CODES
 from antiphon.models.session import Runtime
 from antiphon.models.speecht5.config import (
-    CONFIG,
     SpeechT5Config,
     VocoderConfig,
     longest_sentence,
     read_config,
     read_vocoder_config,
 )
-from antiphon.models.speecht5.graph import read_graph, step_graph
+from antiphon.models.speecht5.graph import encoder_graph, step_graph
 from antiphon.models.speecht5.graph_sound import postnet_graph, vocoder_graph
-from antiphon.models.speecht5.ir import VOCODER, check_tokenizer, has_ir, has_vocoder, open_ir, open_vocoder_ir
-from antiphon.models.speecht5.runner import Graphs, Runner
-from antiphon.models.speecht5.session import Rules, SpeechT5Session
+from antiphon.models.speecht5.ir import check_tokenizer, has_vocoder, open_ir, open_vocoder_ir
+from antiphon.models.speecht5.runner import SpeechT5Graphs, SpeechT5Runner
+from antiphon.models.speecht5.session import SpeechT5Session, StopRule
 from antiphon.models.speecht5.shapes import stored_shapes, stored_vocoder_shapes
 from antiphon.models.speecht5.tokens import read_tokenizer
 from antiphon.models.speecht5.vocoder import Vocoder
@@ -34,6 +33,8 @@ from antiphon.models.speecht5.voices import read_voices
 from antiphon.runtime.replicas import side_by_side, slots_line
 from antiphon.types.options import Report, WeightFormat
 from antiphon.types.results import ModelInfo
+from antiphon.weights.config_file import CONFIG_FILE
+from antiphon.weights.openvino_ir.files import VOCODER, has_ir
 from antiphon.weights.openvino_ir.source import IrWeights
 from antiphon.weights.safetensors import has_checkpoint, open_checkpoint
 from antiphon.weights.shapes import check_shapes, making_graphs
@@ -54,7 +55,7 @@ def load(
     vocoder: Path | None = None,
     speaker: tuple[str, Path] | None = None,
     voices: tuple[tuple[str, Path], ...] = (),
-    rules: Rules | None = None,
+    rules: StopRule | None = None,
 ) -> SpeechT5Session:
     """Build and compile the graphs of the checkpoint in `folder`, or of the OpenVINO model where there is no checkpoint.
 
@@ -70,8 +71,8 @@ def load(
     sound, sound_weights = _read_vocoder(sound_folder, folder)
     if sound.mels != config.mels:
         raise ConfigError(
-            f"{sound_folder / (CONFIG if sound_weights is None else VOCODER)}: model_in_dim is {sound.mels}, but "
-            f"{folder / CONFIG} says num_mel_bins {config.mels}; the vocoder is another model's."
+            f"{sound_folder / (CONFIG_FILE if sound_weights is None else VOCODER)}: model_in_dim is {sound.mels}, but "
+            f"{folder / CONFIG_FILE} says num_mel_bins {config.mels}; the vocoder is another model's."
         )
     tokenizer = read_tokenizer(folder, config)
     known = read_voices(folder, config.speaker, speaker, voices)
@@ -84,7 +85,7 @@ def load(
         transformer, kept = _compile_transformer(folder, config, runtime, weights)
     stored = nullcontext(sound_weights) if sound_weights is not None else open_checkpoint(sound_folder, weight_format)
     with stored as weights:
-        graphs = Graphs(**transformer, vocoder=_compile_vocoder(sound_folder, sound, runtime, weights))
+        graphs = SpeechT5Graphs(**transformer, vocoder=_compile_vocoder(sound_folder, sound, runtime, weights))
     info = _info(folder, name, runtime, kept, known.names, config, sound)
     report(
         f"{name}: native engine on {info.device}, computing in {info.precision}, {info.weight_format} weights, "
@@ -92,9 +93,9 @@ def load(
     )
 
     def session(share: int, twins: Sequence[SpeechT5Session]) -> SpeechT5Session:
-        runner = Runner(config, graphs, share, runtime.precision)
+        runner = SpeechT5Runner(config, graphs, share, runtime.precision)
         sounding = Vocoder(config, sound, graphs.postnet, graphs.vocoder)
-        return SpeechT5Session(info, config, tokenizer, known, runner, sounding, rules or Rules(), share, twins)
+        return SpeechT5Session(info, config, tokenizer, known, runner, sounding, rules or StopRule(), share, twins)
 
     return side_by_side(session, slots, runtime)
 
@@ -135,7 +136,9 @@ def _info(
 def _find_vocoder(folder: Path, given: Path | None) -> Path:
     if given is not None:
         if not given.is_dir():
-            raise ConfigError(f"{given}: no such folder; a vocoder is a folder with {CONFIG} and model.safetensors.")
+            raise ConfigError(
+                f"{given}: no such folder; a vocoder is a folder with {CONFIG_FILE} and model.safetensors."
+            )
         return given
     if (folder / _VOCODER).is_dir():
         return folder / _VOCODER
@@ -169,7 +172,7 @@ def _compile_transformer(
     reading = weights.expanded() if runtime.precision == "f32" else weights
     with making_graphs(folder):
         return {
-            "read": runtime.compile(read_graph(config, reading, runtime.precision)),
+            "encoder": runtime.compile(encoder_graph(config, reading, runtime.precision)),
             "step": runtime.compile(step_graph(config, weights, runtime.precision), fuse_attention=False),
             # In f32 whatever the device's precision: bf16's 8 bits would be heard.
             "postnet": runtime.compile(postnet_graph(config, weights), precision="f32"),

@@ -1,7 +1,4 @@
-"""A SpeechT5 model on one worker thread: sentences join, advance a step side by side, become sound chunk by chunk.
-
-It must not know requests, queues or files; a unit is all it sees of one.
-"""
+"""The SpeechT5 session: sentences join, advance a decoder step in one batch, and become audio chunk by chunk."""
 
 from __future__ import annotations
 
@@ -14,11 +11,11 @@ from numpy.typing import NDArray
 
 from antiphon.errors import InvalidParameter
 from antiphon.models.speecht5.config import SpeechT5Config
-from antiphon.models.speecht5.receptive_field import Stretch
-from antiphon.models.speecht5.runner import Runner
-from antiphon.models.speecht5.tokens import Tokenizer
+from antiphon.models.speecht5.receptive_field import Interval
+from antiphon.models.speecht5.runner import SpeechT5Runner
+from antiphon.models.speecht5.tokens import SpeechT5Tokenizer
 from antiphon.models.speecht5.vocoder import Vocoder
-from antiphon.models.speecht5.voices import Voices
+from antiphon.models.speecht5.voices import SpeakerEmbeddings
 from antiphon.runtime.memory import trim
 from antiphon.types.events import AudioChunk, Event, Failed, Sentence, Spoken
 from antiphon.types.results import ModelInfo
@@ -27,10 +24,10 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """When a sentence is over, as transformers' `generate_speech` has it, and whether the pre-net drops units out.
+class StopRule:
+    """When a sentence ends, as in transformers' `generate_speech`, and whether the pre-net drops units on the way.
 
-    Over once the stop probabilities of a step's frames add up to `threshold`; ratios are of frames to tokens.
+    It ends once the stop probabilities of a step's frames add up to `threshold`; the ratios are of frames to tokens.
     """
 
     threshold: float = 0.5
@@ -40,36 +37,36 @@ class Rules:
 
 
 @dataclass(slots=True, eq=False)
-class Speaking:
-    """One unit in flight: the frames made of it so far, and how much of them has become sound."""
+class SentenceState:
+    """One unit in flight: the frames made so far, and how many of them have become samples."""
 
     unit: Sentence
-    drawing: np.random.Generator  # its own, so that who else is in the batch changes nothing
+    generator: np.random.Generator  # its own, so that the rest of the batch changes nothing
     minimum: int  # steps
     limit: int  # steps
     frames: list[Floats] = field(default_factory=list)  # `[reduction, mels]` a step
-    ended: bool = False  # no more frames come
-    done: int = 0  # frames that have become sound
+    ended: bool = False  # all frames are made
+    done: int = 0  # frames that have become samples
     chunks: int = 0
-    waiting_since: int | None = None  # the turn its next chunk became possible
+    waiting_since: int | None = None  # the step at which its next chunk became possible
 
 
 class SpeechT5Session:
-    """The session protocol (`models/base.py`) over SpeechT5's graphs.
+    """The session protocol (`models/session.py`) over SpeechT5's graphs.
 
-    Sentence i of those still making frames sits in row i of the caches; the last one moves into the row that becomes
-    free. A sentence whose last frame is made needs no row, but keeps its slot until all of its sound is out.
+    Sentence i of those still making frames uses row i of the caches; when a row becomes free, the last sentence moves into
+    it. A sentence whose last frame is made needs no row, but keeps its slot until its last chunk is out.
     """
 
     def __init__(
         self,
         info: ModelInfo,
         config: SpeechT5Config,
-        tokenizer: Tokenizer,
-        voices: Voices,
-        runner: Runner,
+        tokenizer: SpeechT5Tokenizer,
+        voices: SpeakerEmbeddings,
+        runner: SpeechT5Runner,
         vocoder: Vocoder,
-        rules: Rules,
+        stop_rule: StopRule,
         slots: int,
         twins: Sequence[SpeechT5Session] = (),
     ) -> None:
@@ -81,10 +78,10 @@ class SpeechT5Session:
         self._config = config
         self._tokenizer = tokenizer
         self._voices = voices
-        self._rules = rules
-        self._rows: list[Speaking] = []
-        self._ended: list[Speaking] = []
-        self._turn = 0
+        self._stop_rule = stop_rule
+        self._rows: list[SentenceState] = []
+        self._ended: list[SentenceState] = []
+        self._steps = 0
 
     def join(self, units: Sequence[Sentence]) -> list[Event]:
         if len(self._rows) + len(self._ended) + len(units) > self.slots:
@@ -98,33 +95,33 @@ class SpeechT5Session:
                 if (error := self._begin(unit)) is not None:
                     events.append(Failed(unit, error))
         except BaseException:
-            # The units handed in hold no slot after a failure; those before them are untouched.
+            # After a failure these units hold no slot; those that joined before are untouched.
             del self._rows[first:]
             raise
         return events
 
     def step(self) -> list[Event]:
-        self._turn += 1
+        self._steps += 1
         if self._rows:
             frames, stop = self.runner.advance(self._dropout())
-            self._take(frames.copy(), stop)
-        # At most one chunk: the others' frames wait for it.
-        chosen = self._next_to_sound()
-        return [] if chosen is None else self._sound(*chosen)
+            self._accept(frames.copy(), stop)
+        # At most one chunk a step: the decoder waits while the vocoder runs.
+        chosen = self._next_for_vocoder()
+        return [] if chosen is None else self._vocode(*chosen)
 
     def leave(self, unit: Sentence) -> None:
-        for row, speaking in enumerate(self._rows):
-            if speaking.unit is unit:
+        for row, sentence in enumerate(self._rows):
+            if sentence.unit is unit:
                 self._free(row)
                 return
-        self._ended = [speaking for speaking in self._ended if speaking.unit is not unit]
+        self._ended = [sentence for sentence in self._ended if sentence.unit is not unit]
 
     def rest(self) -> None:
         self.runner.clear()
         trim()
 
     def _begin(self, unit: Sentence) -> InvalidParameter | None:
-        """Read the sentence into the next row, or say what is wrong with it."""
+        """Encode the sentence into the next row, or return the error of a voice or text the model does not take."""
         if unit.voice not in self._voices.embeddings:
             names = ", ".join(self._voices.names)
             return InvalidParameter(f"The model has no voice {unit.voice!r}; it has {names}.", param="voice")
@@ -134,76 +131,76 @@ class SpeechT5Session:
             return InvalidParameter(
                 f"A sentence of {len(ids) - 1} letters is too long for this model; it reads {most}.", param="input"
             )
-        self.runner.read(ids, self._voices.embeddings[unit.voice], len(self._rows))
+        self.runner.encode(ids, self._voices.embeddings[unit.voice], len(self._rows))
         self._rows.append(
-            Speaking(
+            SentenceState(
                 unit,
-                _drawing(unit),
-                minimum=int(len(ids) * self._rules.minlenratio / self._config.reduction),
-                limit=int(len(ids) * self._rules.maxlenratio / self._config.reduction),
+                _generator(unit),
+                minimum=int(len(ids) * self._stop_rule.minlenratio / self._config.reduction),
+                limit=int(len(ids) * self._stop_rule.maxlenratio / self._config.reduction),
             )
         )
         return None
 
     def _dropout(self) -> Floats:
-        """What the pre-net multiplies its units by in the coming step, `[rows, layers, units]`."""
+        """The factors of the pre-net's units in the next step, `[rows, layers, units]`."""
         config = self._config
         shape = (config.prenet_layers, config.prenet_units)
         kept = config.prenet_dropout
         factors = np.ones((len(self._rows), *shape), np.float32)
-        # transformers keeps a unit with the probability it is named to drop it with; at 0 it would keep none at all,
-        # which nobody can mean.
-        if self._rules.dropout and kept > 0:
-            for row, speaking in enumerate(self._rows):
-                drawn = speaking.drawing.random(shape, np.float32) < kept
-                factors[row] = drawn * np.float32(1 / (1 - kept))
+        # transformers keeps a unit with the probability that is called that of dropping it. At 0 it would keep none,
+        # which cannot be meant: then all are kept.
+        if self._stop_rule.dropout and kept > 0:
+            for row, sentence in enumerate(self._rows):
+                stays = sentence.generator.random(shape, np.float32) < kept
+                factors[row] = stays * np.float32(1 / (1 - kept))
         return factors
 
-    def _take(self, frames: Floats, stop: Floats) -> None:
-        """Give each row its frames, and take those that are over out of the rows."""
-        # From the last row down: the row that moves into a freed one has been looked at.
+    def _accept(self, frames: Floats, stop: Floats) -> None:
+        """Append each row's frames, and free the rows of the sentences that end."""
+        # From the last row down: the row that moves into a freed one has been checked already.
         for row in reversed(range(len(self._rows))):
-            speaking = self._rows[row]
-            speaking.frames.append(frames[row])
-            if self._is_over(speaking, float(stop[row])):
-                speaking.ended = True
-                self._ended.append(speaking)
+            sentence = self._rows[row]
+            sentence.frames.append(frames[row])
+            if self._is_over(sentence, float(stop[row])):
+                sentence.ended = True
+                self._ended.append(sentence)
                 self._free(row)
 
-    def _is_over(self, speaking: Speaking, stop: float) -> bool:
-        made = len(speaking.frames)
-        if made >= self._config.speech_positions:
-            return True  # the decoder cannot place another frame in time
-        if made < speaking.minimum:
+    def _is_over(self, sentence: SentenceState, stop: float) -> bool:
+        steps = len(sentence.frames)
+        if steps >= self._config.speech_positions:
+            return True  # the decoder has no position vector for another step
+        if steps < sentence.minimum:
             return False
-        return made >= speaking.limit or stop >= self._rules.threshold
+        return steps >= sentence.limit or stop >= self._stop_rule.threshold
 
-    def _next_to_sound(self) -> tuple[Speaking, Stretch] | None:
-        """Of the sentences with a chunk to be made: one that has not been heard yet, else the one that waits longest."""
+    def _next_for_vocoder(self) -> tuple[SentenceState, Interval] | None:
+        """The sentence whose chunk is made next: first one without any chunk yet, else the one waiting longest."""
         possible = [
-            (speaking, chunk) for speaking in self._flight() if (chunk := self._next_chunk(speaking)) is not None
+            (sentence, chunk) for sentence in self._flight() if (chunk := self._next_chunk(sentence)) is not None
         ]
-        for speaking, _ in possible:
-            if speaking.waiting_since is None:
-                speaking.waiting_since = self._turn
+        for sentence, _ in possible:
+            if sentence.waiting_since is None:
+                sentence.waiting_since = self._steps
         return min(possible, key=lambda pair: (pair[0].chunks > 0, pair[0].waiting_since), default=None)
 
-    def _next_chunk(self, speaking: Speaking) -> Stretch | None:
-        made = len(speaking.frames) * self._config.reduction
-        crowd = len(self._rows) + len(self._ended)
-        return self.vocoder.next_chunk(speaking.done, speaking.chunks, made, ended=speaking.ended, crowd=crowd)
+    def _next_chunk(self, sentence: SentenceState) -> Interval | None:
+        made = len(sentence.frames) * self._config.reduction
+        sentences = len(self._rows) + len(self._ended)
+        return self.vocoder.next_chunk(sentence.done, sentence.chunks, made, ended=sentence.ended, sentences=sentences)
 
-    def _sound(self, speaking: Speaking, chunk: Stretch) -> list[Event]:
-        frames = np.concatenate(speaking.frames)
-        samples = self.vocoder.samples(frames, chunk, ended=speaking.ended)
-        speaking.done, speaking.chunks, speaking.waiting_since = chunk[1], speaking.chunks + 1, None
-        events: list[Event] = [AudioChunk(speaking.unit, samples)]
-        if speaking.ended and speaking.done == len(frames):
-            self._ended.remove(speaking)
-            events.append(Spoken(speaking.unit))
+    def _vocode(self, sentence: SentenceState, chunk: Interval) -> list[Event]:
+        frames = np.concatenate(sentence.frames)
+        samples = self.vocoder.samples(frames, chunk, ended=sentence.ended)
+        sentence.done, sentence.chunks, sentence.waiting_since = chunk[1], sentence.chunks + 1, None
+        events: list[Event] = [AudioChunk(sentence.unit, samples)]
+        if sentence.ended and sentence.done == len(frames):
+            self._ended.remove(sentence)
+            events.append(Spoken(sentence.unit))
         return events
 
-    def _flight(self) -> Iterable[Speaking]:
+    def _flight(self) -> Iterable[SentenceState]:
         return [*self._ended, *self._rows]
 
     def _free(self, row: int) -> None:
@@ -214,7 +211,7 @@ class SpeechT5Session:
         self._rows.pop()
 
 
-def _drawing(unit: Sentence) -> np.random.Generator:
-    """The same for the same seed and text in the same place, whatever else is spoken."""
+def _generator(unit: Sentence) -> np.random.Generator:
+    """Keyed by the seed, the sentence's index and its text, so that the rest of the batch changes nothing."""
     text = unit.text.encode("utf-8", "replace")
     return np.random.default_rng((unit.options.seed % 2**64, unit.index, zlib.crc32(text)))

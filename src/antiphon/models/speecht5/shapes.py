@@ -1,7 +1,4 @@
-"""What shape every tensor of a SpeechT5 checkpoint and of its vocoder must have, said by their configs.
-
-It must not know graphs.
-"""
+"""The shape of every tensor of a SpeechT5 checkpoint and of its vocoder, according to their configs."""
 
 from __future__ import annotations
 
@@ -10,14 +7,14 @@ from antiphon.weights.shapes import ShapeSource
 
 Shapes = dict[str, tuple[int, ...]]
 
-# How torch spells a kernel's length and direction (weight norm): before version 2, and since.
+# torch's names for a kernel's length and direction (weight norm), before version 2 and since.
 NORM_NAMES = (("weight_g", "weight_v"), ("parametrizations.weight.original0", "parametrizations.weight.original1"))
 
 _BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
 
 
 def stored_vocoder_shapes(config: VocoderConfig, weights: ShapeSource) -> Shapes:
-    """Every tensor of a vocoder as `weights` spell it: its kernels whole, or as length and direction (weight norm)."""
+    """Every tensor of a vocoder as `weights` have it: kernels whole, or as length and direction (weight norm)."""
     shapes: Shapes = {}
     for name, shape in expected_vocoder_shapes(config).items():
         module = name.removesuffix(".weight")
@@ -31,7 +28,7 @@ def stored_vocoder_shapes(config: VocoderConfig, weights: ShapeSource) -> Shapes
 
 
 def stored_shapes(config: SpeechT5Config, weights: ShapeSource) -> Shapes:
-    """Every tensor of a checkpoint as `weights` spell it: the post-net's convolutions may have the batch norm in them."""
+    """Every tensor of a checkpoint as `weights` have it: the batch norm of the post-net may be folded into its kernels."""
     shapes = expected_shapes(config)
     for layer in range(config.postnet_layers):
         name = f"speech_decoder_postnet.layers.{layer}"
@@ -43,7 +40,7 @@ def stored_shapes(config: SpeechT5Config, weights: ShapeSource) -> Shapes:
 
 
 def expected_shapes(config: SpeechT5Config) -> Shapes:
-    """Every tensor of a checkpoint that speaking needs."""
+    """Every tensor of a checkpoint that synthesis needs."""
     return _encoder(config) | _decoder(config) | _postnet(config)
 
 
@@ -52,7 +49,7 @@ def expected_vocoder_shapes(config: VocoderConfig) -> Shapes:
     shapes: Shapes = {"mean": (config.mels,), "scale": (config.mels,)} if config.normalize else {}
     for name, shape in _vocoder_kernels(config).items():
         shapes[f"{name}.weight"] = shape
-        # A transposed convolution's kernel names its inputs first.
+        # The kernel of a transposed convolution has its inputs first.
         shapes[f"{name}.bias"] = (shape[1] if name.startswith("upsampler") else shape[0],)
     return shapes
 

@@ -1,7 +1,4 @@
-"""SpeechT5's text side: a sentence to token ids, the end token last.
-
-It must not know graphs or slots.
-"""
+"""SpeechT5's character tokenizer: a sentence to token ids, the end token last."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sentencepiece import SentencePieceProcessor
-from tokenizers import Tokenizer as Encoder
+from tokenizers import Tokenizer
 
 from antiphon.errors import ConfigError
 from antiphon.models.speecht5.config import SpeechT5Config
@@ -20,29 +17,29 @@ _PIECES = "spm_char.model"
 _ADDED = "added_tokens.json"
 
 
-class Tokenizer:
-    """The characters of one checkpoint. Control tokens ("<pad>", "<mask>") typed by a user are letters like others."""
+class SpeechT5Tokenizer:
+    """The characters of one checkpoint. The names of control tokens ("<pad>", "<mask>") in a text are plain letters."""
 
     def __init__(self, encode: Callable[[str], list[int]], end: int) -> None:
         self._encode = encode
         self._end = end
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, the end token behind them; what the model has no letter for is its unknown token."""
-        # Lone surrogates cannot be UTF-8.
+        """Ids of a text, then the end token; characters the model does not have become its unknown token."""
+        # Lone surrogates are not valid UTF-8.
         clean = text.encode("utf-8", "replace").decode("utf-8")
         return [*self._encode(clean), self._end]
 
 
-def read_tokenizer(folder: Path, config: SpeechT5Config) -> Tokenizer:
+def read_tokenizer(folder: Path, config: SpeechT5Config) -> SpeechT5Tokenizer:
     """Read `tokenizer.json`, or `spm_char.model` and `added_tokens.json`, of a checkpoint folder.
 
-    Raises ConfigError if neither is there or readable, or if their ids are not those of config.json.
+    Raises ConfigError if neither exists or can be read, or if their ids disagree with config.json.
     """
     if (folder / _FAST).is_file():
-        return Tokenizer(_fast(folder / _FAST, config), config.end)
+        return SpeechT5Tokenizer(_fast(folder / _FAST, config), config.end)
     if (folder / _PIECES).is_file():
-        return Tokenizer(_pieces(folder, config), config.end)
+        return SpeechT5Tokenizer(_pieces(folder, config), config.end)
     raise ConfigError(
         f"{folder}: no {_PIECES} (or {_FAST}) in this folder; copy the tokenizer files of the checkpoint."
     )
@@ -52,9 +49,9 @@ def _fast(path: Path, config: SpeechT5Config) -> Callable[[str], list[int]]:
     try:
         content = json.loads(path.read_text("utf-8"))
         named = {token["content"]: token["id"] for token in content.get("added_tokens") or ()}
-        # Without the added tokens nothing a user types can become a control token; the end token is ours to add.
+        # Without the added tokens no input text can become a control token; `encode` adds the end token itself.
         content |= {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
-        encoder = Encoder.from_str(json.dumps(content))
+        encoder = Tokenizer.from_str(json.dumps(content))
     except Exception as error:  # the tokenizers library raises bare Exception
         raise ConfigError(f"{path}: cannot be read ({error}); copy the file again.") from error
     ids = {**named, **encoder.get_vocab()}
@@ -64,8 +61,8 @@ def _fast(path: Path, config: SpeechT5Config) -> Callable[[str], list[int]]:
         raise ConfigError(f"{path}: </s> has id {ids['</s>']}, but config.json says eos_token_id {config.end}.")
 
     def encode(text: str) -> list[int]:
-        found: list[int] = encoder.encode(text, add_special_tokens=False).ids
-        return found
+        ids: list[int] = encoder.encode(text, add_special_tokens=False).ids
+        return ids
 
     return encode
 
@@ -85,7 +82,7 @@ def _pieces(folder: Path, config: SpeechT5Config) -> Callable[[str], list[int]]:
         raise ConfigError(f"{path}: the end token is {processor.eos_id()}, but config.json says {config.end}.")
 
     def encode(text: str) -> list[int]:
-        found: list[int] = processor.encode(text, out_type=int)
-        return found
+        ids: list[int] = processor.encode(text, out_type=int)
+        return ids
 
     return encode

@@ -1,7 +1,4 @@
-"""The voices of a SpeechT5 model: speaker embeddings, each a file of raw float32 values.
-
-It must not know graphs or text.
-"""
+"""The voices of a SpeechT5 model: speaker embeddings, each a file of raw float32 values."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Voices:
+class SpeakerEmbeddings:
     """Speaker embeddings of unit length by name, the model's own default first."""
 
     embeddings: dict[str, Floats]
@@ -32,12 +29,12 @@ class Voices:
 
 def read_voices(
     folder: Path, values: int, speaker: tuple[str, Path] | None = None, more: tuple[tuple[str, Path], ...] = ()
-) -> Voices:
-    """Read `voices/*.bin` of a model folder, the files of `more` and, if given, of one `speaker`, which is the default.
+) -> SpeakerEmbeddings:
+    """Read `voices/*.bin` of a model folder, the files of `more` and, if given, the one `speaker`, which is the default.
 
-    `values` is how many each must hold. Without a speaker, the default is `default`, else the first of `more`, else the
-    first by name.
-    Raises ConfigError for a file of another size, for values that make no direction, and for a model without a voice.
+    Each must hold `values` values. Without a speaker, the default is `default`, else the first of `more`, else the first
+    by name. Raises ConfigError for a file of another size, for values without a direction (all zero or not finite), and
+    for a model without a voice.
     """
     paths = {path.stem: path for path in sorted((folder / FOLDER).glob("*.bin"))}
     first = DEFAULT if DEFAULT in paths else more[0][0] if more else next(iter(paths), DEFAULT)
@@ -50,11 +47,11 @@ def read_voices(
             f"{folder}: no voice; put a speaker embedding ({_size(values)}) into {folder / FOLDER}/NAME.bin, or give one."
         )
     names = [first, *(name for name in paths if name != first)]
-    return Voices({name: _read(paths[name], values) for name in names})
+    return SpeakerEmbeddings({name: _read(paths[name], values) for name in names})
 
 
 def read_floats(path: Path, values: int, *, fix: str = "") -> Floats:
-    """A voice's file of raw float32. ConfigError for one that cannot be read or has another size than `values`."""
+    """Read a voice's file of raw float32. Raises ConfigError if it cannot be read or does not hold `values` values."""
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -1,7 +1,4 @@
-"""Which heads of the decoder's cross-attention look where a word is said: the model's own list, or what is known of its size.
-
-It must not know graphs or times.
-"""
+"""The cross-attention heads that word timestamps are read from: the model's own list, or that of the published size."""
 
 from __future__ import annotations
 
@@ -12,8 +9,8 @@ from types import MappingProxyType
 
 Head = tuple[int, int]  # decoder layer, head
 
-# The published models' lists (openai/whisper `_ALIGNMENT_HEADS`) by decoder layers, heads and vocabulary: for copies and
-# fine-tuned ones whose generation config names none. Two models share a row; large-v1 was soon forgotten for large-v2.
+# The published models' lists (openai/whisper `_ALIGNMENT_HEADS`) by decoder layers, heads and vocabulary, for copies and
+# fine-tuned models whose generation config names none. large-v1 and large-v2 have the same key; the list is large-v2's.
 _PUBLISHED: Mapping[tuple[int, int, int], str] = MappingProxyType(
     {
         (4, 6, 51865): "2.2 3.0 3.2 3.3 3.4 3.5",  # tiny
@@ -38,17 +35,17 @@ _PUBLISHED: Mapping[tuple[int, int, int], str] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class AlignmentHeads:
-    """The heads, in the order of the layers; `guessed` if nothing told which they are."""
+    """The heads, ordered by layer; `guessed` if neither the model nor its size names them."""
 
     chosen: tuple[Head, ...]
     guessed: bool
 
 
 def choose_heads(named: Sequence[Head], layers: int, heads: int, vocabulary: int) -> AlignmentHeads:
-    """The heads of a decoder that has so many `layers` and `heads` and whose generation config names `named`.
+    """Choose the alignment heads of a decoder; `named` are those of its generation config.
 
-    Distilled models often name their teacher's, of layers they have not; that counts as naming none. Where nothing is
-    known of a model it is all heads of the later half of the layers, as openai-whisper takes it.
+    Distilled models often name their teacher's heads, on layers they do not have; that counts as naming none. The fallback
+    is every head of the later half of the layers, as in openai-whisper.
     """
     if named and all(0 <= layer < layers and 0 <= head < heads for layer, head in named):
         return AlignmentHeads(tuple(sorted(set(named))), guessed=False)

@@ -1,20 +1,17 @@
-"""How many of the encoder's 1,500 places of 20 ms a window is given when that is as many as its audio needs.
-
-It must not know graphs or caches.
-"""
+"""The audio context "auto": how many of the encoder's 1,500 positions of 20 ms a window's audio needs."""
 
 from __future__ import annotations
 
-from antiphon.models.whisper.config import FRAMES, PLACE
+from antiphon.models.whisper.config import FRAMES, SAMPLES_PER_POSITION
 
-PLACES = FRAMES // 2  # of a whole window
-# Silence behind the audio tells the model that it is over: 2.56 s of it at least.
-MARGIN = 128
-# Lengths are multiples of this, 2.56 s, so that a device compiles for a dozen of them.
-STEP = 128
+POSITIONS = FRAMES // 2  # of a whole window of 30 s
+# Silence after the audio shows the model where it ends: at least 2.56 s of it.
+MARGIN_POSITIONS = 128
+# Counts are multiples of this (2.56 s), so that OpenVINO compiles for a dozen lengths only.
+STEP_POSITIONS = 128
 
 
-def places_for(samples: int) -> int:
-    """The places for so many samples at 16 kHz: a multiple of 128, or all 1,500."""
-    needed = -(-samples // PLACE) + MARGIN
-    return min(-(-needed // STEP) * STEP, PLACES)
+def positions_for(samples: int) -> int:
+    """The encoder positions for `samples` samples at 16 kHz: a multiple of 128, or all 1,500."""
+    needed = -(-samples // SAMPLES_PER_POSITION) + MARGIN_POSITIONS
+    return min(-(-needed // STEP_POSITIONS) * STEP_POSITIONS, POSITIONS)

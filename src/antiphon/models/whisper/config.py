@@ -1,7 +1,4 @@
-"""A Whisper checkpoint's shapes, token ids and decoding rules, read from its JSON files and checked against each other.
-
-It must not know weights, graphs or text.
-"""
+"""A Whisper checkpoint's shapes, token ids and decoding rules, read from its JSON files and checked against each other."""
 
 from __future__ import annotations
 
@@ -11,13 +8,13 @@ from typing import Any
 
 from antiphon.errors import ConfigError
 from antiphon.models.whisper.alignment_heads import AlignmentHeads, choose_heads
-from antiphon.weights.config_file import read_json
+from antiphon.weights.config_file import CONFIG_FILE, read_json
 
-# The window every Whisper hears: 30 s in 10 ms frames (Radford et al. 2022, section 2.2).
+# Every Whisper takes windows of 30 s at 16 kHz, in mel frames of 10 ms (Radford et al. 2022, section 2.2).
 N_FFT = 400
 HOP = 160
 FRAMES = 3000
-PLACE = 2 * HOP  # samples that one of the encoder's 1,500 places covers
+SAMPLES_PER_POSITION = 2 * HOP  # each of the encoder's 1,500 positions covers 20 ms
 # 1,501 timestamps of 20 ms: <|0.00|> to <|30.00|>.
 TIMESTAMPS = 1501
 TIMESTAMP_SECONDS = 0.02
@@ -25,7 +22,7 @@ TIMESTAMP_SECONDS = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Special token ids. `languages` maps a code to its id and is empty for a model that takes none."""
+    """Special token ids. `languages` maps a language code to its id and is empty for an English-only model."""
 
     end: int
     start: int
@@ -40,7 +37,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class WhisperConfig:
-    """Shapes of one Whisper checkpoint and what its generation config says about decoding."""
+    """Shapes of one Whisper checkpoint, and the decoding settings of its generation config."""
 
     vocabulary: int
     mels: int
@@ -51,18 +48,23 @@ class WhisperConfig:
     decoder_layers: int
     decoder_heads: int
     decoder_ffn: int
-    source_positions: int  # 1,500: one per two mel frames
+    source_positions: int  # 1,500 encoder positions: one for every two mel frames
     target_positions: int  # 448: prompt and answer together
     tokens: Tokens
     suppress: tuple[int, ...]
     begin_suppress: tuple[int, ...]
     max_initial_timestamp: int | None  # index of the latest first timestamp; None: no limit
-    alignment: AlignmentHeads  # which of the decoder's heads look where a word is said
+    alignment: AlignmentHeads  # the cross-attention heads that word timestamps are read from
 
     @property
     def multilingual(self) -> bool:
         """Whether the prompt names a language and a task; ".en" models take neither."""
         return bool(self.tokens.languages)
+
+    @property
+    def head_width(self) -> int:
+        """Width of one decoder head, which is what the caches hold."""
+        return self.width // self.decoder_heads
 
 
 def read_config(folder: Path) -> WhisperConfig:
@@ -70,7 +72,7 @@ def read_config(folder: Path) -> WhisperConfig:
 
     Raises ConfigError naming the file and the key that is missing or contradicts the rest.
     """
-    path = folder / "config.json"
+    path = folder / CONFIG_FILE
     config = read_json(path)
     generation_path = folder / "generation_config.json"
     generation = read_json(generation_path) if generation_path.is_file() else config
@@ -108,7 +110,7 @@ def read_config(folder: Path) -> WhisperConfig:
 
 
 def _tokens(config: dict[str, Any], generation: dict[str, Any]) -> Tokens:
-    """Ids by the order every Whisper vocabulary keeps: … no-speech, no-timestamps, then the timestamps."""
+    """Ids that are not named follow from the order of every Whisper vocabulary: … no-speech, no-timestamps, timestamps."""
     no_timestamps = generation.get("no_timestamps_token_id")
     if no_timestamps is None:
         no_timestamps = config["vocab_size"] - TIMESTAMPS - 1
@@ -131,7 +133,7 @@ def _tokens(config: dict[str, Any], generation: dict[str, Any]) -> Tokens:
 
 
 def _max_initial_timestamp(generation: dict[str, Any]) -> int | None:
-    """The latest first timestamp. Old hub configs hold a stale 1 (transformers#27658): the reference's 50 is meant."""
+    """Index of the latest first timestamp. Old hub configs hold a stale 1 (transformers#27658) for the reference's 50."""
     value = generation.get("max_initial_timestamp_index", 50)
     return 50 if value == 1 else value
 

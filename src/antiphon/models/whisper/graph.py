@@ -1,7 +1,4 @@
-"""Whisper as OpenVINO graphs: features (waveform -> log-mel), hear (-> cross-attention caches), step and align.
-
-It must not know slots, tokens as text, or where the weights come from.
-"""
+"""Whisper as OpenVINO graphs: features (waveform -> log-mel), encoder (-> cross-attention cache), step and align."""
 
 from __future__ import annotations
 
@@ -13,26 +10,29 @@ from openvino import opset13 as ops
 
 from antiphon.models import layers as parts
 from antiphon.models.layers import NEVER, CacheType, Model, Node
-from antiphon.models.whisper.config import HOP, N_FFT, PLACE, WhisperConfig
+from antiphon.models.whisper.config import HOP, N_FFT, SAMPLES_PER_POSITION, WhisperConfig
 from antiphon.models.whisper.mel import fourier_basis, mel_filters
 from antiphon.weights.source import WeightSource
 
-# Whisper names none in its config.
+# The epsilon of every layer norm; Whisper's config does not name it.
 _EPSILON = 1e-5
 
-# A slice's "to the end".
+# As the end of a slice: to the end of the axis.
 _END = np.iinfo(np.int64).max
 
 
 def features_graph(config: WhisperConfig, *, any_length: bool = False) -> Model:
     """`waveform [1, 480000]` -> `features [1, mels, 3000]`: log10 mel power, clipped 8 below its own maximum, scaled.
 
-    With `any_length` a waveform may be shorter, a frame for each 160 samples. All graphs here that take this hear whole
-    windows only without it; a length that is known beforehand is what they are fastest with.
+    With `any_length` the waveform may be shorter, with a frame for each 160 samples. Without it, all graphs of this module
+    take whole windows only, which is faster: OpenVINO knows the length when it compiles.
 
-    Compiled in f32 whatever the device's precision: bf16 has 8 bits for 80 dB.
+    Compile it in f32 whatever the device's precision: bf16 has 8 bits for a range of 80 dB. The log-mel spectrogram is that
+    of Radford et al. 2022, section 2.2.
     """
-    waveform = parts.parameter([1, -1 if any_length else config.source_positions * PLACE], "f32", "waveform")
+    waveform = parts.parameter(
+        [1, -1 if any_length else config.source_positions * SAMPLES_PER_POSITION], "f32", "waveform"
+    )
     half = np.array([0, N_FFT // 2], np.int64)
     padded = ops.pad(waveform, ops.constant(half), ops.constant(half), "reflect")
     signal = ops.unsqueeze(padded, parts.axes(1))
@@ -40,7 +40,7 @@ def features_graph(config: WhisperConfig, *, any_length: bool = False) -> Model:
     spectrum = ops.convolution(signal, kernel, [HOP], [0], [0], [1])  # [1, 402, 3001]
     halves = ops.split(ops.power(spectrum, parts.scalar(2.0)), parts.axis(1), 2)
     power = ops.add(halves.output(0), halves.output(1))
-    # Whisper drops the last frame, which the reflection at the end made.
+    # Whisper drops the last frame, which comes from the reflection at the end.
     kept = ops.slice(power, parts.axes(0), parts.axes(-1), parts.axes(1), parts.axes(2))
     mel = ops.matmul(ops.constant(mel_filters(config.mels)), kept, False, False)
     logs = ops.multiply(ops.log(ops.maximum(mel, parts.scalar(1e-10))), parts.scalar(1 / math.log(10)))
@@ -49,96 +49,101 @@ def features_graph(config: WhisperConfig, *, any_length: bool = False) -> Model:
     return parts.build([(features, "features")], [waveform], "whisper_features")
 
 
-def hear_graph(config: WhisperConfig, weights: WeightSource, cache: CacheType, *, any_length: bool = False) -> Model:
+def encoder_graph(config: WhisperConfig, weights: WeightSource, cache: CacheType, *, any_length: bool = False) -> Model:
     """`features [1, mels, 3000]` -> per decoder layer `key.i`, `value.i [1, heads, 1500, head width]` of type `cache`.
 
-    Also `states [1, 1500, width]`, the encoder's output. With `any_length` half as many of all as there are frames.
+    These are the decoder's cross-attention keys and values. With `any_length` there is one position for every two frames.
     """
     features = parts.parameter([1, config.mels, -1 if any_length else 2 * config.source_positions], "f32", "features")
+    states = encoder_states(features, config, weights, any_length=any_length)
+    outputs: list[tuple[Node, str]] = []
+    for layer in range(config.decoder_layers):
+        name = f"model.decoder.layers.{layer}.encoder_attn"
+        key, value = parts.key_and_value(states, weights, name, config.decoder_heads)
+        outputs += [(parts.cast(key, cache), f"key.{layer}"), (parts.cast(value, cache), f"value.{layer}")]
+    return parts.build(outputs, [features], "whisper_encoder")
+
+
+def encoder_states(features: Node, config: WhisperConfig, weights: WeightSource, *, any_length: bool = False) -> Node:
+    """The encoder's last hidden states `[1, 1500, width]` for `features [1, mels, 3000]`."""
     hidden = _gelu_convolution(features, weights, "model.encoder.conv1", stride=1)
     hidden = _gelu_convolution(hidden, weights, "model.encoder.conv2", stride=2)
     hidden = ops.transpose(hidden, parts.integers(0, 2, 1))
     positions = weights.tensor("model.encoder.embed_positions.weight")
     if any_length:
-        places = ops.gather(ops.shape_of(hidden), parts.axes(1), parts.axis(0))
-        positions = ops.slice(positions, parts.axes(0), places, parts.axes(1), parts.axes(0))
+        count = ops.gather(ops.shape_of(hidden), parts.axes(1), parts.axis(0))
+        positions = ops.slice(positions, parts.axes(0), count, parts.axes(1), parts.axes(0))
     hidden = ops.add(hidden, positions)
     for layer in range(config.encoder_layers):
         hidden = _encoder_layer(hidden, weights, f"model.encoder.layers.{layer}", config)
-    states = parts.layer_norm(hidden, weights, "model.encoder.layer_norm", _EPSILON)
-    outputs: list[tuple[Node, str]] = [(states, "states")]
-    for layer in range(config.decoder_layers):
-        name = f"model.decoder.layers.{layer}.encoder_attn"
-        key, value = parts.key_and_value(states, weights, name, config.decoder_heads)
-        outputs += [(parts.cast(key, cache), f"key.{layer}"), (parts.cast(value, cache), f"value.{layer}")]
-    return parts.build(outputs, [features], "whisper_hear")
+    return parts.layer_norm(hidden, weights, "model.encoder.layer_norm", _EPSILON)
 
 
 def step_graph(config: WhisperConfig, weights: WeightSource, cache: CacheType, *, any_length: bool = False) -> Model:
-    """One decoder pass over a ragged batch of b sequences, n tokens each (n = 1 but for prompts), past of length t.
+    """One decoder pass over a ragged batch of b sequences, n tokens each (n = 1 except in prefill), past of length t.
 
-    In: `ids`, `positions [b, n]`, `mask [b, 1, n, t + n]` (added to the scores), `rows [b, r]` (which of the n rows get
-    logits; the first of them is sampled from), `rules [b, 6]` (see `rules.py`), `drawn [k]` (the sequences whose scores
-    are wanted), and per layer `past_key.i`, `past_value.i [b, heads, t, head width]`, `key.i`,
+    In: `ids`, `positions [b, n]`; `mask [b, 1, n, t + n]`, added to the scores; `logits_at [b, r]`, which of the n
+    positions get logits, the first of them the one to sample from; `rules [b, 6]` (see `logits_rules.py`); `sampled [k]`,
+    the sequences whose scores are returned; and per layer `past_key.i`, `past_value.i [b, heads, t, head width]`, `key.i`,
     `value.i [b, heads, 1500, head width]`.
-    Out: `logits [b, r - 1, vocabulary]`, raw, of all rows but the first; `scores [k, vocabulary]` of the first row under
-    the rules; `best [b, 1]`, its arg-max; `score [b, 1]`, the arg-max's log-probability under the rules;
-    `fresh [2 * layers, b, heads, n, head width]`, this pass's keys and values, layer by layer.
-    With `any_length` the 1,500 may be fewer, for all rows alike, and `heard [b, 1, 1, places]` is added to their scores.
+    Out: `logits [b, r - 1, vocabulary]`, raw, of all of `logits_at` but the first; `scores [k, vocabulary]` of the first
+    under the rules; `best [b, 1]`, its arg-max; `logprob [b, 1]`, the arg-max's log-probability under the rules;
+    `new_kv [2 * layers, b, heads, n, head width]`, this pass's keys and values, layer by layer.
+    With `any_length` the 1,500 may be fewer, for all rows alike, and `audio_mask [b, 1, 1, 1500]` is added to their scores.
     A plain greedy step asks for no rows of `logits` and `scores`: writing them out took a quarter of its time.
     """
     ids = parts.parameter([-1, -1], "i32", "ids")
     positions = parts.parameter([-1, -1], "i32", "positions")
     mask = parts.parameter([-1, 1, -1, -1], "f32", "mask")
-    rows = parts.parameter([-1, -1], "i32", "rows")
+    logits_at = parts.parameter([-1, -1], "i32", "logits_at")
     rules = parts.parameter([-1, 6], "i32", "rules")
-    drawn = parts.parameter([-1], "i32", "drawn")
-    parameters = [ids, positions, mask, rows, rules, drawn]
-    heard = [parts.parameter([-1, 1, 1, -1], "f32", "heard")] if any_length else []
-    parameters += heard
+    sampled = parts.parameter([-1], "i32", "sampled")
+    parameters = [ids, positions, mask, logits_at, rules, sampled]
+    audio_mask = [parts.parameter([-1, 1, 1, -1], "f32", "audio_mask")] if any_length else []
+    parameters += audio_mask
     hidden = weights.rows("model.decoder.embed_tokens.weight", ids.output(0))
     hidden = ops.add(hidden, weights.rows("model.decoder.embed_positions.weight", positions.output(0)))
-    fresh: list[Node] = []
+    new_kv: list[Node] = []
     for layer in range(config.decoder_layers):
         past = [
             _cache_parameter(config, name, layer, cache, any_length=any_length)
             for name in ("past_key", "past_value", "key", "value")
         ]
         parameters += past
-        hidden, made = _decoder_layer(hidden, weights, layer, config, mask, past, *heard)
-        fresh += [parts.cast(node, cache) for node in made]
+        hidden, made = _decoder_layer(hidden, weights, layer, config, mask, past, *audio_mask)
+        new_kv += [parts.cast(node, cache) for node in made]
     hidden = parts.layer_norm(hidden, weights, "model.decoder.layer_norm", _EPSILON)
-    all_logits = _logits(ops.gather(hidden, rows, parts.axis(1), 1), weights)
+    all_logits = _logits(ops.gather(hidden, logits_at, parts.axis(1), 1), weights)
     first = ops.squeeze(
         ops.slice(all_logits, parts.axes(0), parts.axes(1), parts.axes(1), parts.axes(1)), parts.axes(1)
     )
     logits = ops.slice(all_logits, parts.axes(1), parts.axes(_END), parts.axes(1), parts.axes(1))
     scores = _apply_rules(first, rules, config)
-    best, score = _arg_max(scores)
-    scores = ops.gather(scores, drawn, parts.axis(0))
-    stacked = ops.concat([ops.unsqueeze(node, parts.axes(0)) for node in fresh], 0)
-    outputs = [(logits, "logits"), (scores, "scores"), (best, "best"), (score, "score"), (stacked, "fresh")]
+    best, logprob = _arg_max(scores)
+    scores = ops.gather(scores, sampled, parts.axis(0))
+    outputs = [(logits, "logits"), (scores, "scores"), (best, "best"), (logprob, "logprob")]
+    outputs.append((parts.stack(new_kv), "new_kv"))
     return parts.build(outputs, parameters, "whisper_step")
 
 
 def align_graph(config: WhisperConfig, weights: WeightSource, cache: CacheType, *, any_length: bool = False) -> Model:
-    """One decoder pass over all n tokens of one window's answer, which tells where it looks and what it expects.
+    """One decoder pass over all n tokens of one window's answer: its attention to the audio, and its log-probabilities.
 
-    In: `ids [1, n]`, `positions [1, n]`, `mask [1, 1, n, n]`, `rows [k]` (of the n, those that say what they expect),
-    `said [k]` (the token each of them is asked about) and per layer `key.i`, `value.i [1, heads, 1500, head width]`.
-    Out: `attention [1, alignment heads, n, 1500]` of the cross-attention; `logprobs [k, 1]` of the tokens that were said,
-    among those of text. A graph of its own, though its weights are held twice: as outputs of the step graph both cost up
-    to 4 % of every step of everybody (whisper-base, int8, AVX2).
+    In: `ids [1, n]`, `positions [1, n]`, `mask [1, 1, n, n]`, `logits_at [k]` (the positions that predict a target),
+    `targets [k]` (the token at each of them) and per layer `key.i`, `value.i [1, heads, 1500, head width]`.
+    Out: `attention [1, alignment heads, n, 1500]` of the cross-attention; `logprobs [k, 1]` of the targets among the text
+    tokens. It is a separate graph, though its weights are then held twice: as outputs of the step graph these two cost up
+    to 4 % of every step of every request (whisper-base, int8, AVX2).
     """
     ids = parts.parameter([1, -1], "i32", "ids")
     positions = parts.parameter([1, -1], "i32", "positions")
     mask = parts.parameter([1, 1, -1, -1], "f32", "mask")
-    rows = parts.parameter([-1], "i32", "rows")
-    said = parts.parameter([-1], "i32", "said")
-    parameters = [ids, positions, mask, rows, said]
+    logits_at = parts.parameter([-1], "i32", "logits_at")
+    targets = parts.parameter([-1], "i32", "targets")
+    parameters = [ids, positions, mask, logits_at, targets]
     hidden = weights.rows("model.decoder.embed_tokens.weight", ids.output(0))
     hidden = ops.add(hidden, weights.rows("model.decoder.embed_positions.weight", positions.output(0)))
-    looks: list[Node] = []
+    attention: list[Node] = []
     for layer in range(config.decoder_layers):
         name = f"model.decoder.layers.{layer}"
         cross = [
@@ -148,22 +153,23 @@ def align_graph(config: WhisperConfig, weights: WeightSource, cache: CacheType, 
         normed = parts.layer_norm(hidden, weights, f"{name}.self_attn_layer_norm", _EPSILON)
         attended = parts.attention(*parts.project(normed, weights, f"{name}.self_attn", config.decoder_heads), mask)
         hidden = ops.add(hidden, parts.linear(attended, weights, f"{name}.self_attn.out_proj"))
-        hidden, heeded = _heed_audio(hidden, weights, name, config, *(parts.cast(node, "f32") for node in cross))
-        heads = [head for place, head in config.alignment.chosen if place == layer]
+        key, value = (parts.cast(node, "f32") for node in cross)
+        hidden, to_audio = _cross_attention(hidden, weights, name, config, key, value)
+        heads = [head for chosen_layer, head in config.alignment.chosen if chosen_layer == layer]
         if heads:
-            looks.append(ops.gather(heeded, ops.constant(np.array(heads, np.int32)), parts.axis(1)))
+            attention.append(ops.gather(to_audio, ops.constant(np.array(heads, np.int32)), parts.axis(1)))
         hidden = _feed_forward(hidden, weights, name)
     hidden = parts.layer_norm(hidden, weights, "model.decoder.layer_norm", _EPSILON)
-    logits = _logits(ops.gather(ops.squeeze(hidden, parts.axes(0)), rows, parts.axis(0)), weights)
+    logits = _logits(ops.gather(ops.squeeze(hidden, parts.axes(0)), logits_at, parts.axis(0)), weights)
     text = ops.slice(logits, parts.axes(0), parts.axes(config.tokens.end), parts.axes(1), parts.axes(1))
-    chosen = ops.gather_elements(logits, ops.unsqueeze(said, parts.axes(1)), 1)
-    outputs = [(ops.concat(looks, 1), "attention"), (ops.subtract(chosen, _log_sum_exp(text)), "logprobs")]
+    chosen = ops.gather_elements(logits, ops.unsqueeze(targets, parts.axes(1)), 1)
+    outputs = [(ops.concat(attention, 1), "attention"), (ops.subtract(chosen, _log_sum_exp(text)), "logprobs")]
     return parts.build(outputs, parameters, "whisper_align")
 
 
 def _logits(hidden: Node, weights: WeightSource) -> Node:
     head = "proj_out.weight" if weights.has("proj_out.weight") else "model.decoder.embed_tokens.weight"
-    return ops.matmul(weights.entering("proj_out", hidden), weights.matrix(head), False, True)
+    return ops.matmul(weights.quantized_input("proj_out", hidden), weights.matrix(head), False, True)
 
 
 def _encoder_layer(hidden: Node, weights: WeightSource, name: str, config: WhisperConfig) -> Node:
@@ -175,7 +181,13 @@ def _encoder_layer(hidden: Node, weights: WeightSource, name: str, config: Whisp
 
 
 def _decoder_layer(
-    hidden: Node, weights: WeightSource, layer: int, config: WhisperConfig, mask: Node, caches: list[Node], *heard: Node
+    hidden: Node,
+    weights: WeightSource,
+    layer: int,
+    config: WhisperConfig,
+    mask: Node,
+    caches: list[Node],
+    *audio_mask: Node,
 ) -> tuple[Node, tuple[Node, Node]]:
     """The layer's output and this pass's self-attention key and value."""
     name = f"model.decoder.layers.{layer}"
@@ -184,19 +196,19 @@ def _decoder_layer(
     query, key, value = parts.project(normed, weights, f"{name}.self_attn", config.decoder_heads)
     attended = parts.attention(query, ops.concat([past_key, key], 2), ops.concat([past_value, value], 2), mask)
     hidden = ops.add(hidden, parts.linear(attended, weights, f"{name}.self_attn.out_proj"))
-    hidden, _ = _heed_audio(hidden, weights, name, config, cross_key, cross_value, *heard)
+    hidden, _ = _cross_attention(hidden, weights, name, config, cross_key, cross_value, *audio_mask)
     return _feed_forward(hidden, weights, name), (key, value)
 
 
-def _heed_audio(
-    hidden: Node, weights: WeightSource, name: str, config: WhisperConfig, key: Node, value: Node, *heard: Node
+def _cross_attention(
+    hidden: Node, weights: WeightSource, name: str, config: WhisperConfig, key: Node, value: Node, *audio_mask: Node
 ) -> tuple[Node, Node]:
-    """Cross-attention: what goes on, and how much each token heeds each place, `[b, heads, n, 1500]`."""
+    """The residual stream after cross-attention, and the attention of each token to the audio, `[b, heads, n, 1500]`."""
     normed = parts.layer_norm(hidden, weights, f"{name}.encoder_attn_layer_norm", _EPSILON)
     query = parts.query_of(normed, weights, f"{name}.encoder_attn", config.decoder_heads)
-    heeded = parts.attention_weights(query, key, *heard)
-    attended = parts.mix(heeded, value)
-    return ops.add(hidden, parts.linear(attended, weights, f"{name}.encoder_attn.out_proj")), heeded
+    to_audio = parts.attention_weights(query, key, *audio_mask)
+    attended = parts.mix(to_audio, value)
+    return ops.add(hidden, parts.linear(attended, weights, f"{name}.encoder_attn.out_proj")), to_audio
 
 
 def _feed_forward(hidden: Node, weights: WeightSource, name: str) -> Node:
@@ -206,19 +218,19 @@ def _feed_forward(hidden: Node, weights: WeightSource, name: str) -> Node:
 
 
 def _gelu_convolution(hidden: Node, weights: WeightSource, name: str, stride: int) -> Node:
-    hidden = weights.entering(name, hidden)
+    hidden = weights.quantized_input(name, hidden)
     convolved = ops.convolution(hidden, weights.kernel(f"{name}.weight"), [stride], [1], [1], [1])
     bias = ops.reshape(weights.tensor(f"{name}.bias"), parts.integers(1, -1, 1), False)
     return ops.gelu(ops.add(convolved, bias), "erf")
 
 
 def _apply_rules(logits: Node, rules: Node, config: WhisperConfig) -> Node:
-    """Whisper's logit rules for one row each: `[b, vocabulary]` -> the same, NEVER where a token may not come.
+    """Apply each row's logits rules: `[b, vocabulary]` -> the same, NEVER where a token is not allowed.
 
-    Suppression and the first six rules are ranges and constant rows; the seventh (a timestamp must come where all
-    timestamps together beat every other token) compares sums over the result. Radford et al. 2022, section 4.5.
+    Suppression and the first six rules are ranges and constant rows; the seventh (a timestamp must follow where all
+    timestamps together are likelier than every other token) compares sums over the result. Radford et al. 2022, section 4.5.
     """
-    # Everything about ids stays in integers: in bf16 an id above 256 is no longer itself.
+    # Ids stay integers throughout: bf16 cannot represent all of those above 256.
     columns = ops.split(rules, parts.axis(1), 6).outputs()
     text, special, low, high, begin, timed = columns
     ids = ops.constant(np.arange(config.vocabulary, dtype=np.int32)[None, :])
@@ -238,8 +250,8 @@ def _apply_rules(logits: Node, rules: Node, config: WhisperConfig) -> Node:
         return scores
     timestamps = ops.slice(scores, parts.axes(first), parts.axes(config.vocabulary), parts.axes(1), parts.axes(1))
     others = ops.slice(scores, parts.axes(0), parts.axes(first), parts.axes(1), parts.axes(1))
-    beaten = ops.greater(_log_sum_exp(timestamps), ops.reduce_max(others, parts.axes(1), True))
-    forced = ops.logical_and(beaten, _is_set(timed))
+    likelier = ops.greater(_log_sum_exp(timestamps), ops.reduce_max(others, parts.axes(1), True))
+    forced = ops.logical_and(likelier, _is_set(timed))
     banned = ops.logical_and(forced, ops.logical_not(is_timestamp))
     return ops.select(banned, parts.scalar(NEVER), scores)
 
@@ -261,7 +273,7 @@ def _arg_max(scores: Node) -> tuple[Node, Node]:
 
 
 def _log_sum_exp(scores: Node) -> Node:
-    """Over the last axis, kept; shifted by the maximum, since ReduceLogSumExp overflows above 88."""
+    """Over the last of two axes, which is kept; shifted by the maximum, since ReduceLogSumExp overflows above 88."""
     peak = ops.reduce_max(scores, parts.axes(1), True)
     total = ops.reduce_sum(ops.exp(ops.subtract(scores, peak)), parts.axes(1), True)
     return ops.add(peak, ops.log(total))
@@ -271,5 +283,5 @@ def _cache_parameter(
     config: WhisperConfig, name: str, layer: int, cache: CacheType, batch: int = -1, *, any_length: bool
 ) -> Node:
     length = -1 if any_length or name.startswith("past") else config.source_positions
-    shape = [batch, config.decoder_heads, length, config.width // config.decoder_heads]
+    shape = [batch, config.decoder_heads, length, config.head_width]
     return parts.parameter(shape, cache, f"{name}.{layer}")

@@ -1,7 +1,6 @@
-"""Whisper as the two OpenVINO graphs that optimum-intel writes: an encoder, and a decoder that keeps its own caches.
+"""Whisper as the two OpenVINO graphs that optimum-intel writes: an encoder, and a decoder with its caches as state.
 
-The names and shapes of inputs, outputs and state are the contract of every reader of such folders. It must not know
-where the weights come from, or files.
+Every reader of such folders depends on these names and shapes of inputs, outputs and state.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from antiphon.weights.openvino_ir.writer import IrFormat, WrittenWeights
 
 ENCODER_PREFIX = "model.encoder."
 
-# Whisper names none in its config.
+# The epsilon of every layer norm; Whisper's config does not name it.
 _EPSILON = 1e-5
 
-# What stands for minus infinity in the mask: the lowest number that float16 has, so that a GPU can add it.
+# Minus infinity in the mask: the lowest number of float16, so that a GPU can add it.
 _LOWEST = -65504.0
 
 _KINDS = ("key", "value")
@@ -39,7 +38,7 @@ def encoder_graph(config: WhisperConfig, weights: WrittenWeights) -> Model:
         name = f"{ENCODER_PREFIX}layers.{layer}"
         normed = export.layer_norm(hidden, weights, f"{name}.self_attn_layer_norm", _EPSILON)
         names = (f"{name}.self_attn.{kind}_proj" for kind in "qkv")
-        query, key, value = (export.heads_of(normed, weights, each, config.encoder_heads) for each in names)
+        query, key, value = (export.heads_of(normed, weights, layer_name, config.encoder_heads) for layer_name in names)
         hidden = ops.add(hidden, _attention(query, key, value, weights, f"{name}.self_attn"))
         hidden = _feed_forward(hidden, weights, name)
     states = export.layer_norm(hidden, weights, f"{ENCODER_PREFIX}layer_norm", _EPSILON)
@@ -49,16 +48,16 @@ def encoder_graph(config: WhisperConfig, weights: WrittenWeights) -> Model:
 def decoder_graph(config: WhisperConfig, weights: WrittenWeights, form: IrFormat) -> Model:
     """`input_ids [b, n]`, `encoder_hidden_states [b, 1500, width]`, `beam_idx [b]` -> `logits [b, n, vocabulary]`.
 
-    Its state: the keys and values of all positions so far, and those of what was heard, made at the first run.
+    Its state: the keys and values of all positions so far, and the cross-attention's, computed in the first run.
     """
     ids = export.parameter([-1, -1], "i64", "input_ids")
     states = export.parameter([-1, -1, config.width], "f32", "encoder_hidden_states")
     order = export.parameter([-1], "i32", "beam_idx")
     state = State(ids, order)
     caches = [_caches(state, layer, config) for layer in range(config.decoder_layers)]
-    places, mask = _places_and_mask(ids, caches[0][0])
-    words = export.looked_up(weights, "model.decoder.embed_tokens", ids)
-    hidden = ops.add(words, export.looked_up(weights, "model.decoder.embed_positions", places))
+    positions, mask = _positions_and_mask(ids, caches[0][0])
+    words = export.embedding(weights, "model.decoder.embed_tokens", ids)
+    hidden = ops.add(words, export.embedding(weights, "model.decoder.embed_positions", positions))
     for layer in range(config.decoder_layers):
         hidden = _decoder_layer(hidden, states, mask, weights, layer, config, state, caches[layer])
     hidden = export.layer_norm(hidden, weights, "model.decoder.layer_norm", _EPSILON)
@@ -66,7 +65,7 @@ def decoder_graph(config: WhisperConfig, weights: WrittenWeights, form: IrFormat
     logits = ops.matmul(hidden, weights.matrix(head), False, True)
     logits = export.named(logits, f"{weights.label('proj_out')}/aten::linear/MatMul")
     model = export.build([(logits, "logits")], [ids, states, order], state.sinks)
-    # What optimum-intel asks of whoever runs the decoder; without it the CPU keeps the caches in 8 bits.
+    # The runtime options that optimum-intel writes; without them the CPU keeps the caches in 8 bits.
     model.set_rt_info("8.0", ["runtime_options", "ACTIVATIONS_SCALE_FACTOR"])
     if form != "int8":
         model.set_rt_info("f16", ["runtime_options", "KV_CACHE_PRECISION"])
@@ -88,25 +87,24 @@ def _decoder_layer(
     query = export.heads_of(normed, weights, f"{name}.self_attn.q_proj", heads)
     kept: list[Node] = []
     for kind, cached in zip(_KINDS, caches, strict=True):
-        fresh = export.heads_of(normed, weights, f"{name}.self_attn.{kind[0]}_proj", heads)
-        kept.append(ops.concat([cached, fresh], -2))
+        new = export.heads_of(normed, weights, f"{name}.self_attn.{kind[0]}_proj", heads)
+        kept.append(ops.concat([cached, new], -2))
         state.keep(kept[-1], _variable(layer, kind))
     key, value = kept
     hidden = ops.add(hidden, _attention(query, key, value, weights, f"{name}.self_attn", mask))
     normed = export.layer_norm(hidden, weights, f"{name}.encoder_attn_layer_norm", _EPSILON)
     query = export.heads_of(normed, weights, f"{name}.encoder_attn.q_proj", heads)
-    heard: list[Node] = []
+    cross: list[Node] = []
     for kind in _KINDS:
         made = export.heads_of(states, weights, f"{name}.encoder_attn.{kind[0]}_proj", heads)
-        heard.append(state.once(made, f"{layer}.encoder.{kind}"))
-    key, value = heard
+        cross.append(state.once(made, f"{layer}.encoder.{kind}"))
+    key, value = cross
     hidden = ops.add(hidden, _attention(query, key, value, weights, f"{name}.encoder_attn"))
     return _feed_forward(hidden, weights, name)
 
 
 def _caches(state: State, layer: int, config: WhisperConfig) -> tuple[Node, Node]:
-    width = config.width // config.decoder_heads
-    key, value = (state.cache(_variable(layer, kind), config.decoder_heads, width) for kind in _KINDS)
+    key, value = (state.cache(_variable(layer, kind), config.decoder_heads, config.head_width) for kind in _KINDS)
     return key, value
 
 
@@ -114,18 +112,18 @@ def _variable(layer: int, kind: str) -> str:
     return f"past_key_values.{layer}.decoder.{kind}present.{layer}.decoder.{kind}"
 
 
-def _places_and_mask(ids: Node, cached: Node) -> tuple[Node, Node]:
-    """Where in the sequence the ids stand, `[1, n]`, and who may look at whom, `[b, 1, n, t + n]`, added to the scores."""
+def _positions_and_mask(ids: Node, cached: Node) -> tuple[Node, Node]:
+    """The positions of the ids, `[1, n]`, and the causal mask, `[b, 1, n, t + n]`, added to the scores."""
     count, past = export.dimension(ids, 1), export.dimension(cached, 2)
     total = ops.add(past, count)
     first, last = (ops.squeeze(node, parts.integers(0)) for node in (past, total))
     one, zero = ops.constant(np.int64(1)), ops.constant(np.int64(0))
-    places = ops.unsqueeze(ops.range(first, last, one, "i64"), parts.integers(0))
+    positions = ops.unsqueeze(ops.range(first, last, one, "i64"), parts.integers(0))
     keys = ops.unsqueeze(ops.range(zero, last, one, "i64"), parts.integers(0, 1, 2))
-    seen = ops.less_equal(keys, ops.unsqueeze(places, parts.integers(1, 3)))
+    seen = ops.less_equal(keys, ops.unsqueeze(positions, parts.integers(1, 3)))
     shape = ops.concat([export.dimension(ids, 0), parts.integers(1), count, total], 0)
     allowed = ops.broadcast(seen, shape, broadcast_spec="bidirectional")
-    return places, ops.select(allowed, parts.scalar(0.0), parts.scalar(_LOWEST))
+    return positions, ops.select(allowed, parts.scalar(0.0), parts.scalar(_LOWEST))
 
 
 def _attention(

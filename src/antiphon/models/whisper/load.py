@@ -15,14 +15,15 @@ from typing import Any
 
 from antiphon.models.session import Runtime
 from antiphon.models.whisper.config import WhisperConfig, read_config
-from antiphon.models.whisper.graph import align_graph, features_graph, hear_graph, step_graph
-from antiphon.models.whisper.ir import has_ir, open_ir
-from antiphon.models.whisper.runner import Graphs, Runner
+from antiphon.models.whisper.graph import align_graph, encoder_graph, features_graph, step_graph
+from antiphon.models.whisper.ir import open_ir
+from antiphon.models.whisper.runner import WhisperGraphs, WhisperRunner
 from antiphon.models.whisper.session import WhisperSession
 from antiphon.models.whisper.tokens import read_tokenizer
 from antiphon.runtime.replicas import side_by_side, slots_line
 from antiphon.types.options import AudioContext, Report, Task, WeightFormat
 from antiphon.types.results import ModelInfo
+from antiphon.weights.openvino_ir.files import has_ir
 from antiphon.weights.safetensors import has_checkpoint, open_checkpoint
 from antiphon.weights.shapes import check_shapes, making_graphs
 from antiphon.weights.source import Weights
@@ -75,7 +76,7 @@ def load(
     )
 
     def session(share: int, twins: Sequence[WhisperSession]) -> WhisperSession:
-        runner = Runner(config, graphs, share, runtime.precision)
+        runner = WhisperRunner(config, graphs, share, runtime.precision)
         if words:
             runner.prepare_align()
         return WhisperSession(info, config, tokenizer, runner, share, audio_context, twins)
@@ -109,14 +110,14 @@ def _compile(
     weights: Weights,
     align: Callable[[], Any],
     context: AudioContext,
-) -> Graphs:
+) -> WhisperGraphs:
     """All graphs but `align`. Of any length, they are compiled once for all lengths: weights are held once."""
     auto = context == "auto"
     # In f32 the encoder is bound by arithmetic: int8 weights slow it by 10 % (whisper-base, AVX2). In bf16 they do not.
     hearing = weights.expanded() if runtime.precision == "f32" else weights
-    return Graphs(
+    return WhisperGraphs(
         features=runtime.compile(features_graph(config, any_length=auto), precision="f32"),
-        hear=runtime.compile(hear_graph(config, hearing, runtime.precision, any_length=auto)),
+        encoder=runtime.compile(encoder_graph(config, hearing, runtime.precision, any_length=auto)),
         step=runtime.compile(step_graph(config, weights, runtime.precision, any_length=auto), fuse_attention=False),
         align=align,
         context=context,

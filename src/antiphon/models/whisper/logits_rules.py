@@ -1,6 +1,6 @@
-"""Which tokens each slot may sample next: Whisper's timestamp rules as one small integer row a slot.
+"""Which tokens each slot may sample next: Whisper's timestamp rules as one small row of integers for each slot.
 
-It must not know logits or graphs; `graph.py` applies the rows, so that no rule costs a Python loop over the vocabulary.
+The step graph applies the rows, so no rule costs a Python loop over the vocabulary.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 from antiphon.models.whisper.config import WhisperConfig
 
 # Columns of a rules row, in the order the step graph splits them.
-# text, special: may an id below <|endoftext|>, or from there to <|notimestamps|>, come?
-# low, high: the first and the last timestamp id that may come.
-# begin: is this the first token, where `begin_suppress` holds?   timed: do the timestamp rules hold?
+# text, special: is an id below <|endoftext|>, or from there to <|notimestamps|>, allowed?
+# low, high: the first and the last timestamp id that is allowed.
+# begin: is this the first token, where `begin_suppress` applies?   timed: do the timestamp rules apply?
 TEXT, SPECIAL, LOW, HIGH, BEGIN, TIMED = range(6)
 
 
-class Rules:
-    """The rules' state of every slot: what was sampled last, before that, and which timestamp came last."""
+class LogitsRules:
+    """The state of the rules in every slot: the kinds of the last two sampled tokens, and the last timestamp."""
 
     def __init__(self, config: WhisperConfig, slots: int) -> None:
         self._config = config
         self._timed = np.zeros(slots, np.bool_)
         self._count = np.zeros(slots, np.int32)  # sampled tokens
-        self._minimum = np.zeros(slots, np.int32)  # sampled tokens before the end token may come
+        self._minimum = np.zeros(slots, np.int32)  # sampled tokens before the end token is allowed
         self._last = np.zeros(slots, np.bool_)  # is the last sampled token a timestamp?
         self._before = np.zeros(slots, np.bool_)  # is the one before it a timestamp, or are there fewer than two?
         self._latest = np.zeros(slots, np.int32)  # the last timestamp id; 0: none yet
@@ -39,7 +39,7 @@ class Rules:
         self._latest[slot] = 0
 
     def advance(self, first: int, last: int, tokens: NDArray[np.int32]) -> None:
-        """Note the token that each of the slots `first` to `last - 1` sampled: `tokens [last - first]`."""
+        """Record the token that each of the slots `first` to `last - 1` sampled: `tokens [last - first]`."""
         part = slice(first, last)
         stamp = tokens >= self._config.tokens.timestamp_begin
         # With fewer than two sampled tokens "the one before" counts as a timestamp.
@@ -49,7 +49,7 @@ class Rules:
         self._count[part] += 1
 
     def move(self, source: int, target: int) -> None:
-        """Give slot `target` what slot `source` holds."""
+        """Copy the state of slot `source` to slot `target`."""
         for state in (self._timed, self._count, self._minimum, self._last, self._before, self._latest):
             state[target] = state[source]
 

@@ -1,7 +1,4 @@
-"""The constants of Whisper's log-mel spectrogram: the Fourier basis and the mel filter bank.
-
-It must not know graphs; `graph.py` turns these into one.
-"""
+"""The constants of Whisper's log-mel spectrogram: the Fourier basis and the mel filter bank."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ BINS = N_FFT // 2 + 1
 def fourier_basis() -> NDArray[np.float32]:
     """Hann-windowed cosines, then sines: `[2 * 201, 400]`; a frame times its transpose is the frame's spectrum.
 
-    As a matrix product 3,000 frames cost 1 GFLOP, a few milliseconds, and need no transform the device lacks.
+    As a matrix product 3,000 frames cost 1 GFLOP, a few milliseconds, and need no Fourier operation of the device.
     """
     time = np.arange(N_FFT)
     window = 0.5 - 0.5 * np.cos(2 * np.pi * time / N_FFT)

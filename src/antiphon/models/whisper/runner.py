@@ -1,7 +1,4 @@
-"""The numeric half of a Whisper session: rows of caches, and the graphs that fill, read and extend them.
-
-It must not know units, text or which token means what; the session does.
-"""
+"""The numeric half of a Whisper session: the caches, and the compiled graphs that fill, read and extend them."""
 
 from __future__ import annotations
 
@@ -12,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from antiphon.models.kv_cache import GROWTH, DecoderCaches, kv_name
 from antiphon.models.layers import NEVER, CacheType, share
-from antiphon.models.whisper.config import PLACE, WhisperConfig
-from antiphon.models.whisper.slots import Slots
+from antiphon.models.whisper.config import SAMPLES_PER_POSITION, WhisperConfig
 from antiphon.runtime.memory import trim
 from antiphon.types.audio import Samples
 from antiphon.types.options import AudioContext
@@ -27,25 +24,25 @@ Integers = NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
-class Graphs:
-    """The compiled graphs (see `graph.py`), each an OpenVINO CompiledModel; `align` compiles it when it is wanted.
+class WhisperGraphs:
+    """The compiled graphs (see `graph.py`), each an OpenVINO CompiledModel; calling `align` compiles that one.
 
-    With the context "auto" all of them are made for any length, else for whole windows only.
+    With the context "auto" they take audio of any length, else whole windows of 30 s only.
     """
 
     features: Any
-    hear: Any
+    encoder: Any
     step: Any
     align: Callable[[], Any]
     context: AudioContext = "full"
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
-    """What one decoder pass says of b rows; valid until the next pass.
+class DecoderOutput:
+    """The results of one decoder pass over b rows; valid until the next pass.
 
-    `logits [b, vocabulary]` raw, of each row's start (prefixes only); `scores [k, vocabulary]` under the rules, of the rows
-    asked for; `best [b]` the arg-max under the rules, `logprobs [b]` its log-probability.
+    `logits [b, vocabulary]` are raw, at each row's start (prefill only); `scores [k, vocabulary]` are logits under the
+    rules, of the k rows that sample; `best [b]` is the arg-max under the rules, `logprobs [b]` its log-probability.
     """
 
     logits: Floats
@@ -56,94 +53,84 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Alignment:
-    """What an answer's tokens say of when they were said; valid until the next pass.
+    """Where the tokens of an answer attend to the audio, and how likely they are; valid until the next pass.
 
-    `attention [alignment heads, n, places]`, one row for each token that went in, over the places of 20 ms that were heard;
-    `logprobs [k]` of the k tokens that were asked about.
+    `attention [alignment heads, n, encoder positions]`, one row for each token fed; `logprobs [k]` of the k target tokens.
     """
 
     attention: Floats
     logprobs: Floats
 
 
-class Runner:
+class WhisperRunner:
     """Caches and infer requests of one session. Rows in use are always 0 … n - 1."""
 
-    def __init__(self, config: WhisperConfig, graphs: Graphs, slots: int, cache: CacheType) -> None:
+    def __init__(self, config: WhisperConfig, graphs: WhisperGraphs, slots: int, cache: CacheType) -> None:
         self._features = graphs.features.create_infer_request()
-        self._hear = graphs.hear.create_infer_request()
+        self._encoder = graphs.encoder.create_infer_request()
         self._step = graphs.step.create_infer_request()
         self._compile_align = graphs.align
-        self._align: Any = None  # its infer request, once it was wanted
-        self._slots = Slots(config, slots, cache)
-        self._bound = (0, 0)  # rows and capacity that the step request's cache tensors are set for
-        self._fresh: NDArray[Any] = np.empty(0)
-        self._waveform = np.zeros((1, config.source_positions * PLACE), np.float32)  # what the features graph reads
-        self._places = config.source_positions
+        self._align: Any = None  # its infer request, once it was needed
+        self._positions = config.source_positions
+        self._caches = DecoderCaches(config, slots, cache, self._step, self._positions)
+        self._waveform = np.zeros((1, self._positions * SAMPLES_PER_POSITION), np.float32)  # the features graph's input
         self._any_length = graphs.context == "auto"
-        self._heard = 0  # windows
+        self._encoded_windows = 0
 
-    def log_mel(self, samples: Samples, places: int | None = None) -> Floats:
-        """Log-mel features `[1, mels, 3000]` of one window, the waveform padded with zeros to 30 s, or to `places`."""
+    def log_mel(self, samples: Samples, positions: int | None = None) -> Floats:
+        """Log-mel features `[1, mels, 2 * positions]` of one window, padded with zeros to 30 s, or to `positions`."""
         self._waveform[0, : len(samples)] = samples
         self._waveform[0, len(samples) :] = 0.0
-        self._features.set_tensor("waveform", share(self._waveform[:, : (places or self._places) * PLACE]))
+        count = (positions or self._positions) * SAMPLES_PER_POSITION
+        self._features.set_tensor("waveform", share(self._waveform[:, :count]))
         self._features.infer()
         features: Floats = self._features.get_tensor("features").data
         return features
 
-    def make_room(self, active: int, places: int) -> None:
-        """Before `active` rows and some that join are heard, none in more than `places`: room for them, and no more."""
-        if self._any_length and self._slots.fit(active, places):
-            self._bound = (0, 0)
+    def reserve_audio(self, active: int, positions: int) -> None:
+        """Make room for `active` rows and windows that join, none of more than `positions`, and for no more than that."""
+        if self._any_length:
+            self._caches.cross.fit(positions, active)
 
-    def encode(self, samples: Samples, row: int, places: int | None = None) -> Floats:
-        """Hear one window into `row`'s cross-attention cache; returns the encoder's states `[1, 1500, width]`.
+    def encode(self, samples: Samples, row: int, positions: int | None = None) -> None:
+        """Encode one window into `row`'s cross-attention cache.
 
-        `places`, for which there must be room, are as many as it is heard in instead of all 1,500.
+        `positions`, for which there must be room, are encoder positions to compute instead of all 1,500.
         """
-        self._heard += 1
-        if self._heard % TRIM_EVERY == 0:
+        self._encoded_windows += 1
+        if self._encoded_windows % TRIM_EVERY == 0:
             trim()
-        features = self.log_mel(samples, places)
-        self._hear.set_tensor("features", share(features))
-        self._slots.heard[row] = places or self._places
-        sides = self._slots.cross(row)
-        for side, array in enumerate(sides):
-            self._hear.set_tensor(_side_name(side), share(array))
-        self._hear.infer()
-        self._slots.write_cross(row, sides)
-        states: Floats = self._hear.get_tensor("states").data
-        return states
+        self._encoder.set_tensor("features", share(self.log_mel(samples, positions)))
+        cross = self._caches.cross
+        cross.lengths[row] = positions or self._positions
+        arrays = cross.row_arrays(row)
+        for index, array in enumerate(arrays):
+            self._encoder.set_tensor(kv_name(index), share(array))
+        self._encoder.infer()
+        cross.write_row(row, arrays)
 
-    def prefix(
-        self, first: int, ids: Integers, starts: Sequence[int], rules: Integers, drawn: Sequence[int] = ()
-    ) -> Output:
-        """Start rows `first`… with whole prefixes `ids [b, n]`; `drawn` says whose scores are wanted, from 0."""
+    def prefill(
+        self, first: int, ids: Integers, starts: Sequence[int], rules: Integers, sampled: Sequence[int] = ()
+    ) -> DecoderOutput:
+        """Start rows `first`… with whole prefixes `ids [b, n]`; `sampled` are the rows, from 0, that need their scores."""
         batch, length = ids.shape
-        self._bound = (0, 0)  # even if this pass fails: the next step must bind its own rows again
-        self._slots.reserve(length + 1)
-        self._bind(first, first + batch, length, past=False)
+        self._caches.past.reserve(length + 1, self._caches.past.rows)
+        self._caches.bind_prefill(first, first + batch, length)
         positions = np.broadcast_to(np.arange(length, dtype=np.int32), ids.shape)
-        causal = np.where(np.tri(length, dtype=np.bool_), np.float32(0), np.float32(NEVER))
-        mask = np.broadcast_to(causal, (batch, 1, length, length))
-        rows = np.array([[length - 1, start] for start in starts], np.int32)
-        output = self._run(first, ids, positions, mask, rows, rules, drawn)
-        self._slots.write_prefix(first, self._fresh)
+        mask = np.broadcast_to(_causal_mask(length), (batch, 1, length, length))
+        logits_at = np.array([[length - 1, start] for start in starts], np.int32)
+        output = self._run(first, ids, positions, mask, logits_at, rules, sampled)
+        self._caches.past.write(first, self._caches.new_kv, length)
         return output
 
-    def advance(self, ids: Integers, rules: Integers, drawn: Sequence[int] = ()) -> Output:
-        """Feed one token to each of the rows 0 … b - 1: `ids [b, 1]`; `drawn` says whose scores are wanted."""
-        active = len(ids)
-        lengths = self._slots.lengths[:active]
-        if self._slots.reserve(int(lengths.max()) + 1) or self._bound != (active, self._slots.capacity):
-            self._bind(0, active, 1, past=True)
-            self._bound = (active, self._slots.capacity)
-        visible = np.arange(self._slots.capacity + 1) < lengths[:, None]
-        visible[:, -1] = True  # the token itself, which stands behind the cache
-        mask = np.where(visible, np.float32(0), np.float32(NEVER))[:, None, None]
-        output = self._run(0, ids, lengths[:, None], mask, np.zeros((active, 1), np.int32), rules, drawn)
-        self._slots.append(active, self._fresh)
+    def advance(self, ids: Integers, rules: Integers, sampled: Sequence[int] = ()) -> DecoderOutput:
+        """Feed one token to each of the rows 0 … b - 1: `ids [b, 1]`; `sampled` are the rows that need their scores."""
+        active, past = len(ids), self._caches.past
+        past.reserve(int(past.lengths[:active].max()) + 1, active)
+        self._caches.bind_step(active)
+        positions, mask = past.lengths[:active, None], past.mask(0, active, new=1)
+        output = self._run(0, ids, positions, mask, np.zeros((active, 1), np.int32), rules, sampled)
+        past.append(self._caches.new_kv)
         return output
 
     def prepare_align(self) -> None:
@@ -151,53 +138,39 @@ class Runner:
         if self._align is None:
             self._align = self._compile_align().create_infer_request()
 
-    def align(self, row: int, ids: Sequence[int], first: int, said: Sequence[int]) -> Alignment:
-        """Put the whole of an answer `ids` to what `row` heard; token `first + i` is asked about `said[i]`."""
+    def align(self, row: int, ids: Sequence[int], first: int, targets: Sequence[int]) -> Alignment:
+        """Decode a whole answer `ids` against the audio of `row` at once; position `first + i` predicts `targets[i]`."""
         self.prepare_align()
         length = len(ids)
-        causal = np.where(np.tri(length, dtype=np.bool_), np.float32(0), np.float32(NEVER))
-        held = {
+        held: dict[str, NDArray[Any]] = {
             "ids": np.array([ids], np.int32),
             "positions": np.arange(length, dtype=np.int32)[None],
-            "mask": np.ascontiguousarray(causal[None, None]),
-            "rows": np.arange(first, first + len(said), dtype=np.int32),
-            "said": np.array(said, np.int32),
+            "mask": np.ascontiguousarray(_causal_mask(length)[None, None]),
+            "logits_at": np.arange(first, first + len(targets), dtype=np.int32),
+            "targets": np.array(targets, np.int32),
         }
+        held |= {kv_name(index): array for index, array in enumerate(self._caches.cross.row_arrays(row))}
         for name, array in held.items():
             self._align.set_tensor(name, share(array))
-        sides = self._slots.cross(row)
-        for side, array in enumerate(sides):
-            self._align.set_tensor(_side_name(side), share(array))
         self._align.infer()
         attention, logprobs = (self._align.get_tensor(name).data for name in ("attention", "logprobs"))
         return Alignment(attention[0], logprobs[:, 0])
 
     def move(self, source: int, target: int) -> None:
         """Row `target` becomes what row `source` is."""
-        self._slots.move(source, target)
+        self._caches.move(source, target)
 
     def clear(self) -> None:
-        """No row is in use: give back what long sequences needed."""
-        self._slots.shrink()
-        self._bound = (0, 0)
+        """Free what long sequences needed; only when no row is in use."""
+        if self._caches.past.capacity > GROWTH:
+            self._caches.past.release()
 
     def rest(self) -> None:
-        """No row is in use, and none soon: give back what rows hold and what the graphs keep between two runs."""
-        self._slots.release()
-        self._fresh = np.empty(0)
-        self._bound = (0, 0)
-        for request in (self._features, self._hear, self._step):
+        """Free what the rows hold and what the graphs keep between two runs; only when no row is in use."""
+        self._caches.release()
+        for request in (self._features, self._encoder, self._step):
             request.get_compiled_model().release_memory()
         trim()
-
-    def _bind(self, first: int, last: int, length: int, *, past: bool) -> None:
-        """Hand the step request the cache rows it reads and the room it writes to."""
-        for side, (own, cross) in enumerate(self._slots.batch_tensors(first, last, past=past)):
-            name = _side_name(side)
-            self._step.set_tensor(f"past_{name}", own)
-            self._step.set_tensor(name, cross)
-        tensor, self._fresh = self._slots.fresh_tensor(last - first, length)
-        self._step.set_tensor("fresh", tensor)
 
     def _run(
         self,
@@ -205,26 +178,25 @@ class Runner:
         ids: Integers,
         positions: Integers,
         mask: Floats,
-        rows: Integers,
+        logits_at: Integers,
         rules: Integers,
-        drawn: Sequence[int],
-    ) -> Output:
-        inputs = {"ids": ids, "positions": positions, "mask": mask, "rows": rows, "rules": rules}
+        sampled: Sequence[int],
+    ) -> DecoderOutput:
+        inputs = {"ids": ids, "positions": positions, "mask": mask, "logits_at": logits_at, "rules": rules}
         # Copies: broadcast views are read-only, which a shared tensor refuses. Held until the pass is over.
         held = {name: np.array(array, order="C") for name, array in inputs.items()}
-        held["drawn"] = np.array(drawn, np.int32)
+        held["sampled"] = np.array(sampled, np.int32)
         if self._any_length:
-            heard = np.arange(self._slots.places) < self._slots.heard[first : first + len(ids), None]
-            held["heard"] = np.where(heard, np.float32(0), np.float32(NEVER))[:, None, None]
+            held["audio_mask"] = self._caches.cross.mask(first, first + len(ids))
         for name, array in held.items():
             self._step.set_tensor(name, share(array))
         self._step.infer()
-        logits, scores, best, score = (
-            self._step.get_tensor(name).data for name in ("logits", "scores", "best", "score")
+        logits, scores, best, logprob = (
+            self._step.get_tensor(name).data for name in ("logits", "scores", "best", "logprob")
         )
-        return Output(logits.reshape(-1, logits.shape[2]), scores, best[:, 0], score[:, 0])
+        return DecoderOutput(logits.reshape(-1, logits.shape[2]), scores, best[:, 0], logprob[:, 0])
 
 
-def _side_name(side: int) -> str:
-    """What the graphs call the caches of a side: key and value of layer 0, then of layer 1, and so on."""
-    return f"{'value' if side % 2 else 'key'}.{side // 2}"
+def _causal_mask(length: int) -> Floats:
+    """`[length, length]`, added to the scores: each position attends to itself and those before it."""
+    return np.where(np.tri(length, dtype=np.bool_), np.float32(0), np.float32(NEVER))

@@ -1,6 +1,6 @@
-"""What is read off a row of logits outside the graph: probabilities, the language, and a sampled token.
+"""What is computed from a row of logits outside the graph: probabilities, the language, and a sampled token.
 
-It must not know slots or requests. All randomness is a function of its key, so a text never depends on what else ran.
+All randomness is a function of its key, so a text never depends on what else is in the batch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def probability(row: Row, token: int) -> float:
 
 
 def language_of(row: Row, languages: dict[str, int]) -> tuple[str, float]:
-    """The likeliest language and its probability among `languages` (code -> token id)."""
+    """The likeliest of `languages` (code -> token id), and its probability among them."""
     codes = list(languages)
     chances = np.exp(log_softmax(row[[languages[code] for code in codes]]))
     best = int(chances.argmax())
@@ -32,12 +32,12 @@ def language_of(row: Row, languages: dict[str, int]) -> tuple[str, float]:
 
 
 def sample(scores: Row, temperature: float, key: tuple[int, int], position: int) -> tuple[int, float]:
-    """A token drawn at `temperature` and its untempered log-probability, by the Gumbel trick.
+    """Sample a token of `scores [vocabulary]` at `temperature` with the Gumbel-max trick; also its log-probability at 1.
 
-    The noise comes from a counter-based generator keyed by (seed, window start) and counted by `position`.
+    The noise comes from a counter-based generator (Philox) with the key (seed, window start) and the counter `position`.
     """
     generator = np.random.Generator(np.random.Philox(key=list(key), counter=[0, 0, 0, position]))
-    # In float64 and below zero: a tiny temperature must not overflow into a tie.
+    # In float64 and at most zero: a tiny temperature must not overflow into a tie.
     tempered = (scores.astype(np.float64) - scores.max()) / temperature
     token = int((tempered + generator.gumbel(size=scores.shape)).argmax())
     return token, float(log_softmax(scores)[token])

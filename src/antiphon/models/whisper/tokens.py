@@ -1,7 +1,4 @@
-"""Whisper's text side: prompt ids, ids back to text, and a window's ids cut into timed pieces.
-
-It must not know graphs or slots.
-"""
+"""Whisper's tokenizer: prompt ids, ids back to text, and a window's ids split into timed pieces."""
 
 from __future__ import annotations
 
@@ -10,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenizers import Tokenizer as Encoder
-from tokenizers import decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from antiphon.errors import ConfigError
 from antiphon.models.whisper.config import TIMESTAMP_SECONDS, WhisperConfig
@@ -25,50 +21,49 @@ _LONGEST_TOKEN = 64  # characters; Whisper's longest are runs of that many dashe
 class Split:
     """A window's tokens as pieces.
 
-    `seek` is where the reference decoder would go on, in seconds from the window's start; `resume` is the end of the last
-    closed segment, which is earlier when the model stopped after a single closing timestamp (the abandoned tail).
+    `resume`, in seconds from the window's start, is the end of the last closed segment: where a decoder that does not
+    trust the rest of the window goes on. After a single closing timestamp openai-whisper skips to the window's end instead.
     """
 
     pieces: tuple[Piece, ...]
-    seek: float
     resume: float
 
 
-class Tokenizer:
-    """Byte-level BPE of one checkpoint. Control tokens are ids of `WhisperConfig`, never text."""
+class WhisperTokenizer:
+    """Byte-level BPE of one checkpoint. Control tokens are ids in `WhisperConfig`, never text."""
 
-    def __init__(self, encoder: Encoder, config: WhisperConfig) -> None:
+    def __init__(self, encoder: Tokenizer, config: WhisperConfig) -> None:
         self._encoder = encoder
         self._config = config
 
     def encode(self, text: str) -> list[int]:
-        """Ids of plain text; "<|translate|>" typed by a user is those letters, not the control token."""
-        # Lone surrogates cannot be UTF-8; the reference replaces them too.
+        """Ids of plain text; a control token's name such as "<|translate|>" is encoded letter by letter."""
+        # Lone surrogates are not valid UTF-8; openai-whisper replaces them too.
         clean = text.encode("utf-8", "replace").decode("utf-8")
         ids: list[int] = self._encoder.encode(clean, add_special_tokens=False).ids
         return ids
 
     def decode(self, tokens: tuple[int, ...] | list[int]) -> str:
-        """Text of the ids below <|endoftext|>, decoded together: a character may span tokens."""
+        """Text of the ids below <|endoftext|>, decoded together because a character may span tokens."""
         text: str = self._encoder.decode([token for token in tokens if token < self._config.tokens.end])
         return text
 
     def prefix(
         self, language: str | None, task: Task, prompt: str | None, *, timestamps: bool, history: Sequence[int] = ()
     ) -> tuple[list[int], int]:
-        """The ids a window's answer continues, and the index of <|startoftranscript|> among them.
+        """The prefix of a window's answer, and the index of <|startoftranscript|> in it.
 
-        `[<|startofprev|> prompt… history…] <|startoftranscript|> [language, task] [<|notimestamps|>]`. The newest
-        `target_positions // 2 - 1` prompt ids are kept, as the reference does, and of the history (ids sampled before)
-        the newest that there is room for beside them; its timestamps are for windows that have some too.
+        `[<|startofprev|> prompt… history…] <|startoftranscript|> [language, task] [<|notimestamps|>]`. The last
+        `target_positions // 2 - 1` prompt ids are kept, as in openai-whisper, and the last of the history (ids of earlier
+        windows) that fit after them; its timestamps are kept only if this window has timestamps too.
         """
         tokens = self._config.tokens
         before: list[int] = []
         keep = self._config.target_positions // 2 - 1
         if prompt and prompt.strip():
-            # Only the newest ids count; a prompt of megabytes must not hold the batch up while it is encoded.
-            newest = (" " + prompt.strip())[-keep * _LONGEST_TOKEN :]
-            before = self.encode(newest)[-keep:]
+            # Only the last ids are kept; encoding a prompt of megabytes would hold up the batch.
+            end = (" " + prompt.strip())[-keep * _LONGEST_TOKEN :]
+            before = self.encode(end)[-keep:]
         known = [token for token in history if timestamps or token < tokens.end]
         before += known[max(0, len(known) - (keep - len(before))) :]
         ids = [tokens.previous, *before] if before and tokens.previous is not None else []
@@ -81,13 +76,13 @@ class Tokenizer:
         return ids, start
 
     def split(self, tokens: tuple[int, ...], seconds: float, *, timestamps: bool) -> Split:
-        """Cut a window's sampled `tokens` (no prompt, no end) into pieces; times end at `seconds`, the window's real length.
+        """Split a window's sampled `tokens` (no prompt, no end) into pieces within `seconds`, the window's real length.
 
-        Follows the reference's seek loop (openai/whisper `transcribe`): slices end where two timestamps meet.
+        As in the seek loop of openai-whisper's `transcribe`, pieces end between two consecutive timestamps.
         """
         if not timestamps:
             piece = Piece(0.0, seconds, self.decode(tokens), tokens)
-            return Split((piece,) if piece.text.strip() else (), seconds, seconds)
+            return Split((piece,) if piece.text.strip() else (), seconds)
         first = self._config.tokens.timestamp_begin
         stamps = [token >= first for token in tokens]
         ends = [index for index in range(1, len(tokens)) if stamps[index - 1] and stamps[index]]
@@ -98,22 +93,22 @@ class Tokenizer:
             ends.append(len(tokens))
         pieces = [self._piece(tokens[begin:end], seconds) for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
         closed = min(seconds, self._time(tokens[ends[-1] - 1]))
-        # Text behind the last pair has no closing time. The reference decodes it again from there; where nobody does,
-        # it must not be lost.
+        # Text after the last pair has no closing time. openai-whisper decodes it again from there; a caller that does not
+        # must not lose it.
         tail = tokens[ends[-1] :]
         if self.decode(tail).strip():
             pieces.append(Piece(closed, seconds, self.decode(tail), tail))
-        return Split(tuple(piece for piece in pieces if piece is not None), seconds if single_end else closed, closed)
+        return Split(tuple(piece for piece in pieces if piece is not None), closed)
 
     def _one_piece(self, tokens: tuple[int, ...], stamps: list[bool], seconds: float, *, single_end: bool) -> Split:
-        """No two timestamps meet: all text is one piece, to its last timestamp if that says anything."""
+        """No two timestamps are consecutive: all text is one piece, up to its last timestamp if that is after its start."""
         times = [self._time(token) for token, stamp in zip(tokens, stamps, strict=True) if stamp]
-        # A time behind the window's end says nothing about when this was said.
+        # A start after the window's end is wrong, and is ignored.
         start = times[0] if times and stamps[0] and times[0] < seconds else 0.0
         end = min(seconds, times[-1]) if times and times[-1] > start else seconds
         text = self.decode(tokens)
         pieces = (Piece(start, end, text, tokens),) if text.strip() else ()
-        return Split(pieces, seconds, end if pieces and single_end else seconds)
+        return Split(pieces, end if pieces and single_end else seconds)
 
     def _piece(self, tokens: tuple[int, ...], seconds: float) -> Piece | None:
         start, end = min(seconds, self._time(tokens[0])), min(seconds, self._time(tokens[-1]))
@@ -124,26 +119,26 @@ class Tokenizer:
         return round((token - self._config.tokens.timestamp_begin) * TIMESTAMP_SECONDS, 2)
 
 
-def read_tokenizer(folder: Path, config: WhisperConfig) -> Tokenizer:
+def read_tokenizer(folder: Path, config: WhisperConfig) -> WhisperTokenizer:
     """Read `tokenizer.json`, or `vocab.json` and `merges.txt`, of a checkpoint folder.
 
-    Raises ConfigError if neither is there, or if the special tokens sit at other ids than the config says.
+    Raises ConfigError if neither exists or can be read, or if a special token has another id than in the config.
     """
     path = folder / "tokenizer.json"
     try:
         if path.is_file():
             content = json.loads(path.read_text("utf-8"))
             _check_names(path, content, config)
-            # Without the added tokens nothing a user types can become a control token; with the post-processor
-            # (which adds them to every text) encode would too.
+            # Without the added tokens no input text can become a control token; the post-processor would add them to
+            # every text.
             content |= {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
-            return Tokenizer(Encoder.from_str(json.dumps(content)), config)
+            return WhisperTokenizer(Tokenizer.from_str(json.dumps(content)), config)
         vocabulary, merges = folder / "vocab.json", folder / "merges.txt"
         if vocabulary.is_file() and merges.is_file():
-            encoder = Encoder(models.BPE.from_file(str(vocabulary), str(merges)))
+            encoder = Tokenizer(models.BPE.from_file(str(vocabulary), str(merges)))
             encoder.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
             encoder.decoder = decoders.ByteLevel()
-            return Tokenizer(encoder, config)
+            return WhisperTokenizer(encoder, config)
     except ConfigError:
         raise
     except Exception as error:  # the tokenizers library raises bare Exception

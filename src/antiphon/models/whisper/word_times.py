@@ -1,7 +1,6 @@
-"""The words of a window: its tokens put together, each with the times and the probability that its tokens were given.
+"""The words of a window: its tokens joined into words, each with the times and the probability of its tokens.
 
-It must not know attention or graphs. Whisper has no tokens for words; what is one, and how long a pause may stretch it,
-are openai-whisper's rules (`timing.py`).
+Whisper has no word tokens; what counts as a word, and how far a pause may stretch it, follows openai-whisper (`timing.py`).
 """
 
 from __future__ import annotations
@@ -17,16 +16,16 @@ from antiphon.types.results import Piece, Word
 
 Decode = Callable[[list[int]], str]
 
-_OPENING = "\"'“¿([{-"  # with a space before it, a mark that belongs to the word behind it
-_CLOSING = "\"'.。,，!！?？:：”)]}、"  # marks that belong to the word before them
+_OPENING = "\"'“¿([{-"  # marks that, after a space, belong to the next word
+_CLOSING = "\"'.。,，!！?？:：”)]}、"  # marks that belong to the previous word
 _SENTENCE_ENDS = ".。!！?？"
-_LONGEST_MEDIAN = 0.7  # seconds; no word is usually longer
-_SLACK = 0.5  # seconds by which a segment's own times are believed more than a word's at its border
+_LONGEST_MEDIAN_S = 0.7  # words are usually not longer
+_SLACK_S = 0.5  # a word that crosses its segment's border by more than this is cut there
 
 
 @dataclass(slots=True)
 class Timing:
-    """A word on its way; seconds from the window's start."""
+    """A word whose times are still being corrected; seconds from the window's start."""
 
     text: str
     start: float
@@ -40,27 +39,27 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class TokenTimings:
-    """When a window's text tokens are said: `begins` in seconds, one more than there are tokens, and the probability of each."""
+    """When a window's text tokens begin (`begins`, in seconds, and the end of the last one) and how probable each is."""
 
     begins: Sequence[float]
     probabilities: Sequence[float]
 
 
 def split_words(tokens: list[int], decode: Decode, *, spaces: bool) -> list[tuple[str, int]]:
-    """Words and how many tokens each is made of; put together they are the text, whatever bytes the tokens stand for.
+    """Words and the number of tokens of each; joined they are the decoded text, even where tokens split a character.
 
-    With `spaces` a word begins at a space or is a mark; without, it is as few tokens as make whole characters.
+    With `spaces` a word begins at a space or is a punctuation mark; without, it is as few tokens as make whole characters.
     """
     text = decode(tokens)
     parts: list[tuple[str, int]] = []
-    written = taken = 0  # characters and tokens that are in parts
+    written = taken = 0  # characters and tokens that are in `parts` already
     for count in range(1, len(tokens) + 1):
         so_far = decode(tokens[:count])
-        # Half a character decodes to a replacement mark, which the text does not have there.
+        # An incomplete character decodes to the replacement character, which the text does not have there.
         if len(so_far) > written and text.startswith(so_far):
             parts.append((text[written : len(so_far)], count - taken))
             written, taken = len(so_far), count
-    if parts and taken < len(tokens):  # tokens of which no text is made
+    if parts and taken < len(tokens):  # tokens without text
         parts[-1] = (parts[-1][0], parts[-1][1] + len(tokens) - taken)
     return _joined_at_spaces(parts) if spaces else parts
 
@@ -75,32 +74,32 @@ def _joined_at_spaces(parts: Sequence[tuple[str, int]]) -> list[tuple[str, int]]
     return words
 
 
-def time_words(pieces: Sequence[Sequence[tuple[str, int]]], said: TokenTimings) -> list[list[Timing]]:
-    """The words of each piece with the times of their tokens, which follow one another in `said`."""
+def time_words(pieces: Sequence[Sequence[tuple[str, int]]], tokens: TokenTimings) -> list[list[Timing]]:
+    """The words of each piece with the times of their tokens; `tokens` are those of all pieces in order."""
     timings: list[list[Timing]] = []
     begin = 0
     for words in pieces:
         timings.append([])
         for text, count in words:
             end = begin + count
-            chance = float(np.mean(said.probabilities[begin:end]))
-            timings[-1].append(Timing(text, said.begins[begin], said.begins[end], chance))
+            probability = float(np.mean(tokens.probabilities[begin:end]))
+            timings[-1].append(Timing(text, tokens.begins[begin], tokens.begins[end], probability))
             begin = end
     return timings
 
 
 def settle(pieces: Sequence[Piece], timings: Sequence[Sequence[Timing]], seconds: float) -> tuple[Piece, ...]:
-    """The pieces of a window of `seconds` with their words: none longer than is likely, in order, marks at their word.
+    """The pieces of a window of `seconds` with their words: in order, of a likely length, marks joined to their word.
 
-    Pauses are the weak spot of attention: it lingers on the word before one, or is at the next one too early.
+    Attention is least exact at pauses: it stays on the word before one, or moves to the next word too early.
     """
     every = [timing for timings_of_piece in timings for timing in timings_of_piece]
     durations = [timing.seconds for timing in every if timing.seconds]
-    usual = min(_LONGEST_MEDIAN, float(np.median(durations))) if durations else 0.0
+    usual = min(_LONGEST_MEDIAN_S, float(np.median(durations))) if durations else 0.0
     if durations:
         _shorten_at_sentence_ends(every, 2 * usual)
     settled: list[Piece] = []
-    before = 0.0  # when the piece before ended
+    before = 0.0  # when the previous piece ended
     reached = 0.0
     for piece, timings_of_piece in zip(pieces, timings, strict=True):
         merged = merge_marks(timings_of_piece)
@@ -118,7 +117,7 @@ def settle(pieces: Sequence[Piece], timings: Sequence[Sequence[Timing]], seconds
 
 
 def _shorten_at_sentence_ends(timings: Sequence[Timing], longest: float) -> None:
-    """A mark that ends a sentence does not last through the pause behind it, nor the next word through that before it."""
+    """Cut a mark that ends a sentence, or the word after one, where it extends through the pause between them."""
     for before, timing in pairwise(timings):
         if timing.seconds > longest:
             if timing.text in _SENTENCE_ENDS:
@@ -128,7 +127,7 @@ def _shorten_at_sentence_ends(timings: Sequence[Timing], longest: float) -> None
 
 
 def merge_marks(timings: Sequence[Timing]) -> list[Timing]:
-    """Marks as part of the word they belong to, whose times and probability stay its own."""
+    """Join punctuation marks to the word they belong to, whose times and probability do not change."""
     words: list[Timing] = []
     for timing in reversed(timings):
         if words and timing.text.startswith(" ") and timing.text.strip() in _OPENING:
@@ -145,7 +144,7 @@ def merge_marks(timings: Sequence[Timing]) -> list[Timing]:
 
 
 def _fit(words: Sequence[Timing], piece: Piece, usual: float, before: float) -> float:
-    """Keep the words at a piece's borders from reaching across a pause; gives the time at which the piece is over."""
+    """Cut the first and last word of a piece where they extend across a pause; returns the time when the piece ends."""
     first, last = words[0], words[-1]
     longest = 2 * usual
     if first.end - before > 4 * usual and (
@@ -154,9 +153,9 @@ def _fit(words: Sequence[Timing], piece: Piece, usual: float, before: float) -> 
         if len(words) > 1 and words[1].seconds > longest:
             first.end = words[1].start = max(words[1].end / 2, words[1].end - longest)
         first.start = max(0.0, first.end - longest)
-    if piece.start < first.end and piece.start - _SLACK > first.start:
+    if piece.start < first.end and piece.start - _SLACK_S > first.start:
         first.start = max(0.0, min(first.end - usual, piece.start))
-    if piece.end > last.start and piece.end + _SLACK < last.end:
+    if piece.end > last.start and piece.end + _SLACK_S < last.end:
         last.end = max(last.start + usual, piece.end)
         return piece.end
     return last.end

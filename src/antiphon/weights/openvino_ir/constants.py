@@ -1,6 +1,6 @@
-"""The constants of an IR and the decompression that stands behind them: what is stored, its values, its rows.
+"""The constants of an IR with their decompression: the stored format, the values, and lookups of rows.
 
-Whatever the weight format, a tensor is a tree of few operations over constants. It must not know layers or models.
+In every weight format a tensor is a small tree of operations over constants.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from antiphon.weights.source import as_float32
 
 Floats = NDArray[np.float32]
 
-# What decompression is made of. A constant under any of these is a constant.
+# The operations of decompression. With constants as inputs, their output is constant too.
 DECOMPRESSION = ("Convert", "Subtract", "Multiply", "Add", "Divide", "Reshape", "Transpose", "Squeeze", "Unsqueeze")
 
 _ARITHMETIC: dict[str, Callable[[Floats, Floats], Floats]] = {
@@ -30,7 +30,7 @@ _FORMATS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "u8": "int8", "i8": "i
 
 
 def stored_format(tensor: ov.Output) -> str:
-    """What the values are kept in: "fp32", "fp16", "int8", "int4", … or OpenVINO's name of the type."""
+    """The format of the stored values: "fp32", "fp16", "int8", "int4", … or OpenVINO's name of the type."""
     node = tensor.get_node()
     while node.get_type_name() != "Constant":
         node = node.input(0).get_source_output().get_node()
@@ -39,25 +39,25 @@ def stored_format(tensor: ov.Output) -> str:
 
 
 def fold(tensor: ov.Output) -> Floats:
-    """The values in float32, whatever precision the decompression names (the CPU computes it in float32 too)."""
+    """Compute the values in float32, whatever precision the decompression names (OpenVINO's CPU does so too)."""
     node = tensor.get_node()
     kind = node.get_type_name()
     if kind == "Constant":
         return _values(node)
-    given = [one.get_source_output() for one in node.inputs()]
+    inputs = [port.get_source_output() for port in node.inputs()]
     if kind == "Convert":
-        return fold(given[0])
+        return fold(inputs[0])
     if kind in _ARITHMETIC:
-        return _ARITHMETIC[kind](fold(given[0]), fold(given[1]))
+        return _ARITHMETIC[kind](fold(inputs[0]), fold(inputs[1]))
     if kind == "Transpose":
-        return np.transpose(fold(given[0]), given[1].get_node().get_data())
-    return fold(given[0]).reshape(tuple(tensor.get_shape()))
+        return np.transpose(fold(inputs[0]), inputs[1].get_node().get_data())
+    return fold(inputs[0]).reshape(tuple(tensor.get_shape()))
 
 
 def gather_rows(tensor: ov.Output, indices: ov.Output) -> ov.Node:
-    """Rows of a `[rows, width]` matrix in float32: `indices.shape + [width]`, looked up before they are decompressed.
+    """Rows of a `[rows, width]` matrix in float32: `indices.shape + [width]`, looked up before decompression.
 
-    4-bit values share bytes, so that their rows cannot be; OpenVINO fuses that lookup itself.
+    4-bit rows are looked up after it, because their values share bytes; OpenVINO fuses that lookup itself.
     """
     if stored_format(tensor) == "int4":
         return ops.gather(as_float32(tensor.get_node()), indices, ops.constant(np.int32(0)))
@@ -68,16 +68,16 @@ def _gathered(tensor: ov.Output, indices: ov.Output, rows: int) -> ov.Node:
     node = tensor.get_node()
     kind, shape = node.get_type_name(), list(tensor.get_shape())
     if not shape or shape[0] != rows:
-        return node  # one value, or one row, for all
-    given = [one.get_source_output() for one in node.inputs()]
+        return node  # the same value or row for all
+    inputs = [port.get_source_output() for port in node.inputs()]
     if kind == "Convert":
-        return ops.convert(_gathered(given[0], indices, rows), node.get_output_element_type(0))
-    if kind in _ARITHMETIC and all(len(one.get_shape()) in (0, len(shape)) for one in given):
+        return ops.convert(_gathered(inputs[0], indices, rows), node.get_output_element_type(0))
+    if kind in _ARITHMETIC and all(len(source.get_shape()) in (0, len(shape)) for source in inputs):
         make = {"Add": ops.add, "Subtract": ops.subtract, "Multiply": ops.multiply, "Divide": ops.divide}[kind]
-        return make(*(_gathered(one, indices, rows) for one in given))
-    if kind == "Reshape" and given[0].get_shape()[0] == rows:
+        return make(*(_gathered(source, indices, rows) for source in inputs))
+    if kind == "Reshape" and inputs[0].get_shape()[0] == rows:
         kept = [0] * len(indices.get_partial_shape())
-        return ops.reshape(_gathered(given[0], indices, rows), ops.constant(np.array(kept + shape[1:])), True)
+        return ops.reshape(_gathered(inputs[0], indices, rows), ops.constant(np.array(kept + shape[1:])), True)
     return ops.gather(node, indices, ops.constant(np.int32(0)))
 
 
@@ -85,7 +85,7 @@ def _values(constant: ov.Node) -> Floats:
     view = constant.get_tensor_view()
     if view.get_element_type() == ov.Type.f32:
         return np.array(view.data)
-    made = ov.Tensor(ov.Type.f32, view.get_shape())
-    if not ops.convert(constant, "f32").evaluate([made], [view]):
+    converted = ov.Tensor(ov.Type.f32, view.get_shape())
+    if not ops.convert(constant, "f32").evaluate([converted], [view]):
         raise NotNative(f"{constant.get_friendly_name()} is stored as {view.get_element_type()}, which cannot be read.")
-    return np.array(made.data)
+    return np.array(converted.data)

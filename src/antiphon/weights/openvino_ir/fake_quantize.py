@@ -1,7 +1,4 @@
-"""What a calibrated IR makes of a layer's input: a range of so many levels, and the scales that smoothing moved into it.
-
-It must not know where in a graph it was found, or which layer it is for.
-"""
+"""The fake quantization of a layer's input in a calibrated IR, with the scales that SmoothQuant moved into it."""
 
 from __future__ import annotations
 
@@ -15,24 +12,24 @@ from antiphon.weights.openvino_ir.constants import Floats
 
 
 @dataclass(frozen=True, slots=True)
-class Rounding:
-    """What the FakeQuantize called `name` does, and before it a `factor` for each channel, if there is one: large channels
-    were made smaller, and the layer's matrix larger by as much (SmoothQuant, Xiao et al. 2023).
+class FakeQuantize:
+    """The FakeQuantize operation called `name`: `limits` are its input low and high and output low and high, one value each.
 
-    `ends` are its four limits (input low and high, output low and high), one value each.
+    Before it, each channel is multiplied by its `factor`, if there is one: large channels were made smaller, and the
+    columns of the layer's matrix larger by as much (SmoothQuant, Xiao et al. 2023).
     """
 
     name: str
-    ends: tuple[Floats, Floats, Floats, Floats]
+    limits: tuple[Floats, Floats, Floats, Floats]
     levels: int
     factor: Floats | None = None
 
-    def times(self, scale: float) -> Rounding:
+    def scaled(self, scale: float) -> FakeQuantize:
         """The same for an input that is `scale` times as large."""
-        low, high, least, most = (np.float32(scale) * end for end in self.ends)
-        return replace(self, ends=(low, high, least, most))
+        low, high, least, most = (np.float32(scale) * limit for limit in self.limits)
+        return replace(self, limits=(low, high, least, most))
 
-    def applied(self, hidden: ov.Node) -> ov.Node:
-        """`hidden` as the layer reads it: still float32, but on the levels alone, which the device then keeps in 8 bits."""
+    def apply(self, hidden: ov.Node) -> ov.Node:
+        """`hidden` with only the values of the levels: float32 in the graph, 8 bits on the device."""
         smoothed = hidden if self.factor is None else ops.multiply(hidden, ops.constant(self.factor))
-        return ops.fake_quantize(smoothed, *(ops.constant(end) for end in self.ends), self.levels)
+        return ops.fake_quantize(smoothed, *(ops.constant(limit) for limit in self.limits), self.levels)
