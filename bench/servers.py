@@ -77,7 +77,9 @@ def be_fake(step: float, flags: Sequence[str]) -> None:
 
     server.load = load
     named = dict(zip((each.removeprefix("--") for each in flags[::2]), flags[1::2], strict=True))
-    server.run_server(load_settings({**named, "model_path": "starter-asr"}))
+    server.run_server(
+        load_settings({**named, "model_path": "starter-asr"}), report=lambda line: print(line, flush=True)
+    )
 
 
 def be_bare() -> None:

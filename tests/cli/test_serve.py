@@ -11,15 +11,11 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 
-from antiphon.errors import ConfigError
-from antiphon.server.lifecycle import bind, summary, url_of
-from antiphon.testing.fake import FAKE_INFO
 from tests.support.sounds import make_audio
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -130,7 +126,7 @@ def test_without_a_named_model_espeak_alone_is_served() -> None:
         assert line_of(process) == f"Ready at {url}"
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=60)
-    assert errors.count("name a recogniser with --model_path") == 1
+    assert errors.count("Only espeak is served; set model_path to serve a speech recogniser.") == 1
 
 
 def test_models_route_is_503_until_every_model_is_loaded(tmp_path: Path) -> None:
@@ -202,73 +198,6 @@ def test_a_config_without_models_is_served(tmp_path: Path) -> None:
 def write_config(folder: Path, *names: str) -> None:
     entries = [{"config": {"name": name, "base_path": name}} for name in names]
     (folder / "config.json").write_text(json.dumps({"model_config_list": entries}))
-
-
-def test_a_taken_port_is_told() -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        port = other.getsockname()[1]
-        with pytest.raises(ConfigError, match=f"port {port} .*choose another --rest_port"):
-            bind("127.0.0.1", port)
-
-
-def test_several_addresses() -> None:
-    sockets = bind("127.0.0.1, localhost", 0)
-    try:
-        assert len(sockets) == 2
-        assert url_of(sockets[0]) == f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
-    finally:
-        for each in sockets:
-            each.close()
-
-
-def ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
-
-
-@pytest.mark.skipif(not ipv6(), reason="this machine has no IPv6")
-@pytest.mark.parametrize("addresses", ["0.0.0.0,::", "::,0.0.0.0", "127.0.0.1,::1"])
-def test_both_families_share_a_port(addresses: str) -> None:
-    port = free_port()
-    sockets = bind(addresses, port)
-    try:
-        assert {each.family for each in sockets} == {socket.AF_INET, socket.AF_INET6}
-        for host in ("127.0.0.1", "::1"):
-            socket.create_connection((host, port), timeout=10).close()
-    finally:
-        for each in sockets:
-            each.close()
-
-
-def test_an_address_given_twice_is_told_and_leaves_nothing_open() -> None:
-    port = free_port()
-    with pytest.raises(ConfigError, match=f"127.0.0.1 port {port}"):
-        bind("127.0.0.1,127.0.0.1", port)
-    for each in bind("127.0.0.1", port):
-        each.close()
-
-
-def test_no_address() -> None:
-    with pytest.raises(ConfigError, match="rest_bind_address"):
-        bind(" , ", 0)
-
-
-def test_the_summary_names_what_was_chosen() -> None:
-    assert summary(FAKE_INFO, 8) == "Serving fake from fake: fake backend on CPU, precision f32, weights fp32, 8 slots"
-    why = replace(FAKE_INFO, backend="genai", device="GPU", reason="the native engine runs on CPU, not on GPU")
-    assert "genai backend on GPU (the native engine runs on CPU, not on GPU), precision" in summary(why, 1)
 
 
 def test_a_log_file(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A repository of models behind one server: entries come and go while requests run, and none of those is lost."""
+"""The server's lifecycle: addresses, and models that come and go while requests run, none of which is lost."""
 
 from __future__ import annotations
 
@@ -13,27 +13,31 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from antiphon.errors import ConfigError
 from antiphon.repository.config_json import add_entry, remove_entry
 from antiphon.repository.graph_pbtxt import GraphFile, render_graph
+from antiphon.server.lifecycle import bind, summary, url_of
+from antiphon.testing.fake import FAKE_INFO
 from tests.support.fake_hub import serve_hub
 from tests.support.sounds import make_audio
-from tests.support.tiny_speecht5 import write_tiny as write_speaking
+from tests.support.tiny_speecht5 import write_tiny as write_tiny_speecht5
 from tests.support.tiny_whisper import write_tiny
 
 SOURCE = Path(__file__).parents[2] / "src"
-HEARING = ("openai/whisper-tiny", "openai/whisper-other", "someone/whisper")
-SPEAKING = "microsoft/speecht5_tts"
+RECOGNISERS = ("openai/whisper-tiny", "openai/whisper-other", "someone/whisper")
+VOICE = "microsoft/speecht5_tts"
 
 
 @contextmanager
 def serving(*arguments: str, log: Path, **environment: str) -> Iterator[httpx.Client]:
-    """`antiphon` with flags alone, ready to answer; stopped at the end, which must go well."""
+    """`antiphon` with these flags, once it is ready; at the end it must stop with exit code 0."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -57,7 +61,7 @@ def serving(*arguments: str, log: Path, **environment: str) -> Iterator[httpx.Cl
 
 
 def is_ready(client: httpx.Client, process: subprocess.Popen[bytes]) -> bool:
-    assert process.poll() is None, "the server is gone"
+    assert process.poll() is None, "the server has exited"
     try:
         return client.get("/v2/health/ready").status_code == 200
     except httpx.ConnectError:
@@ -84,28 +88,28 @@ def error_of(client: httpx.Client, name: str) -> str:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folders of four models under names with slashes, two of them with a graph.pbtxt."""
+    """Four model folders with slashes in their names, two of them with a graph.pbtxt."""
     root = tmp_path_factory.mktemp("models")
-    for seed, name in enumerate(HEARING):
+    for seed, name in enumerate(RECOGNISERS):
         write_tiny(root / name, seed=seed)
-    write_speaking(root / SPEAKING)
-    (root / HEARING[0] / "graph.pbtxt").write_text(render_graph(GraphFile("speech2text")))
-    (root / SPEAKING / "graph.pbtxt").write_text(render_graph(GraphFile("text2speech")))
+    write_tiny_speecht5(root / VOICE)
+    (root / RECOGNISERS[0] / "graph.pbtxt").write_text(render_graph(GraphFile("speech2text")))
+    (root / VOICE / "graph.pbtxt").write_text(render_graph(GraphFile("text2speech")))
     return root
 
 
 @pytest.fixture
 def config(models: Path, tmp_path: Path) -> Path:
-    """A repository of the four."""
+    """The config.json of a repository of the four."""
     root = tmp_path / "repository"
     shutil.copytree(models, root)
-    for name in (*HEARING, SPEAKING):
+    for name in (*RECOGNISERS, VOICE):
         add_entry(root / "config.json", name, root / name)
     return root / "config.json"
 
 
 class Caller(threading.Thread):
-    """Asks a model again and again, and counts the answers by status."""
+    """Sends requests to a model in a loop, and counts the answers by status."""
 
     def __init__(self, client: httpx.Client, model: str) -> None:
         super().__init__(daemon=True)
@@ -120,55 +124,55 @@ class Caller(threading.Thread):
             self.answers[self.ask().status_code] += 1
 
     def ask(self) -> httpx.Response:
-        if self.model == SPEAKING:
+        if self.model == VOICE:
             return self.client.post("/v3/audio/speech", json={"model": self.model, "input": "Oh."})
         files = {"file": ("a.wav", self.audio)}
         return self.client.post("/v3/audio/transcriptions", data={"model": self.model}, files=files)
 
 
-def test_four_models_come_and_go_while_requests_run(config: Path, tmp_path: Path) -> None:
+def test_models_are_added_and_removed_while_requests_run_and_404_after_removal(config: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     quick = ("--file_system_poll_wait_seconds", "0.1", "--precision", "f32", "--slots", "4")
     with serving("--config_path", str(config), *quick, log=log) as client:
-        assert states(client) == dict.fromkeys((*HEARING, SPEAKING), "AVAILABLE")
-        assert {card["id"] for card in client.get("/v3/models").json()["data"]} == {*HEARING, SPEAKING}
-        callers = [Caller(client, model) for model in (*HEARING, SPEAKING) for _ in range(2)]
-        for each in callers:
-            each.start()
-        wait_until(lambda: all(each.answers[200] for each in callers), log)
+        assert states(client) == dict.fromkeys((*RECOGNISERS, VOICE), "AVAILABLE")
+        assert {card["id"] for card in client.get("/v3/models").json()["data"]} == {*RECOGNISERS, VOICE}
+        callers = [Caller(client, model) for model in (*RECOGNISERS, VOICE) for _ in range(2)]
+        for caller in callers:
+            caller.start()
+        wait_until(lambda: all(caller.answers[200] for caller in callers), log)
 
-        remove_entry(config, HEARING[1])
-        wait_until(lambda: states(client)[HEARING[1]] == "END", log)
-        assert Caller(client, HEARING[1]).ask().status_code == 404
-        add_entry(config, "again/whisper", config.parent / HEARING[1])
+        remove_entry(config, RECOGNISERS[1])
+        wait_until(lambda: states(client)[RECOGNISERS[1]] == "END", log)
+        assert Caller(client, RECOGNISERS[1]).ask().status_code == 404
+        add_entry(config, "again/whisper", config.parent / RECOGNISERS[1])
         add_entry(config, "broken/whisper", config.parent)
         wait_until(lambda: states(client).get("again/whisper") == "AVAILABLE", log)
         wait_until(lambda: "broken/whisper is not served: " in log.read_text(), log)
         assert Caller(client, "again/whisper").ask().status_code == 200
         assert "config.json: model_type None is not served" in error_of(client, "broken/whisper")
-        (config.parent / HEARING[2] / "graph.pbtxt").write_text(render_graph(GraphFile("speech2text")))
-        wait_until(lambda: log.read_text().count(f"Serving {HEARING[2]} ") == 2, log)
+        (config.parent / RECOGNISERS[2] / "graph.pbtxt").write_text(render_graph(GraphFile("speech2text")))
+        wait_until(lambda: log.read_text().count(f"Serving {RECOGNISERS[2]} ") == 2, log)
 
-        for each in callers:
-            each.enough.set()
-        for each in callers:
-            each.join()
-        for each in callers:
-            allowed = {200, 404} if each.model == HEARING[1] else {200}
-            assert set(each.answers) <= allowed, (each.model, each.answers)
-    said = log.read_text()
-    assert said.count("broken/whisper is not served: ") == 1
+        for caller in callers:
+            caller.enough.set()
+        for caller in callers:
+            caller.join()
+        for caller in callers:
+            allowed = {200, 404} if caller.model == RECOGNISERS[1] else {200}
+            assert set(caller.answers) <= allowed, (caller.model, caller.answers)
+    output = log.read_text()
+    assert output.count("broken/whisper is not served: ") == 1
 
 
-def test_reloading_on_demand(config: Path, tmp_path: Path) -> None:
+def test_reload_endpoint_reads_the_config_again(config: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    for name in (*HEARING[1:], SPEAKING):
+    for name in (*RECOGNISERS[1:], VOICE):
         remove_entry(config, name)
     still = ("--file_system_poll_wait_seconds", "0")
     with serving(*still, log=log, OVMS_MODEL_REPOSITORY_PATH=str(config.parent)) as client:
-        assert states(client) == {HEARING[0]: "AVAILABLE"}
+        assert states(client) == {RECOGNISERS[0]: "AVAILABLE"}
         before = client.get("/v1/config").json()
-        assert before[HEARING[0]] == {
+        assert before[RECOGNISERS[0]] == {
             "model_version_status": [
                 {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": "OK"}}
             ]
@@ -176,12 +180,12 @@ def test_reloading_on_demand(config: Path, tmp_path: Path) -> None:
         unchanged = client.post("/v1/config/reload")
         assert (unchanged.status_code, unchanged.json()) == (200, before)
 
-        add_entry(config, HEARING[1], config.parent / HEARING[1])
-        assert states(client) == {HEARING[0]: "AVAILABLE"}
+        add_entry(config, RECOGNISERS[1], config.parent / RECOGNISERS[1])
+        assert states(client) == {RECOGNISERS[0]: "AVAILABLE"}
         changed = client.post("/v1/config/reload")
         assert changed.status_code == 201
         assert changed.json() == client.get("/v1/config").json()
-        assert Caller(client, HEARING[1]).ask().status_code == 200
+        assert Caller(client, RECOGNISERS[1]).ask().status_code == 200
 
         text = config.read_text()
         config.write_text(text[:-5])
@@ -192,8 +196,8 @@ def test_reloading_on_demand(config: Path, tmp_path: Path) -> None:
         kept = json.loads(text)["model_config_list"]
         config.write_text(json.dumps({"model_config_list": [*kept, broken]}))
         assert "nowhere: no such folder" in reload_error(client)
-        assert states(client) == {HEARING[0]: "AVAILABLE", HEARING[1]: "AVAILABLE", "broken": "LOADING"}
-        assert Caller(client, HEARING[0]).ask().status_code == 200
+        assert states(client) == {RECOGNISERS[0]: "AVAILABLE", RECOGNISERS[1]: "AVAILABLE", "broken": "LOADING"}
+        assert Caller(client, RECOGNISERS[0]).ask().status_code == 200
         assert Caller(client, "broken").ask().status_code == 404
 
 
@@ -204,32 +208,116 @@ def reload_error(client: httpx.Client) -> str:
     return str(response.json()["error"]["message"])
 
 
-def test_bare_flags_serve_one_model(models: Path, tmp_path: Path) -> None:
+def test_flags_without_a_command_serve_one_model(models: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    arguments = ("--model_path", str(models / HEARING[0]), "--model_name", "mine", "--grpc_workers", "4", "--port=9000")
+    arguments = (
+        "--model_path",
+        str(models / RECOGNISERS[0]),
+        "--model_name",
+        "mine",
+        "--grpc_workers",
+        "4",
+        "--port=9000",
+    )
     with serving(*arguments, log=log) as client:
         assert states(client) == {"mine": "AVAILABLE"}
         assert Caller(client, "mine").ask().status_code == 200
         assert client.post("/v1/config/reload").status_code == 200
-    said = log.read_text()
-    assert "antiphon: --grpc_workers changes nothing: there is no gRPC here.\n" in said
-    assert "antiphon: --port changes nothing: there is no gRPC here, and the HTTP port is --rest_port.\n" in said
-    assert f"Serving mine from {models / HEARING[0]}: native backend on CPU" in said
+    output = log.read_text()
+    assert "antiphon: --grpc_workers changes nothing: there is no gRPC here.\n" in output
+    assert "antiphon: --port changes nothing: there is no gRPC here, and the HTTP port is --rest_port.\n" in output
+    assert f"Serving mine from {models / RECOGNISERS[0]}: native backend on CPU" in output
 
 
-def test_pulling_and_serving_at_once(models: Path, tmp_path: Path) -> None:
-    """The seed's way to start: one command on an empty folder, and the same one again."""
+def test_one_command_pulls_and_serves(models: Path, tmp_path: Path) -> None:
+    """One command on an empty folder, and the same command again."""
     log = tmp_path / "log"
     repository = tmp_path / "pulled"
-    arguments = ("--source_model", HEARING[0], "--model_repository_path", str(repository), "--task", "speech2text")
+    arguments = ("--source_model", RECOGNISERS[0], "--model_repository_path", str(repository), "--task", "speech2text")
     with serve_hub(models) as hub:
         environment = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0"}
         with serving(*arguments, log=log, **environment) as client:
-            assert Caller(client, HEARING[0]).ask().status_code == 200
-        said = log.read_text()
-        assert f"Model: {HEARING[0]} downloaded to: {repository / HEARING[0]}\n" in said
-        assert f"Graph: graph.pbtxt created in: {repository / HEARING[0]}\n" in said
-        asked = len(hub.asked)
+            assert Caller(client, RECOGNISERS[0]).ask().status_code == 200
+        output = log.read_text()
+        assert f"Model: {RECOGNISERS[0]} downloaded to: {repository / RECOGNISERS[0]}\n" in output
+        assert f"Graph: graph.pbtxt created in: {repository / RECOGNISERS[0]}\n" in output
+        downloads = len(hub.asked)
         with serving(*arguments, "--model_name", "mine", log=log, **environment) as client:
             assert Caller(client, "mine").ask().status_code == 200
-        assert len(hub.asked) == asked
+        assert len(hub.asked) == downloads
+
+
+def test_port_in_use_is_a_config_error() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(
+            ConfigError, match=rf"^rest_port: cannot listen on 127.0.0.1 port {port} \(.*\); choose another port\.$"
+        ):
+            bind("127.0.0.1", port)
+
+
+def test_several_addresses_are_bound() -> None:
+    sockets = bind("127.0.0.1, localhost", 0)
+    try:
+        assert len(sockets) == 2
+        assert url_of(sockets[0]) == f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
+    finally:
+        for listener in sockets:
+            listener.close()
+
+
+def ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.skipif(not ipv6(), reason="this machine has no IPv6")
+@pytest.mark.parametrize("addresses", ["0.0.0.0,::", "::,0.0.0.0", "127.0.0.1,::1"])
+def test_ipv4_and_ipv6_share_a_port(addresses: str) -> None:
+    port = free_port()
+    sockets = bind(addresses, port)
+    try:
+        assert {listener.family for listener in sockets} == {socket.AF_INET, socket.AF_INET6}
+        for host in ("127.0.0.1", "::1"):
+            socket.create_connection((host, port), timeout=10).close()
+    finally:
+        for listener in sockets:
+            listener.close()
+
+
+def test_address_given_twice_is_a_config_error_and_leaves_no_socket_open() -> None:
+    port = free_port()
+    with pytest.raises(ConfigError, match=f"127.0.0.1 port {port}"):
+        bind("127.0.0.1,127.0.0.1", port)
+    for listener in bind("127.0.0.1", port):
+        listener.close()
+
+
+def test_empty_address_list_is_a_config_error() -> None:
+    with pytest.raises(ConfigError, match=r"^rest_bind_address: no address is given; "):
+        bind(" , ", 0)
+
+
+def test_summary_of_a_loaded_model() -> None:
+    assert summary(FAKE_INFO, 8) == "Serving fake from fake: fake backend on CPU, precision f32, weights fp32, 8 slots"
+    why = replace(FAKE_INFO, backend="genai", device="GPU", reason="the native engine runs on CPU, not on GPU")
+    assert "genai backend on GPU (the native engine runs on CPU, not on GPU), precision" in summary(why, 1)
+
+
+def test_unusable_address_is_a_config_error() -> None:
+    with pytest.raises(
+        ConfigError, match=r"^rest_bind_address: cannot listen on 203\.0\.113\.1 .*; choose another address\.$"
+    ):
+        bind("203.0.113.1", 0)

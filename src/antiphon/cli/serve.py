@@ -41,7 +41,7 @@ def serve(**flags: object) -> None:
         from antiphon.cli.ovms_actions import pull_model
 
         pull_model(settings)
-    server.run_server(settings)
+    server.run_server(settings, report=typer.echo)
 
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:

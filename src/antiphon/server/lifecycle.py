@@ -1,7 +1,4 @@
-"""The server's life: bind the port, answer health at once, load the models behind it, drain on a signal.
-
-It must not know flags, routes, or how a model is loaded.
-"""
+"""Runs the server: binds the port, answers health checks at once, loads the models in a thread, drains on a signal."""
 
 from __future__ import annotations
 
@@ -17,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-import typer
 import uvicorn
 
 from antiphon.errors import AntiphonError, ConfigError
@@ -30,7 +26,8 @@ from antiphon.scheduling.queue import Limits
 from antiphon.server.app import create_app, create_telemetry
 from antiphon.server.state import ServerState
 from antiphon.service import SpeechService
-from antiphon.settings import Settings
+from antiphon.settings import Settings, listed
+from antiphon.types.options import Report
 from antiphon.types.results import ModelInfo
 
 logger = logging.getLogger(__name__)
@@ -38,15 +35,15 @@ logger = logging.getLogger(__name__)
 TRACE = 5  # OVMS's level below DEBUG
 
 
-def run_server(settings: Settings) -> None:
-    """Serve what the settings ask for until a signal comes."""
+def run_server(settings: Settings, report: Report = logger.info) -> None:
+    """Serve the models of the settings until a signal comes; `report` receives a line for each model, and one when ready."""
     _set_up_logging(settings.log_level, settings.log_path)
     telemetry = create_telemetry(settings)
     models = ModelServer(
         ModelSource(
             read=lambda: model_specs(settings),
             load=lambda spec: load(spec, settings, report=logger.info),
-            announce=_announce,
+            announce=lambda session: report(summary(session.info, slots_of(session))),
         ),
         limits=Limits(settings.max_waiting_units, settings.max_queued_requests, settings.max_queued_seconds),
         hooks=no_hooks if telemetry is None else telemetry.model,
@@ -62,22 +59,22 @@ def run_server(settings: Settings) -> None:
         log_config=None,
         access_log=logger.isEnabledFor(logging.DEBUG),
         server_header=False,
-        timeout_keep_alive=75,  # seconds; clients keep connections for a minute, and lose what they send into a closed one
+        timeout_keep_alive=75,  # seconds; clients keep connections for 60 s, and lose a request sent into a closed one
     )
     server = DrainingServer(config, app.state.server)
-    loading = Loading(settings, models, server, url_of(sockets[0]))
+    loading = Loading(settings, models, server, url_of(sockets[0]), report)
     loading.start()
     try:
         server.run(sockets)
     finally:
-        for each in sockets:
-            each.close()
+        for listener in sockets:
+            listener.close()
     if loading.error is not None:
         raise loading.error
 
 
 class DrainingServer(uvicorn.Server):
-    """Uvicorn that turns new work away as soon as a signal comes, and then ends as a success, not as a victim of it."""
+    """A uvicorn server that refuses new requests once a signal has come, finishes the others, and exits with 0."""
 
     def __init__(self, config: uvicorn.Config, state: ServerState) -> None:
         super().__init__(config)
@@ -89,28 +86,31 @@ class DrainingServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # Uvicorn's own raises the signal again once all is drained, which would be reported as a crash.
+        # Uvicorn's version raises the signal again after draining: the process would end by it, as in a crash.
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {each: signal.signal(each, self.handle_exit) for each in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
         finally:
-            for each, handler in before.items():
-                signal.signal(each, handler)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 class Loading(threading.Thread):
-    """Loads the models while the server already answers; if none can be, keeps the error and stops the server."""
+    """Loads the models while the server already answers; if none can be loaded, keeps the error and stops the server."""
 
-    def __init__(self, settings: Settings, models: ModelServer, server: DrainingServer, url: str) -> None:
+    def __init__(
+        self, settings: Settings, models: ModelServer, server: DrainingServer, url: str, report: Report
+    ) -> None:
         super().__init__(name="antiphon-loading", daemon=True)
         self.error: AntiphonError | None = None
         self._settings = settings
         self._server = server
         self._url = url
         self._models = models
+        self._report = report
 
     def run(self) -> None:
         try:
@@ -125,19 +125,19 @@ class Loading(threading.Thread):
         settings = self._settings
         named = config_of(settings) or settings.model_path or settings.source_model
         if not named and not built_in_models():
-            raise ConfigError("No model to serve: name one with --model_path, or pip install 'antiphon[espeak]'.")
+            raise ConfigError("no model to serve; name one, or pip install 'antiphon[espeak]'.", setting="model_path")
         if not named:
-            logger.info("Without a named model only espeak is served; name a recogniser with --model_path.")
+            logger.info("Only espeak is served; set model_path to serve a speech recogniser.")
         failed = self._models.reload().failed
         if failed and not self._models.info():
             raise _none_of(failed)
-        if failed and not named:  # what comes with the package can be loaded, unless a flag is wrong
+        if failed and not named:  # built-in models load unless a setting is wrong
             raise next(iter(failed.values()))
         gc.collect()
-        gc.freeze()  # a collection of all that is there by now stops every thread for 90 ms, a refusal's and health's too
+        gc.freeze()  # else each full collection stops every thread for 90 ms, health checks and refusals included
         self._server.state.open()
         if not self._server.should_exit:
-            typer.echo(f"Ready at {self._url}")
+            self._report(f"Ready at {self._url}")
         if config_of(settings) is not None and settings.file_system_poll_wait_seconds > 0:
             self._models.watch(settings.file_system_poll_wait_seconds)
 
@@ -147,10 +147,6 @@ class Loading(threading.Thread):
         self._server.should_exit = True
 
 
-def _announce(session: AnySession) -> None:
-    typer.echo(summary(session.info, sum(each.slots for each in (session, *session.twins))))
-
-
 def _none_of(failed: dict[str, AntiphonError]) -> AntiphonError:
     first = next(iter(failed.values()))
     if len(failed) == 1:
@@ -158,8 +154,13 @@ def _none_of(failed: dict[str, AntiphonError]) -> AntiphonError:
     return ConfigError(f"None of the {len(failed)} models can be loaded; the first is {next(iter(failed))}: {first}")
 
 
+def slots_of(session: AnySession) -> int:
+    """The slots of a session and its replicas."""
+    return sum(replica.slots for replica in (session, *session.twins))
+
+
 def summary(info: ModelInfo, slots: int) -> str:
-    """What was chosen, on one line."""
+    """One line about a loaded model: where it runs, how its weights are stored, and why if that was not obvious."""
     why = f" ({info.reason})" if info.reason else ""
     return (
         f"Serving {info.name} from {info.path}: {info.backend} backend on {info.device}{why}, "
@@ -168,34 +169,36 @@ def summary(info: ModelInfo, slots: int) -> str:
 
 
 def bind(addresses: str, port: int) -> list[socket.socket]:
-    """A listening socket for each of the comma-separated addresses. ConfigError names the one that cannot be had."""
+    """A listening socket for each of the comma-separated addresses. ConfigError names the one that cannot be used."""
     sockets: list[socket.socket] = []
-    for address in filter(None, (part.strip() for part in addresses.split(","))):
+    for address in listed(addresses):
         try:
-            family, kind, protocol, _, where = socket.getaddrinfo(
+            family, kind, protocol, _, endpoint = socket.getaddrinfo(
                 address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )[0]
             listener = socket.socket(family, kind, protocol)
             sockets.append(listener)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
-                # Else [::] takes the port of 0.0.0.0 too, and the two cannot stand side by side.
+                # Otherwise [::] takes the port of 0.0.0.0 too, and the two cannot be used together.
                 listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            listener.bind(where)
-            listener.listen()  # with SO_REUSEADDR, an address that is taken may be told only now
+            listener.bind(endpoint)
+            listener.listen()  # with SO_REUSEADDR, an address in use may fail only here
         except OSError as error:
-            for each in sockets:
-                each.close()
+            for opened in sockets:
+                opened.close()
             taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
-            fix = "choose another --rest_port" if taken else "choose another --rest_bind_address"
-            raise ConfigError(f"Cannot listen on {address} port {port} ({error.strerror}): {fix}.") from error
+            raise ConfigError(
+                f"cannot listen on {address} port {port} ({error.strerror}); choose another {'port' if taken else 'address'}.",
+                setting="rest_port" if taken else "rest_bind_address",
+            ) from error
     if not sockets:
-        raise ConfigError("--rest_bind_address names no address; 0.0.0.0 is every one.")
+        raise ConfigError("no address is given; 0.0.0.0 is every IPv4 address.", setting="rest_bind_address")
     return sockets
 
 
 def url_of(listener: socket.socket) -> str:
-    """The address to type into a client on this machine."""
+    """The address at which a client on this machine reaches the listener."""
     host, port = listener.getsockname()[:2]
     if host in ("0.0.0.0", "::"):
         host = "localhost"
@@ -210,6 +213,6 @@ def _set_up_logging(level: str, path: Path | None) -> None:
         try:
             handlers.append(logging.FileHandler(path, encoding="utf-8"))
         except OSError as error:
-            raise ConfigError(f"--log_path {path}: cannot be written ({error.strerror}).") from error
+            raise ConfigError(f"cannot write {path} ({error.strerror}).", setting="log_path") from error
     logging.basicConfig(level=number, handlers=handlers, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn").setLevel(max(number, logging.WARNING) if number > logging.DEBUG else number)
