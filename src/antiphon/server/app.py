@@ -1,7 +1,4 @@
-"""The HTTP application: routes, guard and failures put together around one door.
-
-It builds nothing heavy and loads nothing; it must not know models or how the server is started.
-"""
+"""The HTTP application: routes and middleware around one `ServerState`. It loads no models."""
 
 from __future__ import annotations
 
@@ -14,13 +11,15 @@ from starlette.middleware.cors import CORSMiddleware
 
 from antiphon._version import __version__
 from antiphon.model_spec import wanted_metrics
-from antiphon.server import errors as failures
+from antiphon.server.errors import AnswerErrors, install_error_handlers
 from antiphon.server.middleware.admission import LoadShedding
-from antiphon.server.middleware.auth import REQUEST_ID, Gate, RequestId, read_key
+from antiphon.server.middleware.auth import RequireKey, read_key
+from antiphon.server.middleware.body_limit import BodyLimit
 from antiphon.server.middleware.metrics import CountRequests
+from antiphon.server.middleware.paths import CollapseSlashes
+from antiphon.server.middleware.request_id import REQUEST_ID, RequestId
 from antiphon.server.requests.upload import Decoders
-from antiphon.server.routes import metrics, speech, transcriptions
-from antiphon.server.routes import models as admin
+from antiphon.server.routes import config, health, metrics, models, speech, transcriptions, voices
 from antiphon.server.state import ServerState
 from antiphon.service import SpeechService
 from antiphon.settings import Settings, listed
@@ -38,19 +37,25 @@ def create_app(service: SpeechService, settings: Settings, telemetry: Telemetry 
     app = FastAPI(title="Antiphon", version=__version__, lifespan=_lifespan, redirect_slashes=False)
     app.state.server = ServerState(service, telemetry)
     app.state.settings = settings
-    app.include_router(transcriptions.routes())
-    app.include_router(speech.routes())
-    app.include_router(admin.routes())
-    app.include_router(metrics.routes())
-    failures.install(app)
+    for routes in (transcriptions, speech, models, voices, config, health, metrics):
+        app.include_router(routes.routes())
+    install_error_handlers(app)
+    _add_middleware(app, settings, telemetry)
+    return app
+
+
+def _add_middleware(app: FastAPI, settings: Settings, telemetry: Telemetry | None) -> None:
+    """Add the middleware, innermost first: a request passes it from the last line to the first."""
     key = read_key(settings.api_key_file) if settings.api_key_file is not None else settings.api_key()
-    # The last one added is the first one met: identity, CORS (which a refusal needs too), the metering, the gate, the turnstile.
     app.add_middleware(LoadShedding)
-    app.add_middleware(Gate, key=key, max_bytes=settings.max_upload_bytes)
+    app.add_middleware(CollapseSlashes)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes)
+    app.add_middleware(RequireKey, key=key)
+    app.add_middleware(AnswerErrors)
     if telemetry is not None:
         app.add_middleware(CountRequests, telemetry=telemetry)
     app.add_middleware(
-        CORSMiddleware,
+        CORSMiddleware,  # outside of AnswerErrors: browsers read no error without these headers
         allow_credentials=settings.allow_credentials,
         allow_origins=listed(settings.allowed_origins),
         allow_methods=listed(settings.allowed_methods),
@@ -58,7 +63,6 @@ def create_app(service: SpeechService, settings: Settings, telemetry: Telemetry 
         expose_headers=[REQUEST_ID],
     )
     app.add_middleware(RequestId)
-    return app
 
 
 @asynccontextmanager

@@ -1,7 +1,4 @@
-"""Every failure as an HTTP answer: one table from error class to status, and one body, OpenAI's.
-
-It knows the error tree and the wire; it must not know why anything failed.
-"""
+"""Errors as HTTP answers: one table from error class to status, one body (OpenAI's), one place that sends it."""
 
 from __future__ import annotations
 
@@ -14,9 +11,9 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from antiphon.errors import (
-    AntiphonError,
     Cancelled,
     DeadlineMissed,
     EngineFailed,
@@ -29,24 +26,27 @@ from antiphon.errors import (
     Unauthorized,
     Unavailable,
 )
+from antiphon.server.middleware.request_id import request_id_of
 from antiphon.server.schemas import ErrorDetail, ErrorReply
 from antiphon.settings import right_of
 
 logger = logging.getLogger(__name__)
 
-CLIENT_GONE = 499  # nginx's number; nobody is left to read it, only the log
+INTERNAL_ERROR = 500
+CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that has left; only the access log shows it
+POLICY_VIOLATION = 1008  # websocket close code; before the handshake is accepted, ASGI servers answer it with 403
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """How one class of error looks on the wire. `code` stands where the error brings none of its own."""
+    """How one class of error looks on the wire. `code` applies where the error has none of its own."""
 
     status: int
     type: str
     code: str | None = None
 
 
-TABLE: tuple[tuple[type[Exception], Row], ...] = (  # the first match counts
+TABLE: tuple[tuple[type[Exception], Row], ...] = (  # the first match applies
     (ModelNotFound, Row(404, "invalid_request_error", "model_not_found")),
     (Unauthorized, Row(401, "invalid_request_error", "invalid_api_key")),
     (TooLarge, Row(413, "invalid_request_error", "too_large")),
@@ -55,36 +55,64 @@ TABLE: tuple[tuple[type[Exception], Row], ...] = (  # the first match counts
     (RequestError, Row(400, "invalid_request_error")),
     (Overloaded, Row(429, "rate_limit_error", "overloaded")),
     (Unavailable, Row(503, "server_error", "unavailable")),
-    # Not 408: browsers and proxies may send such a request again unasked. The OpenAI SDKs try either once more.
+    # Not 408: browsers and proxies may repeat such a request unasked. The OpenAI SDKs retry either status.
     (DeadlineMissed, Row(504, "server_error", "deadline_exceeded")),
-    (Cancelled, Row(CLIENT_GONE, "server_error", "cancelled")),
-    (ClientDisconnect, Row(CLIENT_GONE, "server_error", "cancelled")),
-    (EngineFailed, Row(500, "server_error", "engine_failed")),
-    (Exception, Row(500, "server_error", "internal_error")),
+    (Cancelled, Row(CLIENT_CLOSED_REQUEST, "server_error", "cancelled")),
+    (ClientDisconnect, Row(CLIENT_CLOSED_REQUEST, "server_error", "cancelled")),
+    (EngineFailed, Row(INTERNAL_ERROR, "server_error", "engine_failed")),
+    (Exception, Row(INTERNAL_ERROR, "server_error", "internal_error")),
 )
 
 
-def reply(error: Exception) -> Response:
-    """The answer to a request that ended in `error`."""
-    row = _row_of(error)
+class AnswerErrors:
+    """Middleware that answers every error raised inside it, unless the answer has begun: then the error goes on.
+
+    A websocket is refused before it is accepted: with the same answer where the ASGI server can send one, else with 403.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watched_send(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched_send)
+        except Exception as error:
+            if started or scope["type"] == "lifespan":
+                raise
+            response = error_response(error, request_id_of(scope))
+            if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
+                await send({"type": "websocket.close", "code": POLICY_VIOLATION})
+            else:
+                await response(scope, receive, send)
+
+
+def error_response(error: Exception, request_id: str) -> Response:
+    """The answer to the request of that id, which ended in `error`."""
     headers = {}
     if isinstance(error, (Overloaded, Unavailable)):
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
         headers["retry-after-ms"] = str(math.ceil(error.retry_after * 1000))
     if isinstance(error, Unauthorized):
         headers["www-authenticate"] = "Bearer"
-    return JSONResponse(body_of(error).model_dump(), row.status, headers)
+    return JSONResponse(error_body(error, request_id).model_dump(), _row_of(error).status, headers)
 
 
-def body_of(error: Exception) -> ErrorReply:
-    """What is told of `error`. Errors nobody meant are logged, and their text stays inside."""
+def error_body(error: Exception, request_id: str) -> ErrorReply:
+    """The body of that answer. The text of an internal error (500) goes to the log only, under the request's id."""
     row = _row_of(error)
-    meant = isinstance(error, (AntiphonError, ClientDisconnect))
-    if row.status >= 500 and not isinstance(error, (Unavailable, DeadlineMissed)):
-        logger.error("a request failed: %s", error, exc_info=error)
+    message = str(error)
+    if row.status == INTERNAL_ERROR:
+        logger.error("request %s failed: %s", request_id, error, exc_info=error)
+        message = f"Internal server error; the server's log has the cause under request id {request_id}."
     param = error.param if isinstance(error, (RequestError, Overloaded, DeadlineMissed)) else None
     code = error.code if isinstance(error, RequestError) else None
-    message = str(error) if meant else "The server met an error of its own; its log says more."
     return ErrorReply(error=ErrorDetail(message=message, type=row.type, param=param, code=code or row.code))
 
 
@@ -92,40 +120,27 @@ def _row_of(error: Exception) -> Row:
     return next(row for kind, row in TABLE if isinstance(error, kind))
 
 
-def install(app: FastAPI) -> None:
-    """Make `app` answer every failure in this shape, the framework's own included."""
-    app.add_exception_handler(AntiphonError, _on_error)
-    app.add_exception_handler(ClientDisconnect, _on_error)
+def install_error_handlers(app: FastAPI) -> None:
+    """Give the framework's own errors the same body. All others are left to `AnswerErrors`."""
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
 
 
-async def _on_error(_request: Request, error: Exception) -> Response:
-    return reply(error)
-
-
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    headers = dict(error.headers or {})
+    message, code = str(error.detail), "bad_request"
     if error.status_code == 404:
-        message = f"There is nothing at {request.url.path}."
-        return _response(404, message, "invalid_request_error", None, "not_found", headers)
-    if error.status_code == 405:
-        message = f"{request.url.path} does not answer to {request.method}."
-        return _response(405, message, "invalid_request_error", None, "method_not_allowed", headers)
+        message, code = f"There is nothing at {request.url.path}.", "not_found"
+    elif error.status_code == 405:
+        message, code = f"{request.url.path} does not support {request.method}.", "method_not_allowed"
     kind = "server_error" if error.status_code >= 500 else "invalid_request_error"
-    return _response(error.status_code, str(error.detail), kind, None, "bad_request", headers)
+    body = ErrorReply(error=ErrorDetail(message=message, type=kind, param=None, code=code))
+    return JSONResponse(body.model_dump(), error.status_code, error.headers)
 
 
-async def _on_validation_error(_request: Request, error: Exception) -> Response:
+async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     wrong = error.errors()[0]
     field = str(wrong["loc"][-1]) if wrong["loc"] else None
-    return _response(400, f"{field}: {right_of(wrong)}.", "invalid_request_error", field, "invalid_value", {})
-
-
-def _response(
-    status: int, message: str, kind: str, param: str | None, code: str | None, headers: dict[str, str]
-) -> Response:
-    body = ErrorReply(error=ErrorDetail(message=message, type=kind, param=param, code=code))
-    return JSONResponse(body.model_dump(), status, headers)
+    invalid = InvalidParameter(f"{field}: {right_of(wrong)}.", param=field)
+    return error_response(invalid, request_id_of(request.scope))

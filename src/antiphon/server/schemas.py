@@ -1,15 +1,10 @@
-"""The shapes on the wire, as OpenAI's API defines them; nothing else in the project may use them.
-
-They hold data and describe themselves for OpenAPI; they must not know how an answer is made.
-"""
+"""The JSON answers, as OpenAI's API and OVMS define them; OpenAPI describes them from here."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from pydantic import BaseModel, Field
-
-from antiphon.types.options import MAX_SPEED, MIN_SPEED
 
 
 class ErrorDetail(BaseModel):
@@ -34,7 +29,7 @@ class TranscriptionReply(BaseModel):
 
 
 class SegmentTimes(BaseModel):
-    """A segment as OVMS writes it: seconds, and the text with its leading space."""
+    """A segment as OVMS writes it: times in seconds, and the text with its leading space."""
 
     text: str
     start: float
@@ -42,7 +37,7 @@ class SegmentTimes(BaseModel):
 
 
 class WordReply(BaseModel):
-    """A word without the spaces around it; seconds."""
+    """A word without surrounding spaces; times in seconds."""
 
     word: str
     start: float
@@ -50,14 +45,14 @@ class WordReply(BaseModel):
 
 
 class TimedReply(TranscriptionReply):
-    """What `timestamp_granularities[]` adds to plain JSON: an extension that OVMS has."""
+    """Plain JSON with the times that `timestamp_granularities[]` asks for; an extension, as in OVMS."""
 
     segments: list[SegmentTimes] | None = None
     words: list[WordReply] | None = None
 
 
 class SegmentReply(BaseModel):
-    """Scores are the window's, as Whisper reports them; `seek` is its start in 10 ms frames."""
+    """A segment with its window's scores, as Whisper reports them; `seek` is the window's start in frames of 10 ms."""
 
     id: int
     seek: int
@@ -72,7 +67,7 @@ class SegmentReply(BaseModel):
 
 
 class VerboseReply(BaseModel):
-    """`segments` and `words` are there if `timestamp_granularities` asks for them; it asks for segments unless it says."""
+    """`segments` and `words` are present if `timestamp_granularities` includes them; its default is segments."""
 
     task: Literal["transcribe", "translate"]
     language: str = Field(description="English name, in lower case.")
@@ -93,7 +88,7 @@ class VoiceList(BaseModel):
 
 
 class ModelCard(BaseModel):
-    """`voices` is there for models that speak: Home Assistant's bridge tells them from the others by it."""
+    """`voices` is present for speech models only; Home Assistant's bridge recognises them by it."""
 
     id: str
     object: Literal["model"] = "model"
@@ -120,7 +115,7 @@ class HealthReply(BaseModel):
 
 
 class VersionError(BaseModel):
-    """`OK` twice, or a code of gRPC's and what is wrong."""
+    """`OK` in both fields, or a gRPC status code and the reason."""
 
     error_code: Literal["OK", "FAILED_PRECONDITION"]
     error_message: str
@@ -133,63 +128,9 @@ class VersionStatus(BaseModel):
 
 
 class ModelStatus(BaseModel):
-    """A model in OVMS's list of what is configured; there is one version of each."""
+    """A configured model in OVMS's list; every model has one version."""
 
     model_version_status: list[VersionStatus]
-
-
-class TranscriptionForm(BaseModel):
-    """The form fields of both recognition routes. For the OpenAPI page: `form.py` reads the form itself."""
-
-    file: str = Field(
-        description="The audio, in any common container; the name and type sent with it are ignored.",
-        json_schema_extra={"format": "binary"},
-    )
-    model: str = Field("", description="Name of the model; empty or an OpenAI name for the default one.")
-    language: str = Field("", description="Language spoken: a code or an English name. Detected when empty.")
-    prompt: str = Field("", description="Text that came before, or words to expect.")
-    response_format: Literal["json", "text", "srt", "verbose_json", "vtt"] = "json"
-    temperature: float = Field(0, ge=0, le=1)
-    timestamp_granularities: list[Literal["segment", "word"]] = Field(
-        [],
-        description="What verbose_json tells the times of; segments unless said. `segment` adds their times to plain JSON too.",
-        alias="timestamp_granularities[]",
-    )
-    chunking_strategy: str = Field(
-        "",
-        description='auto, or JSON such as {"type": "server_vad", "threshold": 0.5}: voice activity says where speech is, in '
-        "short files too. A part without speech is not heard. When empty, what the server does with files of more than 30 s.",
-    )
-    condition_on_previous_text: bool = Field(
-        False,
-        description="Whether each window of a long file is told the text before it; they are then decoded one by one. Ours.",
-    )
-
-
-class SpeechRequest(BaseModel):
-    """The body of a speech request; fields that are not in here are ignored."""
-
-    input: str = Field(description="The text to say.", json_schema_extra={"minLength": 1})
-    model: str = Field("", description="Name of the model; empty or an OpenAI name for the default one.")
-    voice: str | dict[str, str] = Field(
-        "", description="A voice of the model, or one of OpenAI's names; or either as the `id` of an object."
-    )
-    response_format: str = Field(
-        "", description="mp3, opus, aac, flac, wav or pcm; when empty mp3 under /v1 and wav under /v3."
-    )
-    speed: float = Field(
-        1.0,
-        description="From 0.25 to 4; the pitch stays.",
-        json_schema_extra={"minimum": MIN_SPEED, "maximum": MAX_SPEED},
-    )
-    stream_format: str = Field("", description="audio, or sse for server-sent events.")
-    language: str = Field("", description="What the text is written in, for models whose voices are languages.")
-    seed: int = Field(
-        0,
-        description="Makes what is random about a SpeechT5 voice repeatable. eSpeak NG and the genai backend take no seed: "
-        "it changes nothing there.",
-        json_schema_extra={"minimum": 0},
-    )
 
 
 class SpeechDelta(BaseModel):
@@ -198,7 +139,7 @@ class SpeechDelta(BaseModel):
 
 
 class SpeechUsage(BaseModel):
-    """Characters in; out, pieces of audio of 50 ms."""
+    """Input tokens are characters; output tokens are pieces of 50 ms of audio."""
 
     input_tokens: int
     output_tokens: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Literal
 
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 
 from antiphon.errors import Unavailable
 from antiphon.model_server import RETRY_AFTER_S, ModelLoad, ModelState, ReloadResult
@@ -81,7 +81,7 @@ class ServerState:
         return Unavailable(f"The server is {self.state}; try again shortly.", retry_after=RETRY_AFTER_S)
 
 
-def state_of(request: Request) -> ServerState:
+def state_of(request: HTTPConnection) -> ServerState:
     """The state of the application that handles `request`."""
     state: ServerState = request.app.state.server
     return state

@@ -1,4 +1,4 @@
-"""Who is turned away has the answer at once, with the upload still on its way, and loses neither it nor the connection."""
+"""Load shedding: 429 before the upload is read; the client gets the answer, and the connection stays usable."""
 
 from __future__ import annotations
 
@@ -11,20 +11,24 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from starlette.testclient import WebSocketDenialResponse
 
-from antiphon.server.middleware import admission as turnstile
+from antiphon.errors import Overloaded
+from antiphon.model_server import ModelServer
+from antiphon.server.middleware import admission
 from antiphon.testing.fake import FakeSession, FakeVoice
+from tests.server.middleware.conftest import LiveClient
 from tests.support.http_helpers import Hold
 from tests.support.prometheus_parse import value
 from tests.support.sounds import make_audio
 
 WAV = make_audio(0.5)
-LONG = 3_000_000  # bytes; more than the kernel takes of an upload that nobody reads
+LONG = 3_000_000  # bytes; more than the kernel buffers of an upload that is not read
 
 
 @contextmanager
 def full(start_server: Any, **settings: Any) -> Iterator[Any]:
-    """A server with room for one, and one inside."""
+    """A server with room for one request, which is in progress."""
     hold = Hold()
     server = start_server(FakeSession("fake", before_step=hold), FakeVoice(), max_queued_requests=1, **settings)
     with ThreadPoolExecutor(1) as pool:
@@ -43,7 +47,7 @@ def head(length: int, *more: str) -> bytes:
 
 
 def read_answer(connection: socket.socket) -> tuple[int, dict[str, str], Any]:
-    """Status, headers and JSON of one answer, no byte more."""
+    """Status, headers and JSON of one answer; reads no further."""
     file = connection.makefile("rb")
     status = int(file.readline().split()[1])
     headers = {}
@@ -53,7 +57,7 @@ def read_answer(connection: socket.socket) -> tuple[int, dict[str, str], Any]:
     return status, headers, json.loads(file.read(int(headers["content-length"])))
 
 
-def test_the_answer_comes_before_the_upload_has(start_server: Any) -> None:
+def test_429_is_sent_before_the_upload_is_read(start_server: Any) -> None:
     with full(start_server) as server, socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         connection.sendall(head(LONG) + bytes(1000))
         status, headers, body = read_answer(connection)
@@ -63,12 +67,12 @@ def test_the_answer_comes_before_the_upload_has(start_server: Any) -> None:
         message = body["error"]["message"]
         assert "1 requests are not done, and max_queued_requests allows 1. Try again in " in message
 
-        connection.sendall(bytes(LONG - 1000))  # the rest is read and dropped, and then the connection is good for more
+        connection.sendall(bytes(LONG - 1000))  # the rest is dropped; then the connection can be used again
         connection.sendall(b"GET /v2/health/ready HTTP/1.1\r\nHost: x\r\n\r\n")
         assert read_answer(connection)[0] == 200
 
 
-def test_who_closes_the_connection_afterwards_has_the_answer_too(start_server: Any) -> None:
+def test_429_reaches_a_client_that_asks_to_close_the_connection(start_server: Any) -> None:
     """A server that closes with an upload unread resets the connection, and the client's kernel drops what it holds."""
     with full(start_server) as server, socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         connection.sendall(head(LONG, "Connection: close") + bytes(LONG))
@@ -78,23 +82,23 @@ def test_who_closes_the_connection_afterwards_has_the_answer_too(start_server: A
         assert connection.recv(1) == b""
 
 
-def test_who_waits_to_be_asked_for_the_upload_is_not_asked(start_server: Any) -> None:
+def test_429_instead_of_100_continue(start_server: Any) -> None:
     with full(start_server) as server, socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         connection.sendall(head(LONG, "Expect: 100-continue"))
         assert read_answer(connection)[0] == 429
 
 
-def test_an_upload_that_never_ends_is_not_waited_for(start_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turnstile, "_PATIENCE", 0.1)
+def test_429_waits_for_an_endless_upload_only_until_the_timeout(
+    start_server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "_DRAIN_TIMEOUT_S", 0.1)
     with full(start_server) as server, socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         connection.sendall(head(LONG, "Connection: close"))
         assert read_answer(connection)[0] == 429
         assert connection.recv(1) == b""
 
 
-def test_an_upload_that_grows_too_large_after_the_answer_is_no_error(
-    start_server: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_upload_above_the_limit_after_a_429_is_not_logged(start_server: Any, caplog: pytest.LogCaptureFixture) -> None:
     with (
         full(start_server, max_upload_bytes=50_000) as server,
         socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection,
@@ -106,7 +110,7 @@ def test_an_upload_that_grows_too_large_after_the_answer_is_no_error(
     assert "Exception in ASGI application" not in caplog.text
 
 
-def test_a_caller_who_leaves_with_the_answer_leaves_nothing_behind(
+def test_429_is_counted_when_the_client_disconnects_after_it(
     start_server: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     with full(start_server, metrics_enable=True) as server:
@@ -116,10 +120,10 @@ def test_a_caller_who_leaves_with_the_answer_leaves_nothing_behind(
                 assert read_answer(connection)[0] == 429
         text = server.client.get("/metrics").text
         assert value(text, "antiphon_requests_total", status="429") == 3
-    assert not [each for each in caplog.records if each.levelname == "ERROR"]
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
-def test_the_key_comes_first_and_other_tasks_are_not_meant(start_server: Any, tmp_path: Any) -> None:
+def test_401_comes_before_429_and_other_tasks_are_served(start_server: Any, tmp_path: Any) -> None:
     key = tmp_path / "key"
     key.write_text("sesame\n")
     hold = Hold()
@@ -138,3 +142,14 @@ def test_the_key_comes_first_and_other_tasks_are_not_meant(start_server: Any, tm
         finally:
             hold.go_on.set()
         assert first.result().status_code == 200
+
+
+def test_websocket_is_429_when_the_queue_is_full(live_client: LiveClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def check_room(_models: ModelServer, task: str) -> None:
+        assert task == "transcribe"
+        raise Overloaded("The queue is full.", retry_after=1.5)
+
+    monkeypatch.setattr(ModelServer, "check_room", check_room)
+    with pytest.raises(WebSocketDenialResponse) as refused, live_client().websocket_connect("/live"):
+        pass
+    assert (refused.value.status_code, refused.value.headers["retry-after-ms"]) == (429, "1500")

@@ -1,4 +1,4 @@
-"""Priorities and deadlines as clients ask for them, and a server that is asked for more than it can do."""
+"""Priorities, timeouts, and a server under more load than it can take."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import openai
 import pytest
 
 from antiphon.errors import Cancelled, Overloaded
-from antiphon.server.errors import reply
-from antiphon.server.requests import upload as decoders
+from antiphon.server.errors import error_response
+from antiphon.server.requests import upload
 from antiphon.testing.fake import FakeSession, FakeVoice
 from tests.support.http_helpers import Hold, error_of, wait_until
 from tests.support.sounds import make_audio
@@ -33,7 +33,7 @@ def post(server: Any, file: bytes = WAV, **headers: str) -> httpx.Response:
 
 
 def slow(seconds: float = 0.01) -> FakeSession:
-    """Two windows at a time, each of which takes for ever."""
+    """Two slots, and windows that take thousands of steps."""
     return FakeSession("fake", slots=2, seconds_per_step=1e-4, before_step=lambda: time.sleep(seconds))
 
 
@@ -49,17 +49,17 @@ def slow(seconds: float = 0.01) -> FakeSession:
         (TIMEOUT, "inf"),
     ],
 )
-def test_headers_that_cannot_be_used(server: Any, path: str, name: str, value: str) -> None:
+def test_invalid_priority_or_timeout_header_is_400(server: Any, path: str, name: str, value: str) -> None:
     response = server.client.post(f"/v1/audio/{path}", content=b"{}", headers={name: value})
     error_of(response, 400, param=name)
 
 
 @pytest.mark.parametrize("headers", [{TIMEOUT: "60"}, {TIMEOUT: "2.5e1", "x-antiphon-priority": "Low"}, {}])
-def test_who_is_in_time_gets_an_answer(server: Any, headers: dict[str, str]) -> None:
+def test_request_within_its_timeout_is_answered(server: Any, headers: dict[str, str]) -> None:
     assert post(server, **headers).json()["text"] == "audio of 0.50 s"
 
 
-def test_a_request_that_takes_too_long_is_given_up(start_server: Any) -> None:
+def test_timeout_is_504_and_frees_the_slot(start_server: Any) -> None:
     server = start_server(slow())
     error = error_of(post(server, x_request_timeout="0.3"), 504, param=TIMEOUT)
     assert (error["type"], error["code"]) == ("server_error", "deadline_exceeded")
@@ -70,8 +70,8 @@ def test_a_request_that_takes_too_long_is_given_up(start_server: Any) -> None:
         time.sleep(0.01)
 
 
-def test_an_answer_that_would_come_too_late_is_not_waited_for(start_server: Any) -> None:
-    """One step is all it needs, and is under way at the deadline."""
+def test_timeout_is_504_during_the_only_step(start_server: Any) -> None:
+    """The request needs one step, which is running at the deadline."""
     hold = Hold()
     server = start_server(FakeSession("fake", before_step=hold))
     try:
@@ -81,7 +81,7 @@ def test_an_answer_that_would_come_too_late_is_not_waited_for(start_server: Any)
     assert post(server).status_code == 200
 
 
-def test_the_server_can_set_a_limit_that_callers_may_shorten(start_server: Any) -> None:
+def test_timeout_setting_is_504_and_the_header_may_shorten_it(start_server: Any) -> None:
     server = start_server(slow(), FakeVoice(chunks=100_000, before_step=lambda: time.sleep(0.01)), request_timeout=0.4)
     for headers in ({}, {TIMEOUT: "60"}):
         error = error_of(post(server, **headers), 504, param=None)
@@ -89,7 +89,7 @@ def test_the_server_can_set_a_limit_that_callers_may_shorten(start_server: Any) 
     error_of(post(server, x_request_timeout="0.2"), 504, param=TIMEOUT)
 
 
-def test_the_time_of_a_file_that_is_long_to_decode_counts(start_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_timeout_includes_decoding(start_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = threading.Event()
 
     def endless(_file: Any, *, cancelled: Any, **_: Any) -> None:
@@ -99,13 +99,13 @@ def test_the_time_of_a_file_that_is_long_to_decode_counts(start_server: Any, mon
         raise Cancelled("gone")
 
     server = start_server()
-    monkeypatch.setattr(decoders, "decode", endless)
+    monkeypatch.setattr(upload, "decode", endless)
     error_of(post(server, x_request_timeout="0.2"), 504, param=TIMEOUT)
     assert ended.wait(10)
 
 
 @pytest.mark.parametrize("path", ["transcriptions", "speech"])
-def test_the_time_of_an_upload_counts(server: Any, path: str) -> None:
+def test_timeout_includes_the_upload_504(server: Any, path: str) -> None:
     head = f"POST /v1/audio/{path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\nX-Request-Timeout: 0.2\r\n"
     part = "Content-Type: multipart/form-data; boundary=xyz\r\n\r\n--xyz\r\n"
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
@@ -113,24 +113,24 @@ def test_the_time_of_an_upload_counts(server: Any, path: str) -> None:
         assert connection.recv(1000).startswith(b"HTTP/1.1 504")
 
 
-def test_speech_that_is_late_before_it_can_be_heard(start_server: Any) -> None:
+def test_speech_timeout_before_the_first_byte_is_504(start_server: Any) -> None:
     server = start_server(FakeVoice(before_step=lambda: time.sleep(0.4)))
     response = server.client.post("/v1/audio/speech", json={"input": "Hello."}, headers={TIMEOUT: "0.1"})
     error_of(response, 504, param=TIMEOUT)
 
 
-def test_speech_that_is_late_in_the_middle(start_server: Any) -> None:
+def test_speech_timeout_after_the_first_byte_is_an_sse_error(start_server: Any) -> None:
     server = start_server(FakeVoice(chunks=1000, seconds=1.0, before_step=lambda: time.sleep(0.02)))
     fields = {"input": "It goes on and on.", "stream_format": "sse", "response_format": "pcm"}
     response = server.client.post("/v1/audio/speech", json=fields, headers={TIMEOUT: "0.5"})
     assert response.status_code == 200
-    *sounds, last = [json.loads(each.removeprefix("data: ")) for each in response.text.strip().split("\n\n")]
-    assert sounds
+    *chunks, last = [json.loads(line.removeprefix("data: ")) for line in response.text.strip().split("\n\n")]
+    assert chunks
     assert last["error"]["code"] == "deadline_exceeded"
 
 
-def test_the_sdk_tries_again_and_is_answered(start_server: Any) -> None:
-    """Its own x-stainless-read-timeout is no deadline: a second is not enough for the first attempt's work alone."""
+def test_sdk_retry_after_a_timeout_succeeds(start_server: Any) -> None:
+    """The SDK's own x-stainless-read-timeout sets no deadline."""
     steps: list[int] = []
 
     def first_ones_slowly() -> None:
@@ -149,7 +149,7 @@ def test_the_sdk_tries_again_and_is_answered(start_server: Any) -> None:
     assert len(steps) == 5
 
 
-def test_the_urgent_go_first(start_server: Any) -> None:
+def test_high_priority_is_served_first_and_low_last(start_server: Any) -> None:
     hold = Hold()
     joined: list[float] = []
 
@@ -159,11 +159,11 @@ def test_the_urgent_go_first(start_server: Any) -> None:
             return super().join(units)
 
     server = start_server(Session("fake", slots=1, before_step=hold))
-    asked = [(0.5, "normal"), (1.0, "low"), (1.5, "normal"), (2.0, "high")]
-    with ThreadPoolExecutor(len(asked)) as pool:
+    requests = [(0.5, "normal"), (1.0, "low"), (1.5, "normal"), (2.0, "high")]
+    with ThreadPoolExecutor(len(requests)) as pool:
         answers = []
         try:
-            for number, (seconds, priority) in enumerate(asked):
+            for number, (seconds, priority) in enumerate(requests):
                 answers.append(pool.submit(post, server, make_audio(seconds), x_antiphon_priority=priority))
                 wait_until(lambda number=number: server.models.loads()[0].requests > number)
         finally:
@@ -172,23 +172,23 @@ def test_the_urgent_go_first(start_server: Any) -> None:
     assert joined == [0.5, 2.0, 1.5, 1.0]
 
 
-def test_a_deadline_that_cannot_be_met_is_an_overload() -> None:
+def test_deadline_that_cannot_be_met_is_429() -> None:
     error = Overloaded("The server is busy.", retry_after=1.234, reason="deadline", param=TIMEOUT)
-    response = reply(error)
+    response = error_response(error, "req_1")
     assert response.status_code == 429
     assert json.loads(bytes(response.body))["error"]["param"] == TIMEOUT
     assert (response.headers["retry-after"], response.headers["retry-after-ms"]) == ("2", "1234")
 
 
 @pytest.mark.parametrize("limit", [{"max_queued_requests": 1}, {"max_queued_seconds": 0.1}])
-def test_a_limit_is_said_at_once(start_server: Any, limit: dict[str, Any]) -> None:
+def test_queue_limit_is_429_at_once(start_server: Any, limit: dict[str, Any]) -> None:
     hold = Hold()
     server = start_server(FakeSession("fake", before_step=hold), **limit)
     with ThreadPoolExecutor(1) as pool:
         try:
             first = pool.submit(post, server)
             assert hold.reached.wait(60)
-            response = post(server, b"junk")  # it is not even looked at
+            response = post(server, b"junk")  # the file is not looked at
             error_of(response, 429, param=None)
             assert int(response.headers["retry-after-ms"]) >= 500
             assert server.client.get("/v2/health/ready").status_code == 200
@@ -198,9 +198,9 @@ def test_a_limit_is_said_at_once(start_server: Any, limit: dict[str, Any]) -> No
     assert post(server).status_code == 200
 
 
-def test_ten_times_more_than_it_can_do(start_server: Any) -> None:
-    """What is let in is answered in time; the rest is told to come back, and is not kept waiting for that."""
-    step, patience = 0.1, 20.0  # seconds; a window takes one step, and one joins in each: ten a second
+def test_overload_is_429_and_admitted_requests_meet_their_timeout(start_server: Any) -> None:
+    """Ten times the load: admitted requests are answered in time, the others refused without waiting."""
+    step, timeout = 0.1, 20.0  # seconds; a window takes one step, and one joins in each: ten a second
     server = start_server(FakeSession("fake", slots=4, before_step=lambda: time.sleep(step)), max_queued_requests=8)
     took: dict[int, list[float]] = {200: [], 429: []}
     body = make_audio(0.2)
@@ -208,25 +208,25 @@ def test_ten_times_more_than_it_can_do(start_server: Any) -> None:
     def ask(number: int) -> None:
         time.sleep(max(0.0, begun + number * step / 10 - time.monotonic()))
         sent = time.monotonic()
-        response = post(server, body, x_request_timeout=str(patience))
+        response = post(server, body, x_request_timeout=str(timeout))
         took[response.status_code].append(time.monotonic() - sent)
         if response.status_code == 429:
             assert 500 <= int(response.headers["retry-after-ms"]) <= 60_000
 
     with ThreadPoolExecutor(40) as pool:
         begun = time.monotonic()
-        asked = [pool.submit(ask, number) for number in range(150)]
+        answers = [pool.submit(ask, number) for number in range(150)]
         health = []
         for _ in range(10):
             sent = time.monotonic()
             assert server.client.get("/v2/health/live").status_code == 200
             health.append(time.monotonic() - sent)
             time.sleep(0.05)
-        for each in asked:
-            each.result()
+        for answer in answers:
+            answer.result()
     assert len(took[200]) >= 8
     assert len(took[429]) >= 75
-    assert max(took[200]) < patience
+    assert max(took[200]) < timeout
     assert sorted(took[429])[len(took[429]) // 2] < 0.5  # bench/overload.py measures it on a quiet machine
     assert sorted(health)[5] < 0.5
     assert server.models.loads()[0].requests == 0

@@ -1,4 +1,4 @@
-"""The body of a speech request: what is wrong with a field is told with its name, its value and what is right."""
+"""The body of a speech request: errors give the field, its value and the valid values."""
 
 from __future__ import annotations
 
@@ -7,44 +7,50 @@ from typing import Any
 import pytest
 
 from antiphon.errors import InvalidParameter
-from antiphon.server.requests.speech import read_fields, read_object
+from antiphon.server.requests.speech import SpeechRequest, json_fields
+from antiphon.server.requests.validation import validated
+
+FORMATS = "mp3, opus, aac, flac, wav, pcm"
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "told"),
+    ("field", "value", "message"),
     [
         ("input", 5, "input is 5: it must be a valid string."),
         ("input", ["a"], "input is ['a']: it must be a valid string."),
         ("model", 5, "model is 5: it must be a valid string."),
-        ("voice", 5, "voice is 5: it must be a valid string, or it must be a valid dictionary."),
+        ("voice", 5, "voice is 5: it must be a valid string."),
         ("voice", {"id": 5}, "voice is {'id': 5}: it must be a valid string."),
         ("voice", {"name": "x"}, "voice is an object without an 'id'."),
         ("speed", "fast", "speed is 'fast': it must be a valid number."),
         ("speed", {}, "speed is {}: it must be a valid number."),
+        ("speed", 9, "speed must be from 0.25 to 4, not 9."),
+        ("speed", float("nan"), "speed must be from 0.25 to 4, not nan."),
+        ("seed", -1, "seed must be at least 0, not -1."),
         ("seed", 1.5, "seed is 1.5: it must be a valid integer, got a number with a fractional part."),
         ("seed", "x" * 1000, "seed is 'xxxxxxxxxxxx...xxxxxxxxxxxxx': it must be a valid integer."),
         ("language", [], "language is []: it must be a valid string."),
-        ("response_format", 1, "response_format is 1: it must be a valid string."),
-        ("response_format", "midi", "response_format 'midi' is not available; use one of: mp3, "),
-        ("stream_format", True, "stream_format is True: it must be a valid string."),
+        ("response_format", 1, f"response_format 1 is not available; use one of: {FORMATS}."),
+        ("response_format", "midi", f"response_format 'midi' is not available; use one of: {FORMATS}."),
+        ("stream_format", True, "stream_format True is not available; use one of: audio, sse."),
         ("stream_format", "ws", "stream_format 'ws' is not available; use one of: audio, sse."),
     ],
 )
-def test_a_field_that_cannot_be_used(field: str, value: Any, told: str) -> None:
+def test_invalid_field_is_refused_by_name(field: str, value: Any, message: str) -> None:
     with pytest.raises(InvalidParameter) as caught:
-        read_fields({"input": "Hello.", field: value}, "wav")
-    assert str(caught.value).startswith(told)
+        validated(SpeechRequest, {"input": "Hello.", field: value})
+    assert str(caught.value) == message
     assert caught.value.param == field
 
 
-def test_a_field_that_is_missing() -> None:
+def test_missing_input_is_refused() -> None:
     with pytest.raises(InvalidParameter, match=r"^input is missing\.$") as caught:
-        read_fields({}, "wav")
+        validated(SpeechRequest, {})
     assert (caught.value.param, caught.value.code) == ("input", "missing_field")
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"5", b"{", b"\xff", b"[" * 100_000, b'{"seed": ' + b"1" * 5_000 + b"}"])
-def test_a_body_that_is_no_object(body: bytes) -> None:
+def test_body_that_is_not_a_json_object_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidParameter) as caught:
-        read_object(body)
+        json_fields(body)
     assert caught.value.code == "invalid_json"

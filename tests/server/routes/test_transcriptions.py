@@ -476,7 +476,7 @@ def test_long_uploads_do_not_delay_the_decoding_of_a_short_one(
     entered: list[str] = []
 
     def slow(file: Any, **limits: Any) -> Any:
-        if file.seek(0, 2) > decoders.LONG:
+        if file.seek(0, 2) > decoders.LONG_FILE_BYTES:
             entered.append(threading.current_thread().name)
             go_on.wait(60)
         return decode(file, **limits)
@@ -484,7 +484,7 @@ def test_long_uploads_do_not_delay_the_decoding_of_a_short_one(
     monkeypatch.setattr(decoders, "decode", slow)
     server = start_server()
     long = make_audio(23.0, rate=96_000)
-    assert len(long) > decoders.LONG
+    assert len(long) > decoders.LONG_FILE_BYTES
     lane = max(2, os.cpu_count() or 1)
     with ThreadPoolExecutor(4 * lane) as pool:
         waiting = [pool.submit(post, server, file=long) for _ in range(4 * lane)]

@@ -1,7 +1,4 @@
-"""What a request's headers say of its priority and of the time it has, and how that time ends what comes before the queue.
-
-It knows headers and settings; it must not know queues, audio or models.
-"""
+"""The scheduling policy of a request, from its headers, and the deadline of the work before the queue."""
 
 from __future__ import annotations
 
@@ -17,35 +14,36 @@ from antiphon.errors import InvalidParameter
 from antiphon.scheduling.policy import PRIORITIES, Deadline, SchedulingPolicy
 from antiphon.settings import Settings
 
-PRIORITY = "x-antiphon-priority"
-# Not the OpenAI SDKs' own x-stainless-read-timeout: that is the longest silence between two bytes, it says 600 whether or
-# not anybody chose it, and a client whose time is over hangs up, which ends the work too.
-TIMEOUT = "x-request-timeout"
-FLAG = "--request_timeout"
+PRIORITY_HEADER = "x-antiphon-priority"
+# Not the OpenAI SDKs' own x-stainless-read-timeout: that is the longest silence between two bytes, it is 600 unless the
+# caller chose a value, and a client whose time is over disconnects, which ends the work too.
+TIMEOUT_HEADER = "x-request-timeout"
 
 
 def scheduling_policy(request: Request) -> SchedulingPolicy:
-    """The terms of a request that has just come. InvalidParameter names the header that cannot be used."""
+    """The policy of a request that has just arrived. InvalidParameter names the header that cannot be used."""
     settings: Settings = request.app.state.settings
-    wanted = request.headers.get(PRIORITY, "normal").strip().lower()
-    priority = next((each for each in PRIORITIES if each == wanted), None)
+    name = request.headers.get(PRIORITY_HEADER, "normal").strip().lower()
+    priority = next((known for known in PRIORITIES if known == name), None)
     if priority is None:
-        raise InvalidParameter(f"{PRIORITY} {wanted!r} is not one of: {', '.join(PRIORITIES)}.", param=PRIORITY)
-    allowed = [(seconds, TIMEOUT) for seconds in _asked_for(request)]
-    allowed += [(settings.request_timeout, FLAG)] if settings.request_timeout else []
-    if not allowed:
+        raise InvalidParameter(
+            f"{PRIORITY_HEADER} {name!r} is not one of: {', '.join(PRIORITIES)}.", param=PRIORITY_HEADER
+        )
+    limits: list[tuple[float, str | None]] = [(seconds, TIMEOUT_HEADER) for seconds in _timeout_header(request)]
+    limits += [(settings.request_timeout, None)] if settings.request_timeout else []
+    if not limits:
         return SchedulingPolicy(priority)
-    seconds, source = min(allowed)  # a caller may shorten what the server allows, not stretch it
-    return SchedulingPolicy(priority, Deadline(time.monotonic() + seconds, seconds, None if source == FLAG else source))
+    seconds, param = min(limits, key=lambda limit: limit[0])  # a client may shorten the server's limit, not extend it
+    return SchedulingPolicy(priority, Deadline(time.monotonic() + seconds, seconds, param))
 
 
 @asynccontextmanager
-async def in_time(terms: SchedulingPolicy) -> AsyncIterator[None]:
-    """What is done inside is cancelled at the deadline, and `DeadlineMissed` is raised for it."""
-    deadline = terms.deadline
-    left = None if deadline is None else deadline.at - time.monotonic()
+async def in_time(policy: SchedulingPolicy) -> AsyncIterator[None]:
+    """Cancel the body of the `with` block at the deadline, and raise `DeadlineMissed`."""
+    deadline = policy.deadline
+    timeout = None if deadline is None else deadline.at - time.monotonic()
     try:
-        async with asyncio.timeout(left) as limit:
+        async with asyncio.timeout(timeout) as limit:
             yield
     except TimeoutError:
         if deadline is None or not limit.expired():
@@ -53,8 +51,8 @@ async def in_time(terms: SchedulingPolicy) -> AsyncIterator[None]:
         raise deadline.missed() from None
 
 
-def _asked_for(request: Request) -> list[float]:
-    text = request.headers.get(TIMEOUT)
+def _timeout_header(request: Request) -> list[float]:
+    text = request.headers.get(TIMEOUT_HEADER)
     if text is None:
         return []
     try:
@@ -62,5 +60,5 @@ def _asked_for(request: Request) -> list[float]:
     except ValueError:
         seconds = math.nan
     if not 0.0 < seconds < math.inf:
-        raise InvalidParameter(f"{TIMEOUT} {text!r} is not a number of seconds above 0.", param=TIMEOUT)
+        raise InvalidParameter(f"{TIMEOUT_HEADER} {text!r} is not a number of seconds above 0.", param=TIMEOUT_HEADER)
     return [seconds]

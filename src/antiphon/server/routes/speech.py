@@ -14,14 +14,16 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from antiphon.audio.encode import content_type
+from antiphon.audio.encode import AudioFormat, content_type
 from antiphon.errors import AntiphonError, InvalidParameter
-from antiphon.server.errors import body_of
+from antiphon.server.errors import error_body
 from antiphon.server.middleware.metrics import count_for_model, count_stream_failure, count_unadmitted
+from antiphon.server.middleware.request_id import request_id_of
 from antiphon.server.requests.disconnect import while_connected
 from antiphon.server.requests.scheduling import in_time, scheduling_policy
-from antiphon.server.requests.speech import SpeechFields, asked_of, read_fields, read_object
-from antiphon.server.schemas import ErrorReply, SpeechDelta, SpeechDone, SpeechRequest, SpeechUsage
+from antiphon.server.requests.speech import SpeechRequest, json_fields, model_and_stream
+from antiphon.server.requests.validation import validated
+from antiphon.server.schemas import ErrorReply, SpeechDelta, SpeechDone, SpeechUsage
 from antiphon.server.state import state_of
 from antiphon.service import AdmittedSpeech, SpeakRequest
 from antiphon.synthesis.output import AudioFileWriter
@@ -54,31 +56,32 @@ async def speech_v3(request: Request) -> Response:
     return await _speak(request, "wav")
 
 
-async def _speak(request: Request, default_format: str) -> Response:
+async def _speak(request: Request, default_format: AudioFormat) -> Response:
     service = state_of(request).service
     policy = scheduling_policy(request)
     async with in_time(policy):
         body = await request.body()
-    fields = read_object(body)
-    model, streamed = asked_of(fields)
+    fields = json_fields(body)
+    model, streamed = model_and_stream(fields)
     try:
-        form = read_fields(fields, default_format)
+        form = validated(SpeechRequest, fields)
     except InvalidParameter:
         count_unadmitted(request, model, "speak", streamed=streamed)
         raise
+    audio_format = form.response_format or default_format
     admission = service.admit(
-        SpeakRequest(form.model, form.input, form.options),
+        SpeakRequest(form.model, form.input, form.options()),
         policy,
         on_model=lambda info: count_for_model(request, info.name, streamed=streamed),
     )
     async with AsyncExitStack() as resources:
         admitted = await resources.enter_async_context(admission)
-        writer = resources.enter_context(closing(AudioFileWriter(form.response_format, admitted.info.sample_rate)))
+        writer = resources.enter_context(closing(AudioFileWriter(audio_format, admitted.info.sample_rate)))
         speech = SpeechStream(admitted)
         resources.push_async_callback(speech.aclose)
         # Errors before the first byte still have a status of their own.
         first = await while_connected(request, speech.begin())
-        media_type = content_type(form.response_format)
+        media_type = content_type(audio_format)
         if speech.complete and form.stream_format == "audio":
             return Response(await asyncio.to_thread(writer.whole, first), media_type=media_type)
         encoded = _encoded(speech, writer)
@@ -148,7 +151,7 @@ async def _encoded(speech: SpeechStream, writer: AudioFileWriter) -> AsyncGenera
 
 
 async def _events(
-    request: Request, encoded: AsyncGenerator[bytes, None], form: SpeechFields, speech: SpeechStream
+    request: Request, encoded: AsyncGenerator[bytes, None], form: SpeechRequest, speech: SpeechStream
 ) -> AsyncGenerator[bytes, None]:
     """The file's bytes in base64, as server-sent events."""
     async with aclosing(encoded):
@@ -157,9 +160,9 @@ async def _events(
                 yield _event(SpeechDelta(audio=base64.b64encode(data).decode()).model_dump_json())
         except AntiphonError as error:
             count_stream_failure(request)
-            yield _event(body_of(error).model_dump_json())
+            yield _event(error_body(error, request_id_of(request.scope)).model_dump_json())
             return
-    output = round(speech.seconds * form.options.speed * TOKENS_PER_S)
+    output = round(speech.seconds * form.speed * TOKENS_PER_S)
     usage = SpeechUsage(input_tokens=len(form.input), output_tokens=output, total_tokens=len(form.input) + output)
     yield _event(SpeechDone(usage=usage).model_dump_json())
 

@@ -13,7 +13,7 @@ from antiphon.languages import NAMES
 from antiphon.server.middleware.metrics import count_for_model, count_unadmitted
 from antiphon.server.requests.disconnect import while_connected
 from antiphon.server.requests.scheduling import in_time, scheduling_policy
-from antiphon.server.requests.transcription import TranscriptionRequest, asked_of, read_form
+from antiphon.server.requests.transcription import TranscriptionRequest, model_and_stream
 from antiphon.server.requests.upload import Decoders
 from antiphon.server.schemas import (
     DurationUsage,
@@ -21,7 +21,6 @@ from antiphon.server.schemas import (
     SegmentReply,
     SegmentTimes,
     TimedReply,
-    TranscriptionForm,
     TranscriptionReply,
     VerboseReply,
     WordReply,
@@ -30,7 +29,7 @@ from antiphon.server.state import state_of
 from antiphon.service import TranscribeRequest
 from antiphon.settings import Settings
 from antiphon.transcription.subtitles import to_srt, to_vtt
-from antiphon.types.options import Task, TranscribeOptions, VadOptions
+from antiphon.types.options import Task
 from antiphon.types.results import Transcript
 
 _PLAIN = ("text/plain", "application/x-subrip", "text/vtt")
@@ -52,14 +51,14 @@ async def _recognise(request: Request, task: Task) -> Response:
     decoders: Decoders = request.app.state.decoders
     policy = scheduling_policy(request)
     async with in_time(policy), request.form() as fields:
-        model, streamed = asked_of(fields)
+        model, streamed = model_and_stream(fields)
         try:
-            form = read_form(fields)
+            form = TranscriptionRequest.from_form(fields)
         except InvalidParameter:
             count_unadmitted(request, model, task, streamed=streamed)
             raise
         admission = service.admit(
-            TranscribeRequest(form.model, _options(form, task, settings)),
+            TranscribeRequest(form.model, form.options(task, settings.vad)),
             policy,
             on_model=lambda info: count_for_model(request, info.name, streamed=streamed),
         )
@@ -71,19 +70,6 @@ async def _recognise(request: Request, task: Task) -> Response:
                 return await admitted.transcribe(samples)
 
             return _render(await while_connected(request, work()), form)
-
-
-def _options(form: TranscriptionRequest, task: Task, settings: Settings) -> TranscribeOptions:
-    return TranscribeOptions(
-        task,
-        form.language,
-        form.prompt,
-        form.temperature,
-        timestamps=form.timestamps,
-        words=form.words,
-        condition_on_previous_text=form.condition_on_previous_text,
-        vad=form.vad or VadOptions(settings.vad),
-    )
 
 
 def _render(transcript: Transcript, form: TranscriptionRequest) -> Response:
@@ -137,7 +123,7 @@ def _words(transcript: Transcript) -> list[WordReply]:
 def routes() -> APIRouter:
     """The router with both routes under /v1, /v3 and, for clients configured with a bare address, no prefix."""
     router = APIRouter(tags=["audio"])
-    body = {"required": True, "content": {"multipart/form-data": {"schema": TranscriptionForm.model_json_schema()}}}
+    body = {"required": True, "content": {"multipart/form-data": {"schema": TranscriptionRequest.model_json_schema()}}}
     for prefix in ("/v1", "/v3", ""):
         for name, handler in (("transcriptions", transcriptions), ("translations", translations)):
             router.add_api_route(

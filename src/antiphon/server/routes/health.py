@@ -1,0 +1,31 @@
+"""GET health: whether the process answers, and whether its models are loaded."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Response
+
+from antiphon.server.schemas import HealthReply
+from antiphon.server.state import ServerState, server_state
+
+
+async def live() -> Response:
+    """200 as long as the process answers."""
+    return Response()
+
+
+async def ready(state: Annotated[ServerState, Depends(server_state)], response: Response) -> HealthReply:
+    """200 once the models are loaded, 503 before that and while draining."""
+    # Never the bare word OK: the Home Assistant bridge would take this server for a different one.
+    response.status_code = 200 if state.state == "ready" else 503
+    return HealthReply(status=state.state)
+
+
+def routes() -> APIRouter:
+    """The router of these routes."""
+    router = APIRouter(tags=["server"])
+    router.add_api_route("/v2/health/live", live, response_class=Response)
+    for path in ("/v2/health/ready", "/health"):
+        router.add_api_route(path, ready, responses={503: {"model": HealthReply}})
+    return router
