@@ -15,8 +15,8 @@ from typing import Any, Literal, get_args
 
 from antiphon.errors import ConfigError, NotNative
 from antiphon.models.session import AnySession
-from antiphon.repository.graph_pbtxt import FASTEST, GRAPH, SLOWEST, GraphFile, read_graph
-from antiphon.types.options import AudioContext, GraphTask, Precision, Report, WeightFormat
+from antiphon.repository.graph_pbtxt import GRAPH, GraphFile, read_graph
+from antiphon.types.options import MAX_SPEED, MIN_SPEED, AudioContext, GraphTask, Precision, Report, WeightFormat
 from antiphon.weights.config_file import read_config
 
 ESPEAK = "espeak"  # a name without a folder: its library and data are a Python package
@@ -50,7 +50,9 @@ def find_folder(name_or_folder: str) -> Path:
     """The folder of a model. Raises ConfigError if it does not exist."""
     folder = Path(name_or_folder).expanduser()
     if not folder.is_dir():
-        raise ConfigError(f"{name_or_folder}: no such folder, and not a built-in model ({', '.join(BUILT_IN)}).")
+        raise ConfigError(
+            f"{name_or_folder}: no such folder, and not a built-in model ({', '.join(BUILT_IN)}).", setting="model_path"
+        )
     return folder
 
 
@@ -179,7 +181,7 @@ def load_session(
     session = _load(choice, asked, words)
     if choice.graph is not None:
         least, most = choice.graph.speeds
-        session.info = replace(session.info, speeds=(max(least, SLOWEST), min(most, FASTEST)))
+        session.info = replace(session.info, speeds=(max(least, MIN_SPEED), min(most, MAX_SPEED)))
     return session
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -245,20 +244,19 @@ def test_an_export_that_fails_leaves_everything_as_it_was(whisper: Path, tmp_pat
     assert (tmp_path / "made" / "graph.pbtxt").is_file()
 
 
-def test_what_a_killed_export_left_is_cleared_away(whisper: Path, tmp_path: Path) -> None:
-    dead = 2**22 + 1  # above the highest process number Linux gives
-    for left in (f".made.exporting-{dead}", f".made.replaced-{dead}", f".made.exporting-{os.getpid()}"):
-        (tmp_path / left).mkdir()
-    alive = tmp_path / f".made.exporting-{os.getppid()}"
-    alive.mkdir()
-    (tmp_path / "made").mkdir()
-    export(whisper, tmp_path / "made", graph=HEARING)
-    assert {path.name for path in tmp_path.iterdir()} == {"whisper", "made", alive.name}
+def test_folders_of_a_killed_export_are_removed(whisper: Path, tmp_path: Path) -> None:
+    for name in (".made.exporting", ".made.old", "made"):
+        (tmp_path / name).mkdir()
+    (tmp_path / ".made.lock").touch()
+    lines: list[str] = []
+    export(whisper, tmp_path / "made", graph=HEARING, report=lines.append)
+    assert {path.name for path in tmp_path.iterdir()} == {"whisper", "made"}
+    assert f"{tmp_path}/.made.exporting: left by an export that was killed; removed." in lines
 
 
-def test_a_folder_that_was_being_replaced_comes_back_when_the_next_export_fails(whisper: Path, tmp_path: Path) -> None:
-    (tmp_path / f".made.replaced-{2**22 + 1}").mkdir()
-    (tmp_path / f".made.replaced-{2**22 + 1}" / "graph.pbtxt").write_text("whole")
+def test_folder_that_was_being_replaced_is_restored_when_the_next_export_fails(whisper: Path, tmp_path: Path) -> None:
+    (tmp_path / ".made.old").mkdir()
+    (tmp_path / ".made.old" / "graph.pbtxt").write_text("whole")
     (whisper / "model.safetensors").unlink()
     with pytest.raises(ConfigError):
         export(whisper, tmp_path / "made", graph=HEARING)

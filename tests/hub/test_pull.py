@@ -1,4 +1,4 @@
-"""Pulling from a hub on loopback: what is taken, what is refused, and that nothing but a whole model ever appears."""
+"""Pulling from a fake hub on loopback: selected files, refusals, resume, and that only complete models appear."""
 
 from __future__ import annotations
 
@@ -35,8 +35,9 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """An empty hub that HF_ENDPOINT names."""
     with serve_hub() as running:
         monkeypatch.delenv("HF_HUB_OFFLINE")
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
         monkeypatch.setenv("HF_ENDPOINT", running.url)
-        monkeypatch.setattr(hub_module, "_PAUSES", (0, 0))
+        monkeypatch.setattr(hub_module, "RETRY_DELAYS_S", (0, 0))
         yield running
 
 
@@ -63,7 +64,7 @@ def files_in(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_model_arrives_whole(hub: Hub, tmp_path: Path, models: Path, lines: list[str]) -> None:
+def test_pull_downloads_every_file(hub: Hub, tmp_path: Path, models: Path, lines: list[str]) -> None:
     held = keep(hub, tmp_path / "hub")
     folder = pull(NAME, models, report=lines.append)
     assert folder == models / NAME
@@ -71,17 +72,17 @@ def test_a_model_arrives_whole(hub: Hub, tmp_path: Path, models: Path, lines: li
     assert lines == ["Pulling openai/whisper-nano: 3 files, 3.1 MB."]
 
 
-def test_progress_counts_up_to_the_whole(hub: Hub, tmp_path: Path, models: Path) -> None:
+def test_progress_counts_up_to_the_total(hub: Hub, tmp_path: Path, models: Path) -> None:
     total = sum(map(len, keep(hub, tmp_path / "hub").values()))
-    heard: list[tuple[str, int, int]] = []
-    pull(NAME, models, progress=lambda *each: heard.append(each))
-    counts = [done for _, done, _ in heard]
+    calls: list[tuple[str, int, int]] = []
+    pull(NAME, models, progress=lambda *call: calls.append(call))
+    counts = [done for _, done, _ in calls]
     assert counts == sorted(counts)
     assert len(set(counts)) > 3
-    assert heard[-1] == (NAME, total, total)
+    assert calls[-1] == (NAME, total, total)
 
 
-def test_only_what_a_model_needs_is_taken(hub: Hub, tmp_path: Path, models: Path) -> None:
+def test_only_the_files_of_a_model_are_downloaded(hub: Hub, tmp_path: Path, models: Path) -> None:
     needed = {
         "vocab.json": "{}",
         "merges.txt": "a b",
@@ -112,11 +113,11 @@ def test_only_what_a_model_needs_is_taken(hub: Hub, tmp_path: Path, models: Path
     held = keep(hub, tmp_path / "hub", **needed, **others)
     folder = pull(NAME, models)
     assert files_in(folder) == {name: content for name, content in held.items() if name not in others}
-    asked = {each.path.rpartition("/")[2] for each in hub.asked}
-    assert not asked & {"pytorch_model.bin", "flax_model.msgpack", "anna.pt", "training_args.bin"}
+    requested = {request.path.rpartition("/")[2] for request in hub.requests}
+    assert not requested & {"pytorch_model.bin", "flax_model.msgpack", "anna.pt", "training_args.bin"}
 
 
-def test_pieces_are_taken_where_there_is_no_whole(hub: Hub, tmp_path: Path, models: Path) -> None:
+def test_shards_are_downloaded_without_a_single_file(hub: Hub, tmp_path: Path, models: Path) -> None:
     shards = {f"model-0000{number}-of-00002.safetensors": b"w" for number in (1, 2)}
     index = {"model.safetensors.index.json": "{}"}
     held = keep(hub, tmp_path / "hub", **shards, **index, **{"model.safetensors": None})
@@ -128,12 +129,12 @@ def test_pieces_are_taken_where_there_is_no_whole(hub: Hub, tmp_path: Path, mode
     [
         ({"pytorch_model.bin": b"p", "training_args.bin": b"p"}, "its weights are pickled (pytorch_model.bin)"),
         ({"kokoro-v1_0.pth": b"p"}, "its weights are pickled (kokoro-v1_0.pth)"),
-        ({"flax_model.msgpack": b"f"}, "a format that is not read here (flax_model.msgpack)"),
+        ({"flax_model.msgpack": b"f"}, "a format that is not supported (flax_model.msgpack)"),
         ({"openvino_encoder_model.xml": "<net/>"}, "it has no weights"),
         ({}, "it has no weights"),
     ],
 )
-def test_what_we_do_not_read_is_refused_before_a_byte_is_taken(
+def test_pickle_and_other_formats_are_refused_before_any_download(
     hub: Hub, tmp_path: Path, models: Path, files: dict[str, Any], reason: str
 ) -> None:
     keep(hub, tmp_path / "hub", **files, **{"model.safetensors": None})
@@ -145,7 +146,7 @@ def test_what_we_do_not_read_is_refused_before_a_byte_is_taken(
     assert hub.sent == 0
 
 
-def test_what_the_hubs_own_converter_proposes_is_taken(
+def test_safetensors_pull_request_of_the_hubs_converter_is_used(
     hub: Hub, tmp_path: Path, models: Path, lines: list[str]
 ) -> None:
     keep(hub, tmp_path / "hub", **{"model.safetensors": None, "pytorch_model.bin": b"p"})
@@ -154,18 +155,20 @@ def test_what_the_hubs_own_converter_proposes_is_taken(
     hub.propose(NAME, write_repository(tmp_path / "2", {**converted, "pytorch_model.bin": b"p"}), "SFconvertbot")
     hub.propose(NAME, write_repository(tmp_path / "3", {"README.md": b"a typo"}), "SFconvertbot")
     assert files_in(pull(NAME, models, report=lines.append)) == converted
-    assert lines[0] == (f"{NAME} is pickled on main; taking refs/pr/2, where the hub's own converter has safetensors.")
+    assert lines[0] == (f"{NAME} is pickled on main; using refs/pr/2, the safetensors of the hub's own converter.")
 
 
-@pytest.mark.parametrize(("discussions", "author"), [(True, "anyone"), (False, "someone")])
-def test_what_anyone_proposes_is_named_and_left(
+@pytest.mark.parametrize(("discussions", "author"), [(True, "anyone"), (False, "an unknown author")])
+def test_safetensors_pull_request_of_another_author_needs_revision(
     hub: Hub, tmp_path: Path, models: Path, discussions: bool, author: str
 ) -> None:
     keep(hub, tmp_path / "hub", **{"model.safetensors": None, "pytorch_model.bin": b"p"})
     proposed = {"config.json": WHISPER.encode(), "model.safetensors": WEIGHTS}
     hub.propose(NAME, write_repository(tmp_path / "1", proposed), "anyone")
     hub.has_discussions = discussions
-    with pytest.raises(ConfigError, match=f"by {author}, has safetensors: if you trust it, --revision refs/pr/1"):
+    with pytest.raises(
+        ConfigError, match=f"refs/pr/1 by {author} has safetensors: if you trust it, set revision to refs/pr/1"
+    ):
         pull(NAME, models)
     assert files_in(pull(NAME, models, revision="refs/pr/1")) == proposed
 
@@ -175,7 +178,7 @@ def test_speecht5_gets_its_vocoder(hub: Hub, tmp_path: Path, models: Path, lines
     voiced = keep(hub, tmp_path / "hub", "microsoft/speecht5_hifigan", **{"config.json": "{}", "tokenizer.json": None})
     folder = pull("microsoft/speecht5_tts", models, report=lines.append)
     assert files_in(folder) == spoken | {f"vocoder/{name}": content for name, content in voiced.items()}
-    assert "speaks through a vocoder, which is another repository: microsoft/speecht5_hifigan" in lines[1]
+    assert "microsoft/speecht5_tts needs a vocoder from another repository: microsoft/speecht5_hifigan." in lines[1]
     shutil.rmtree(folder / "vocoder")
     pull("microsoft/speecht5_tts", models, report=lines.append)
     assert files_in(folder / "vocoder") == voiced
@@ -183,18 +186,18 @@ def test_speecht5_gets_its_vocoder(hub: Hub, tmp_path: Path, models: Path, lines
     assert files_in(without) == spoken
 
 
-def test_what_is_there_stays(hub: Hub, tmp_path: Path, models: Path, lines: list[str]) -> None:
+def test_existing_model_is_kept_without_a_request(hub: Hub, tmp_path: Path, models: Path, lines: list[str]) -> None:
     keep(hub, tmp_path / "hub")
     folder = pull(NAME, models)
     (folder / "graph.pbtxt").write_text("edited")
-    asked = len(hub.asked)
+    asked = len(hub.requests)
     pull(NAME, models, report=lines.append)
-    assert len(hub.asked) == asked
-    assert lines == [f"{folder} is there already, and stays; --overwrite_models brings it anew."]
+    assert len(hub.requests) == asked
+    assert lines == [f"{folder} already exists and is kept; overwrite_models pulls it again."]
     assert (folder / "graph.pbtxt").read_text() == "edited"
 
 
-def test_overwriting_leaves_the_old_one_until_the_new_one_is_whole(hub: Hub, tmp_path: Path, models: Path) -> None:
+def test_overwrite_keeps_the_old_model_until_the_new_one_is_complete(hub: Hub, tmp_path: Path, models: Path) -> None:
     old = keep(hub, tmp_path / "hub")
     folder = pull(NAME, models)
     new = keep(hub, tmp_path / "hub", **{"model.safetensors": WEIGHTS[::-1]})
@@ -206,9 +209,7 @@ def test_overwriting_leaves_the_old_one_until_the_new_one_is_whole(hub: Hub, tmp
     assert sorted(path.name for path in folder.parent.iterdir()) == [folder.name]
 
 
-def test_a_pull_killed_between_the_two_renames_is_finished_without_a_byte(
-    hub: Hub, tmp_path: Path, models: Path
-) -> None:
+def test_pull_killed_between_the_two_renames_resumes_without_download(hub: Hub, tmp_path: Path, models: Path) -> None:
     held = keep(hub, tmp_path / "hub")
     folder = pull(NAME, models)
     folder.rename(folder.with_name(".whisper-nano.pulling"))
@@ -220,17 +221,17 @@ def test_a_pull_killed_between_the_two_renames_is_finished_without_a_byte(
     assert hub.sent == sent
 
 
-def test_a_folder_with_something_else_is_not_touched(hub: Hub, tmp_path: Path, models: Path) -> None:
+def test_folder_with_other_files_is_not_touched(hub: Hub, tmp_path: Path, models: Path) -> None:
     held = keep(hub, tmp_path / "hub")
     write_repository(models / NAME, {"notes.txt": b"mine"})
-    with pytest.raises(ConfigError, match="holds something, but no weights: move it away"):
+    with pytest.raises(ConfigError, match="contains files but no weights; move it away, or set overwrite_models"):
         pull(NAME, models)
     assert files_in(models) == {f"{NAME}/notes.txt": b"mine"}
     pull(NAME, models, overwrite=True)
     assert files_in(models / NAME) == held
 
 
-def test_a_broken_connection_is_gone_on_with(hub: Hub, tmp_path: Path, models: Path) -> None:
+def test_broken_connection_is_resumed(hub: Hub, tmp_path: Path, models: Path) -> None:
     held = keep(hub, tmp_path / "hub", **{"config.json": WHISPER + " " * 500})
     hub.cut_at = [1_500_000, 2_600_000]
     assert files_in(pull(NAME, models)) == held
@@ -239,32 +240,34 @@ def test_a_broken_connection_is_gone_on_with(hub: Hub, tmp_path: Path, models: P
     assert hub.sent < 2 * len(WEIGHTS)
 
 
-def test_a_server_without_ranges_sends_it_again(hub: Hub, tmp_path: Path, models: Path) -> None:
+def test_server_without_ranges_restarts_the_file(hub: Hub, tmp_path: Path, models: Path) -> None:
     held = keep(hub, tmp_path / "hub")
     hub.takes_ranges = False
     hub.cut_at = [2_000_000]
     assert files_in(pull(NAME, models)) == held
 
 
-def test_a_mirror_that_tells_no_sizes_is_asked_for_each(hub: Hub, tmp_path: Path, models: Path) -> None:
+def test_mirror_without_sizes_is_asked_for_each_file(hub: Hub, tmp_path: Path, models: Path) -> None:
     held = keep(hub, tmp_path / "hub")
-    hub.tells_sizes = False
+    hub.lists_sizes = False
     hub.damaged = {"model.safetensors": 1}
     assert files_in(pull(NAME, models)) == held
     assert hub.starts("model.safetensors") == [0, 0]
 
 
-def test_what_arrives_damaged_twice_is_refused(hub: Hub, tmp_path: Path, models: Path) -> None:
+def test_wrong_digest_twice_is_refused(hub: Hub, tmp_path: Path, models: Path) -> None:
     keep(hub, tmp_path / "hub")
     hub.damaged = {"model.safetensors": 2}
-    with pytest.raises(ConfigError, match=r"whisper-nano/model.safetensors arrives damaged: it is not what http"):
+    with pytest.raises(
+        ConfigError, match=r"whisper-nano/model.safetensors: the content does not match the digest http"
+    ):
         pull(NAME, models)
     assert list_models(models) == ()
     pull(NAME, models)
     assert list_models(models) == (NAME,)
 
 
-def test_a_part_that_rotted_is_fetched_again(hub: Hub, tmp_path: Path, models: Path) -> None:
+def test_damaged_partial_file_is_downloaded_again(hub: Hub, tmp_path: Path, models: Path) -> None:
     held = keep(hub, tmp_path / "hub")
     digest = hashlib.sha256(WEIGHTS).hexdigest()[:16]
     part = f"model.safetensors.{digest}.part"
@@ -274,7 +277,7 @@ def test_a_part_that_rotted_is_fetched_again(hub: Hub, tmp_path: Path, models: P
     assert files_in(pull(NAME, models)) == held
 
 
-def test_the_token_goes_to_the_hub_and_no_further(
+def test_token_is_sent_to_the_hub_but_not_after_a_redirect(
     hub: Hub, tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep(hub, tmp_path / "hub")
@@ -285,22 +288,22 @@ def test_the_token_goes_to_the_hub_and_no_further(
     with pytest.raises(ConfigError, match="refuses HF_TOKEN"):
         pull(NAME, models)
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    hub.asked.clear()
+    hub.requests.clear()
     pull(NAME, models)
-    tokens = {(each.server, each.token) for each in hub.asked}
+    tokens = {(request.server, request.token) for request in hub.requests}
     assert tokens == {("hub", "hf_secret"), ("cdn", None)}
 
 
-def test_the_hubs_refusals_are_one_line_with_the_fix(
+def test_hub_errors_404_403_and_other_statuses_name_the_fix(
     hub: Hub, tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep(hub, tmp_path / "hub")
     with pytest.raises(ConfigError, match=r"^openai/whisper-none: no such repository at http://127.0.0.1:\d+, "):
         pull("openai/whisper-none", models)
-    with pytest.raises(ConfigError, match=r"openai/whisper-nano has no revision 'v9': name another with --revision."):
+    with pytest.raises(ConfigError, match=r"^revision: openai/whisper-nano has no revision 'v9': name another."):
         pull(NAME, models, revision="v9")
     hub.gated = {NAME}
-    with pytest.raises(ConfigError, match="only for those who accepted its terms; accept its terms at http"):
+    with pytest.raises(ConfigError, match="access is restricted; accept its terms at http"):
         pull(NAME, models)
     hub.gated = set()
     hub.broken = {"/api/models": 418}
@@ -310,46 +313,53 @@ def test_the_hubs_refusals_are_one_line_with_the_fix(
 
 
 @pytest.mark.parametrize("name", ["", "a/b/c", "../../etc", "openai/..", "/etc", "https://huggingface.co/a/b", "a b/c"])
-def test_a_name_that_is_none_is_refused(hub: Hub, models: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match="is no repository: the hub knows them as owner/name"):
+def test_invalid_repository_name_is_refused_without_a_request(hub: Hub, models: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match="is not a repository: the hub's names are owner/name"):
         pull(name, models)
-    assert hub.asked == []
+    assert hub.requests == []
 
 
-def test_no_network_is_one_line(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connection_refused_names_the_endpoint(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(ConfigError, match=r"http://127.0.0.1:9 cannot be reached \(Connection refused\): run it again"):
+    with pytest.raises(
+        ConfigError, match=r"http://127.0.0.1:9 cannot be reached \(Connection refused\): run the command again"
+    ):
         pull(NAME, models)
     assert not models.exists()
 
 
-def test_an_endpoint_that_is_no_hub_is_said(hub: Hub, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hub._Handler._api", lambda self, *_: self._send(200, {}, b"<html>welcome</html>"))
-    with pytest.raises(ConfigError, match=r"^http://127.0.0.1:\d+ does not answer as a hub does: check HF_ENDPOINT.$"):
+def test_endpoint_that_is_not_a_hub_is_reported(hub: Hub, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "tests.support.fake_hub._Handler._api", lambda self, *_: self._send(200, {}, b"<html>welcome</html>")
+    )
+    with pytest.raises(ConfigError, match=r"^http://127.0.0.1:\d+ does not answer like a hub: check HF_ENDPOINT.$"):
         pull(NAME, models)
 
 
-def test_offline_what_is_there_is_used(
+def test_offline_uses_an_existing_model_and_refuses_another(
     hub: Hub, tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch, lines: list[str]
 ) -> None:
     keep(hub, tmp_path / "hub")
     folder = pull(NAME, models)
-    asked = len(hub.asked)
+    asked = len(hub.requests)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert pull(NAME, models, report=lines.append) == folder
-    with pytest.raises(ConfigError, match="not there, and HF_HUB_OFFLINE forbids asking the hub: unset it, or copy"):
+    with pytest.raises(
+        ConfigError, match="does not exist, and HF_HUB_OFFLINE forbids using the hub: unset it, or copy"
+    ):
         pull("openai/whisper-other", models)
-    assert len(hub.asked) == asked
+    assert len(hub.requests) == asked
 
 
-def test_a_full_disk_is_told_before_and_while(
+def test_full_disk_is_reported_before_and_during_a_download(
     hub: Hub, tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep(hub, tmp_path / "hub")
     with monkeypatch.context() as patched:
         patched.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000_000))
-        with pytest.raises(ConfigError, match=r"3.1 MB needed and 1.0 MB free: make room, or choose another --model_r"):
+        with pytest.raises(ConfigError, match=r"3.1 MB needed and 1.0 MB free: make room, or choose another folder"):
             pull(NAME, models)
     assert hub.sent == 0
 
@@ -360,10 +370,10 @@ def test_a_full_disk_is_told_before_and_while(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with pytest.raises(ConfigError, match=r"^model.part: cannot be written \(No space left on device\): make room"):
-        hub_module._Watched(Full(), lambda have: None).write(b"x")
+        hub_module._Output(Full(), lambda size: None).write(b"x")
 
 
-def test_two_pulls_of_one_model_take_turns(hub: Hub, tmp_path: Path, models: Path) -> None:
+def test_second_pull_of_the_same_model_waits(hub: Hub, tmp_path: Path, models: Path) -> None:
     held = keep(hub, tmp_path / "hub")
     lines: list[str] = []
     second = threading.Thread(target=pull, args=(NAME, models), kwargs={"report": lines.append})
@@ -381,7 +391,7 @@ def test_two_pulls_of_one_model_take_turns(hub: Hub, tmp_path: Path, models: Pat
     pull(NAME, models, report=report)
     second.join(30)
     assert files_in(models / NAME) == held
-    assert any("has been brought by another pull meanwhile" in line for line in lines)
+    assert any("was pulled by another process meanwhile" in line for line in lines)
     assert hub.starts("model.safetensors") == [0]
 
 
@@ -393,11 +403,13 @@ pull(sys.argv[1], Path(sys.argv[2]), report=lambda line: print(line, flush=True)
 """
 
 
-def test_killed_at_ten_moments_it_goes_on_and_shows_no_half(hub: Hub, tmp_path: Path, models: Path) -> None:
+def test_pull_killed_at_ten_moments_resumes_and_never_shows_a_partial_model(
+    hub: Hub, tmp_path: Path, models: Path
+) -> None:
     random_bytes = random.Random(7)
     held = keep(hub, tmp_path / "hub", **{"model.safetensors": random_bytes.randbytes(24 * 2**20)})
     total = sum(map(len, held.values()))
-    hub.seconds_a_megabyte = 0.02
+    hub.seconds_per_megabyte = 0.02
     for moment in (*sorted(random_bytes.sample(range(1, total), 9)), total):
         reached, release = threading.Event(), threading.Event()
 
@@ -405,7 +417,7 @@ def test_killed_at_ten_moments_it_goes_on_and_shows_no_half(hub: Hub, tmp_path: 
             reached.set()
             release.wait(30)
 
-        # A moment that lies behind what has been sent by now comes a little later instead.
+        # A moment that has already passed is replaced by one a little later.
         hub.at = {max(moment, hub.sent + 1): hold}
         process = start(hub, models)
         while not reached.wait(0.05) and process.poll() is None:
@@ -420,10 +432,10 @@ def test_killed_at_ten_moments_it_goes_on_and_shows_no_half(hub: Hub, tmp_path: 
         else:
             assert list_models(models) == ()
     finished = start(hub, models)
-    said, _ = finished.communicate(timeout=60)
+    output, _ = finished.communicate(timeout=60)
     assert finished.returncode == 0
     assert files_in(models) == {f"{NAME}/{name}": content for name, content in held.items()}
-    assert "of it here already" in said
+    assert "already here" in output
     assert len({start for start in hub.starts("model.safetensors") if start}) >= 5
     assert hub.sent < 2 * total
 

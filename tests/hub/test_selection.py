@@ -1,12 +1,12 @@
-"""Which files are taken of repositories as they are found on the hub, by name alone."""
+"""The files selected from repositories as laid out on the hub."""
 
 from __future__ import annotations
 
 import pytest
 
-from antiphon.hub.selection import has_weights, wanted, why_not
+from antiphon.hub.selection import has_weights, select_files, why_unusable
 
-# As openai/whisper-large-v3 is laid out: every weight five times.
+# The layout of openai/whisper-large-v3, which has every weight five times.
 LARGE = (
     ".gitattributes",
     "README.md",
@@ -26,13 +26,13 @@ LARGE = (
     "tokenizer.json",
     "vocab.json",
 )
-# As the OpenVINO organisation lays out a Whisper, and a Kokoro is exported.
+# The layouts of a Whisper of the OpenVINO organisation and of an exported Kokoro.
 IR = ("config.json", "openvino_decoder_model.bin", "openvino_decoder_model.xml", "openvino_tokenizer.xml")
 KOKORO = ("config.json", "openvino_model.bin", "openvino_model.xml", "voices/af_alloy.bin", "data/us_gold.json")
 
 
-def test_the_same_weights_are_taken_once() -> None:
-    assert wanted(LARGE) == (
+def test_weights_in_several_formats_are_selected_once() -> None:
+    assert select_files(LARGE) == (
         "added_tokens.json",
         "config.json",
         "generation_config.json",
@@ -46,26 +46,26 @@ def test_the_same_weights_are_taken_once() -> None:
 
 
 @pytest.mark.parametrize("paths", [IR, KOKORO])
-def test_an_ir_is_taken_whole(paths: tuple[str, ...]) -> None:
-    assert wanted(paths) == paths
+def test_ir_files_are_all_selected(paths: tuple[str, ...]) -> None:
+    assert select_files(paths) == paths
     assert has_weights(paths)
 
 
-def test_pieces_come_with_the_list_of_them() -> None:
+def test_shards_are_selected_with_their_index_unless_there_is_a_single_file() -> None:
     paths = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json")
-    assert wanted(paths) == paths
-    assert wanted((*paths, "model.safetensors")) == ("model.safetensors",)
-    assert wanted(("kokoro.safetensors", "model.safetensors.index.json")) == ("kokoro.safetensors",)
+    assert select_files(paths) == paths
+    assert select_files((*paths, "model.safetensors")) == ("model.safetensors",)
+    assert select_files(("kokoro.safetensors", "model.safetensors.index.json")) == ("kokoro.safetensors",)
 
 
 @pytest.mark.parametrize(
     "path", ["../evil.json", "/etc/passwd.json", "a/../../b.json", "C:\\x.json", "voices/../x.bin"]
 )
-def test_nothing_lands_outside(path: str) -> None:
-    assert wanted([path]) == ()
+def test_path_traversal_is_not_selected(path: str) -> None:
+    assert select_files([path]) == ()
 
 
-def test_weights_elsewhere_are_none() -> None:
+def test_weights_in_subfolders_do_not_count() -> None:
     assert not has_weights(["vocoder/model.safetensors", "onnx/model.onnx", "openvino_encoder_model.xml"])
 
 
@@ -74,10 +74,10 @@ def test_weights_elsewhere_are_none() -> None:
     [
         (("a.bin", "pytorch_model.bin"), "its weights are pickled (pytorch_model.bin)"),
         (("kokoro.pth", "model.onnx"), "its weights are pickled (kokoro.pth)"),
-        (("training_args.bin", "whisper.gguf"), "not read here (whisper.gguf)"),
+        (("training_args.bin", "whisper.gguf"), "not supported (whisper.gguf)"),
         (("training_args.bin", "openvino_x.bin"), "it has no weights"),
     ],
 )
-def test_the_reason_names_what_is_there_instead(paths: tuple[str, ...], reason: str) -> None:
+def test_reason_names_the_pickle_or_other_format(paths: tuple[str, ...], reason: str) -> None:
     assert not has_weights(paths)
-    assert reason in why_not(paths)
+    assert reason in why_unusable(paths)

@@ -1,4 +1,4 @@
-"""config.json: what it may say, what is refused by name, and that writing it is whole or not at all."""
+"""config.json: reading, errors by name, and atomic writes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def make_model(folder: Path) -> Path:
     return folder
 
 
-def test_entries_in_their_order(tmp_path: Path) -> None:
+def test_entries_are_read_in_order(tmp_path: Path) -> None:
     hears = make_model(tmp_path / "openai" / "whisper-tiny")
     content = listing(
         {"name": "openai/whisper-tiny", "base_path": "openai/whisper-tiny"},
@@ -61,7 +61,7 @@ def test_entries_in_their_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("{", "not valid JSON"),
         ("[]", "not a JSON object"),
@@ -72,7 +72,7 @@ def test_entries_in_their_order(tmp_path: Path) -> None:
         (listing({"name": "x", "base_path": "x", "base_pth": "y"}), "entry 1 .* unknown key 'base_pth'"),
         (listing({"base_path": "x"}), "entry 1 .* has no name"),
         (listing({"name": "x"}), r"entry 1 .* \(x\) has no base_path"),
-        (listing({"name": "x", "base_path": 1}), "base_path is 1, not a text"),
+        (listing({"name": "x", "base_path": 1}), "base_path is 1, not a string"),
         (listing({"name": "x", "base_path": "x", "plugin_config": "y"}), "plugin_config is not an object"),
         (listing({"name": "x", "base_path": "x"}, {"name": "x", "base_path": "y"}), "entry 2 .* repeats the name 'x'"),
         ({"monitoring": True}, "monitoring is not an object with metrics"),
@@ -87,9 +87,9 @@ def test_entries_in_their_order(tmp_path: Path) -> None:
         (listing({"name": "x", "base_path": "x"}) | {"mediapipe_config_list": [{"name": "x"}]}, "repeats the name 'x'"),
     ],
 )
-def test_what_is_wrong_is_told_by_file_entry_and_key(tmp_path: Path, content: Any, said: str) -> None:
+def test_errors_name_file_entry_and_key(tmp_path: Path, content: Any, message: str) -> None:
     config = write(tmp_path, content)
-    with pytest.raises(ConfigError, match=said) as caught:
+    with pytest.raises(ConfigError, match=message) as caught:
         read_repository(config)
     assert str(config) in str(caught.value)
 
@@ -108,7 +108,7 @@ def test_the_line_of_an_unknown_key(tmp_path: Path) -> None:
         read_repository(config)
 
 
-def test_no_config(tmp_path: Path) -> None:
+def test_missing_config(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"Config file not found or cannot open"):
         read_repository(tmp_path / "config.json")
 
@@ -130,7 +130,7 @@ def test_adding_and_removing(tmp_path: Path) -> None:
     assert [path.name for path in config.parent.iterdir() if path.is_file()] == ["config.json"]
 
 
-def test_what_else_stands_in_the_file_stays(tmp_path: Path) -> None:
+def test_other_content_and_mode_are_kept(tmp_path: Path) -> None:
     content = {"monitoring": {"metrics": {"enable": True}}, "mediapipe_config_list": [{"name": "d"}, {"name": "e"}]}
     config = write(tmp_path, content)
     config.chmod(0o640)
@@ -143,12 +143,12 @@ def test_what_else_stands_in_the_file_stays(tmp_path: Path) -> None:
     assert config.stat().st_mode & 0o777 == 0o640
 
 
-def test_what_cannot_be_added_or_removed(tmp_path: Path) -> None:
+def test_entries_that_cannot_be_added_or_removed(tmp_path: Path) -> None:
     config = write(tmp_path, listing({"name": "x", "base_path": "x"}))
     before = config.read_text()
     with pytest.raises(ConfigError, match=r"Could not add model to configuration file .*same name already exists"):
         add_entry(config, "x", make_model(tmp_path / "y"))
-    with pytest.raises(ConfigError, match="no such folder"):
+    with pytest.raises(ConfigError, match=r"^model_path: .*/z: no such folder"):
         add_entry(config, "z", tmp_path / "z")
     with pytest.raises(ConfigError, match="no model named 'z'; it has x"):
         remove_entry(config, "z")
@@ -158,20 +158,20 @@ def test_what_cannot_be_added_or_removed(tmp_path: Path) -> None:
     assert config.read_text() == before + "}"
 
 
-def test_many_writers_lose_nothing_and_a_reader_never_sees_half(tmp_path: Path) -> None:
+def test_concurrent_writers_lose_nothing_and_readers_see_complete_files(tmp_path: Path) -> None:
     config = write(tmp_path, listing())
     folder = make_model(tmp_path / "model")
     names = [f"model-{number}" for number in range(8)]
-    broken: list[ConfigError] = []
+    errors: list[ConfigError] = []
     writers = [threading.Thread(target=add_entry, args=(config, name, folder)) for name in names]
-    for each in writers:
-        each.start()
-    while any(each.is_alive() for each in writers):
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
         try:
             read_repository(config)
         except ConfigError as error:
-            broken.append(error)
-    assert not broken
+            errors.append(error)
+    assert not errors
     assert {entry.name for entry in read_repository(config)} == set(names)
 
 
@@ -187,10 +187,10 @@ def test_listing_models(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "empty").mkdir()
     assert list_models(tmp_path) == ("meta/llama", "openai/whisper-tiny", "tts")
-    with pytest.raises(ConfigError, match="no such folder"):
+    with pytest.raises(ConfigError, match=r"^model_repository_path: .*/nowhere: no such folder"):
         list_models(tmp_path / "nowhere")
 
 
-def test_a_config_is_a_file_or_its_folder(tmp_path: Path) -> None:
+def test_config_path_is_a_file_or_its_folder(tmp_path: Path) -> None:
     assert find_config(tmp_path) == tmp_path / "config.json"
     assert find_config(tmp_path / "other.json") == tmp_path / "other.json"

@@ -1,7 +1,7 @@
-"""A small hub on loopback, for tests: folders under owner/name are its repositories, and it answers what huggingface_hub asks.
+"""A fake Hugging Face hub on loopback, for tests: its repositories are folders, and it implements what huggingface_hub uses.
 
-As on the real one, small files come from the hub itself (the etag is git's sha1), weights by a redirect to another host
-(the etag is their sha256). What can go wrong there can be asked for: see Hub. `python tests/hub.py FOLDER` serves until ^C.
+As on the real hub, small files come from the hub itself (the etag is git's sha1), weights by a redirect to another host
+(the etag is their sha256). Failures can be configured: see Hub. `python -m tests.support.fake_hub FOLDER` serves until ^C.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
-LARGE = (".safetensors", ".bin", ".pt", ".onnx", ".msgpack")  # what is kept as LFS, whatever its size
+LARGE = (".safetensors", ".bin", ".pt", ".onnx", ".msgpack")  # stored as LFS, whatever the size
 CHUNK = 2**16
 
 
 @dataclass(frozen=True, slots=True)
-class LoadOptions:
-    """One request as it came: which server, what for, with which token and from which byte on."""
+class RecordedRequest:
+    """One request: the server, method, path, token and first byte of the range."""
 
-    server: str  # "hub", or "cdn" where redirects lead
+    server: str  # "hub", or "cdn", the target of redirects
     method: str
     path: str
     token: str | None
@@ -37,32 +37,32 @@ class LoadOptions:
 
 @dataclass
 class Hub:
-    """The hub, with what a test may want of it; all of it can be changed while it runs."""
+    """The state and the configured failures of the hub; all of it can be changed while it runs."""
 
     url: str = ""
     cdn: str = ""
     folders: dict[tuple[str, str], Path] = field(default_factory=dict)  # (owner/name, revision)
     authors: dict[tuple[str, str], str] = field(default_factory=dict)  # of pull requests
-    asked: list[LoadOptions] = field(default_factory=list)
+    requests: list[RecordedRequest] = field(default_factory=list)
     sent: int = 0  # bytes of files so far
-    seconds_a_megabyte: float = 0.0
+    seconds_per_megabyte: float = 0.0
     cut_at: list[int] = field(default_factory=list)  # break the connection when so many bytes have been sent
     at: dict[int, Callable[[], None]] = field(default_factory=dict)  # call when so many bytes have been sent
-    token: str | None = None  # asked for, from everybody
-    gated: set[str] = field(default_factory=set)  # lists its files, but gives none
-    broken: dict[str, int] = field(default_factory=dict)  # a part of a path -> the status it is answered with
-    damaged: dict[str, int] = field(default_factory=dict)  # a file's name -> how often it is sent wrong
+    token: str | None = None  # required for every request if set
+    gated: set[str] = field(default_factory=set)  # repositories whose files are listed but answered with 403
+    broken: dict[str, int] = field(default_factory=dict)  # a substring of a path -> the status to answer with
+    damaged: dict[str, int] = field(default_factory=dict)  # a file name -> how many times it is sent with wrong content
     takes_ranges: bool = True
-    tells_sizes: bool = True  # in the listing; a mirror may not
+    lists_sizes: bool = True  # some mirrors do not
     has_discussions: bool = True
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, source: str, folder: Path, revision: str = "main") -> None:
-        """Keep a folder as a repository."""
+        """Serve a folder as a repository."""
         self.folders[source, revision] = folder
 
     def propose(self, source: str, folder: Path, author: str) -> str:
-        """Keep a folder as a pull request of a repository, and tell its revision."""
+        """Serve a folder as a pull request of a repository; returns its revision."""
         revision = f"refs/pr/{sum(1 for name, ref in self.folders if name == source and ref != 'main') + 1}"
         self.folders[source, revision] = folder
         self.authors[source, revision] = author
@@ -72,19 +72,19 @@ class Hub:
         return hashlib.sha1(f"{source}@{revision}".encode()).hexdigest()
 
     def folder(self, source: str, revision: str) -> tuple[str, Path] | None:
-        """A revision by its name or its commit."""
+        """The ref and folder of a revision, which is a name or a commit."""
         for (name, ref), folder in self.folders.items():
             if name == source and revision in (ref, self.commit(source, ref)):
                 return ref, folder
         return None
 
     def starts(self, path: str) -> list[int]:
-        """From which byte on a file was asked for, each time, of the server that has its bytes."""
+        """The first byte of each GET for a file, at the server that has its content."""
         server = "cdn" if path.endswith(LARGE) else "hub"
         return [
-            each.start
-            for each in self.asked
-            if (each.server, each.method) == (server, "GET") and each.path.endswith(f"/{path}")
+            request.start
+            for request in self.requests
+            if (request.server, request.method) == (server, "GET") and request.path.endswith(f"/{path}")
         ]
 
 
@@ -131,7 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def setup(self) -> None:
-        # Else megabytes lie in the kernel, and "when so many bytes have been sent" says little of what was received.
+        # A small buffer, so that the number of bytes sent is close to the number received.
         self.request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, CHUNK)
         super().setup()
 
@@ -149,7 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
         start = _start_of(self.headers.get("Range"))
         address = urlsplit(self.path)
         path = unquote(address.path)
-        self.hub.asked.append(LoadOptions(self.server_name, self.command, path, token, start))
+        self.hub.requests.append(RecordedRequest(self.server_name, self.command, path, token, start))
         status = next((code for part, code in self.hub.broken.items() if part in path), None)
         if status is not None:
             self._refuse(status, "")
@@ -203,8 +203,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         ref, folder = found
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
-        told = blobs and self.hub.tells_sizes
-        siblings = [_sibling(path, path.relative_to(folder).as_posix(), told) for path in paths]
+        with_sizes = blobs and self.hub.lists_sizes
+        siblings = [_sibling(path, path.relative_to(folder).as_posix(), with_sizes) for path in paths]
         sha = self.hub.commit(source, ref)
         self._send_json({"id": source, "modelId": source, "sha": sha, "private": False, "siblings": siblings})
 
@@ -269,11 +269,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self._pour(body)
             else:
                 self.wfile.write(body)
-        except OSError:  # who asked has gone
+        except OSError:  # the client has disconnected
             self.close_connection = True
 
     def _pour(self, body: bytes) -> None:
-        """Send a file's bytes, and do what was asked for when so many have been sent."""
+        """Send a file's bytes, calling hooks and breaking the connection at the configured totals."""
         hub = self.hub
         rest = memoryview(body)
         while rest:
@@ -292,8 +292,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
                 self.connection.shutdown(socket.SHUT_RDWR)
                 return
-            if hub.seconds_a_megabyte:
-                time.sleep(hub.seconds_a_megabyte * size / 2**20)
+            if hub.seconds_per_megabyte:
+                time.sleep(hub.seconds_per_megabyte * size / 2**20)
 
 
 def _start_of(value: str | None) -> int:
@@ -306,8 +306,8 @@ def _digest(content: bytes, large: bool) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
-def _sibling(path: Path, name: str, told: bool) -> dict[str, Any]:
-    if not told:
+def _sibling(path: Path, name: str, with_sizes: bool) -> dict[str, Any]:
+    if not with_sizes:
         return {"rfilename": name}
     content = path.read_bytes()
     sibling: dict[str, Any] = {"rfilename": name, "size": len(content), "blobId": _digest(content, False)}

@@ -1,6 +1,7 @@
-"""The hub: what a repository there holds, and any file of it, continued where it stopped.
+"""A client for the Hugging Face hub: lists what a repository holds and downloads its files, resuming partial ones.
 
-It knows huggingface_hub, old and new; it must not know which files make a model, or where models are kept.
+`huggingface_hub.snapshot_download` would do less than `hub.pull` promises: it loses up to 10 MiB and fails when a
+connection breaks, compares sizes but not digests, and reports no progress in bytes. Works with huggingface_hub 0.34 to 1.x.
 """
 
 from __future__ import annotations
@@ -12,20 +13,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from antiphon._version import __version__
 from antiphon.errors import ConfigError
 
 BOT = "SFconvertbot"  # the hub's own account that turns pickles into safetensors and proposes the result
-_PROPOSALS = 20  # looked through at most, newest first: each is a request
-_CHUNK = 2**20  # bytes; what a killed download loses at most
-_PAUSES = (1, 2, 4, 8, 16)  # seconds before asking again, while nothing at all arrives
+MAX_PULL_REQUESTS = 20  # examined at most, newest first; each costs a request
+CHUNK_BYTES = 2**20  # what a killed download loses at most
+USER_AGENT = {"user-agent": f"antiphon/{__version__}"}
+RETRY_DELAYS_S = (1, 2, 4, 8, 16)  # between attempts that bring no new bytes
 
 
 @dataclass(frozen=True, slots=True)
 class HubFile:
-    """A file as the hub lists it. `digest` is a sha256 (64 digits), git's sha1 of it (40), or something we cannot check."""
+    """A file as the hub lists it. `digest` is a sha256 (64 digits), a git blob sha1 (40), or something that cannot be checked."""
 
     path: str
     size: int | None
@@ -34,7 +36,7 @@ class HubFile:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a repository holds at one revision."""
+    """The files of a repository at one revision."""
 
     source: str
     revision: str
@@ -46,68 +48,62 @@ class Listing:
 
 
 @dataclass(frozen=True, slots=True)
-class Proposal:
-    """A pull request on the hub, with what the repository would hold; `author` is "" where nobody says."""
+class PullRequest:
+    """A pull request on the hub and the files the repository would hold; `author` is "" if unknown."""
 
     author: str
     listing: Listing
 
 
 def is_offline() -> bool:
-    """Whether the hub must be left alone, in the words huggingface_hub understands."""
-    said = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
-    return said.upper() in ("1", "ON", "YES", "TRUE")
+    """Whether the environment forbids using the hub, with the variables and values of huggingface_hub."""
+    value = os.environ.get("HF_HUB_OFFLINE") or os.environ.get("TRANSFORMERS_OFFLINE") or ""
+    return value.upper() in ("1", "ON", "YES", "TRUE")
 
 
 class Hub:
-    """The hub that HF_ENDPOINT names, asked in the name of HF_TOKEN. Every failure is a ConfigError of one line."""
+    """The hub at HF_ENDPOINT, used with HF_TOKEN. Every failure is a ConfigError of one line."""
 
     def __init__(self) -> None:
-        # The library reads these when it is imported, and none of them is an argument of anything.
-        from huggingface_hub import HfApi, constants
+        from huggingface_hub import HfApi
         from huggingface_hub.errors import HfHubHTTPError
-        from huggingface_hub.utils.tqdm import disable_progress_bars
 
-        constants.HF_HUB_OFFLINE = False  # asked before, by is_offline
-        constants.HF_HUB_DISABLE_TELEMETRY = True
-        constants.DOWNLOAD_CHUNK_SIZE = _CHUNK  # its 10 MiB would be lost with each connection that breaks
-        if not constants.HF_HUB_DISABLE_PROGRESS_BARS:
-            disable_progress_bars()
         self.endpoint = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
-        self._api = HfApi(endpoint=self.endpoint, library_name="antiphon", library_version=__version__)
-        # requests' errors, of version 0, are OSErrors; those of httpx, of later ones, are found among these bases.
-        self._broken: tuple[type[Exception], ...] = (OSError, *HfHubHTTPError.__bases__)
+        # Without a User-Agent of our own the library sends the versions of Python and of the frameworks it finds.
+        self._api = HfApi(endpoint=self.endpoint, headers=dict(USER_AGENT))
+        # In version 0 connection errors are requests' own (OSError), in version 1 httpx's, a base class of HfHubHTTPError.
+        self._connection_errors: tuple[type[Exception], ...] = (OSError, *HfHubHTTPError.__bases__)
 
     def listing(self, source: str, revision: str | None = None) -> Listing:
-        """What a repository holds; on main, unless a revision is named."""
+        """List the files of a repository, on main unless a revision is given."""
         with self._explained(source, revision):
             info = self._api.model_info(source, revision=revision, files_metadata=True)
             files = tuple(
-                HubFile(each.rfilename, each.size, (each.lfs.sha256 if each.lfs else each.blob_id) or "")
-                for each in info.siblings or ()
+                HubFile(file.rfilename, file.size, (file.lfs.sha256 if file.lfs else file.blob_id) or "")
+                for file in info.siblings or ()
             )
-        # A commit stays what it is while we download; that of a proposal is not reachable by its number everywhere.
+        # A commit does not change while it is downloaded; not every mirror serves the commit of a pull request.
         if revision is None or not revision.startswith("refs/"):
             revision = info.sha or revision or "main"
         return Listing(source, revision, files)
 
-    def proposals(self, source: str) -> Iterator[Proposal]:
-        """The pull requests of a repository: those of the hub's own converter first, then the newest."""
+    def pull_requests(self, source: str) -> Iterator[PullRequest]:
+        """Yield the pull requests of a repository: those of the hub's own converter first, then the newest."""
         with self._explained(source, None):
             refs = self._api.list_repo_refs(source, include_pull_requests=True).pull_requests or []
-        unsaid: tuple[type[Exception], ...] = (*self._broken, ValueError, KeyError)
+        unavailable: tuple[type[Exception], ...] = (*self._connection_errors, ValueError, KeyError)
         try:
-            said = self._api.get_repo_discussions(source, discussion_type="pull_request")
-            authors = {str(each.num): each.author for each in said}
-        except unsaid:  # a mirror may not have them; then nobody is named
+            discussions = self._api.get_repo_discussions(source, discussion_type="pull_request")
+            authors = {str(discussion.num): discussion.author for discussion in discussions}
+        except unavailable:  # a mirror may not serve discussions; the authors are unknown then
             authors = {}
         numbered = {ref.ref.rpartition("/")[2]: ref.ref for ref in refs}
         order = sorted(numbered, key=lambda number: (authors.get(number) == BOT, int(number)), reverse=True)
-        for number in order[:_PROPOSALS]:
-            yield Proposal(authors.get(number, ""), self.listing(source, numbered[number]))
+        for number in order[:MAX_PULL_REQUESTS]:
+            yield PullRequest(authors.get(number, ""), self.listing(source, numbered[number]))
 
-    def measured(self, listing: Listing, file: HubFile) -> HubFile:
-        """The file with its size, which a mirror may tell only when asked for the file itself."""
+    def with_size(self, listing: Listing, file: HubFile) -> HubFile:
+        """Return the file with its size, which some mirrors give only in the headers of the file itself."""
         if file.size is not None:
             return file
         from huggingface_hub import get_hf_file_metadata
@@ -116,53 +112,57 @@ class Hub:
             found = get_hf_file_metadata(self._url(listing, file))
         if found.size is None:
             raise ConfigError(
-                f"{self.endpoint} does not tell the size of {listing.source}/{file.path}: use another hub."
+                f"{self.endpoint} does not give the size of {listing.source}/{file.path}: use another hub."
             )
         return HubFile(file.path, found.size, found.etag or "")
 
     def download(self, listing: Listing, file: HubFile, part: Path, progress: Callable[[int], None]) -> None:
-        """Append to `part` what it lacks of a file; `progress` hears how many bytes it has."""
-        assert file.size is not None, "measured first"
+        """Append to `part` the missing bytes of a file; `progress` is called with the number of bytes in it."""
+        assert file.size is not None, "call with_size first"
         part.parent.mkdir(parents=True, exist_ok=True)
         part.touch()
-        pauses = iter(_PAUSES)
+        delays = iter(RETRY_DELAYS_S)
         while (had := part.stat().st_size) != file.size:
             if had > file.size:
                 part.unlink()
                 part.touch()
                 had = 0
-            error = self._ask(listing, file, part, progress)
+            error = self._request(listing, file, part, progress)
             if had < part.stat().st_size <= file.size:
-                pauses = iter(_PAUSES)
+                delays = iter(RETRY_DELAYS_S)
                 continue
-            pause = next(pauses, None)
-            if pause is None:
+            delay = next(delays, None)
+            if delay is None:
                 with self._explained(listing.source, listing.revision):
-                    raise error or OSError(f"{file.path} never arrives whole")
-            time.sleep(pause)
+                    raise error or OSError(f"{file.path} never arrives complete")
+            time.sleep(delay)
 
-    def _ask(self, listing: Listing, file: HubFile, part: Path, progress: Callable[[int], None]) -> Exception | None:
-        """One request for the rest of a file. What broke the connection is returned; all else is raised, explained."""
+    def _request(
+        self, listing: Listing, file: HubFile, part: Path, progress: Callable[[int], None]
+    ) -> Exception | None:
+        """Send one request for the rest of a file. Returns a connection error; raises every other as ConfigError."""
         from huggingface_hub import constants, get_token
         from huggingface_hub.file_download import http_get
 
-        # A range of a compressed file is no range of the file.
-        headers = {"User-Agent": f"antiphon/{__version__}", "Accept-Encoding": "identity"}
+        # No compression: a range of a compressed file is not a range of the file.
+        headers = USER_AGENT | {"Accept-Encoding": "identity"}
         token = None if constants.HF_HUB_DISABLE_IMPLICIT_TOKEN else get_token()
         if token:
-            headers["Authorization"] = (
-                f"Bearer {token}"  # both of the library's clients drop it on the way to another host
-            )
-        with part.open("ab") as out, self._explained(listing.source, listing.revision):
+            headers["Authorization"] = f"Bearer {token}"  # requests and httpx drop it on a redirect to another host
+        with part.open("ab") as file_object, self._explained(listing.source, listing.revision):
+            out: Any = _Output(file_object, progress)
+            # No parameter of http_get: with its own 10 MiB, that much is lost whenever a connection breaks.
+            constants.DOWNLOAD_CHUNK_SIZE = CHUNK_BYTES
             try:
                 http_get(
                     self._url(listing, file),
-                    cast(BinaryIO, _Watched(out, progress)),
+                    out,
                     resume_size=out.tell(),
                     headers=headers,
                     expected_size=file.size,
+                    _tqdm_bar=out,  # instead of a bar on the terminal
                 )
-            except self._broken as error:
+            except self._connection_errors as error:
                 if getattr(error, "response", None) is not None:
                     raise
                 return error
@@ -175,52 +175,57 @@ class Hub:
 
     @contextmanager
     def _explained(self, source: str, revision: str | None) -> Iterator[None]:
-        """Whatever the library raises, as one line with the fix."""
+        """Turn the errors of the library into a ConfigError of one line with the fix."""
         from huggingface_hub import errors
 
         try:
             yield
         except errors.GatedRepoError as error:
             fix = f"accept its terms at {self.endpoint}/{source}, then set HF_TOKEN"
-            raise ConfigError(f"{source}: only for those who accepted its terms; {fix}.") from error
+            raise ConfigError(f"{source}: access is restricted; {fix}.") from error
         except errors.RevisionNotFoundError as error:
-            raise ConfigError(f"{source} has no revision {revision!r}: name another with --revision.") from error
+            raise ConfigError(f"{source} has no revision {revision!r}: name another.", setting="revision") from error
         except errors.RepositoryNotFoundError as error:
             fix = "or one HF_TOKEN may not read" if os.environ.get("HF_TOKEN") else "or a private one: set HF_TOKEN"
             raise ConfigError(f"{source}: no such repository at {self.endpoint}, {fix}.") from error
         except errors.HFValidationError as error:
-            raise ConfigError(f"{source!r} is no repository: the hub knows them as owner/name.") from error
-        except json.JSONDecodeError as error:  # of requests it is an OSError too
-            raise ConfigError(f"{self.endpoint} does not answer as a hub does: check HF_ENDPOINT.") from error
-        except self._broken as error:
+            raise not_a_repository(source) from error
+        except json.JSONDecodeError as error:  # requests' own is an OSError too
+            raise ConfigError(f"{self.endpoint} does not answer like a hub: check HF_ENDPOINT.") from error
+        except self._connection_errors as error:
             raise ConfigError(f"{source}: {self._reason(error)}") from error
         except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"{self.endpoint} does not answer as a hub does: check HF_ENDPOINT.") from error
+            raise ConfigError(f"{self.endpoint} does not answer like a hub: check HF_ENDPOINT.") from error
 
     def _reason(self, error: BaseException) -> str:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status in (401, 403):
-            return f"{self.endpoint} refuses HF_TOKEN ({status}): set one that may read it, or none."
+            return f"{self.endpoint} refuses HF_TOKEN ({status}): set one with read access, or none."
         if status == 429:
-            return f"{self.endpoint} says too many requests: try again later, with HF_TOKEN if you have none."
+            return f"{self.endpoint} answers 429 (too many requests): try again later, or set HF_TOKEN."
         if status is not None:
             return f"{self.endpoint} answers {status}: try again later, or name a mirror with HF_ENDPOINT."
-        fix = "run it again to go on; else check the network, https_proxy or HF_ENDPOINT"
+        fix = "run the command again to resume, or check the network, https_proxy and HF_ENDPOINT"
         return f"{self.endpoint} cannot be reached ({_cause(error)}): {fix}."
 
 
+def not_a_repository(source: str) -> ConfigError:
+    """The error for a name that cannot be a repository's."""
+    return ConfigError(f"{source!r} is not a repository: the hub's names are owner/name.")
+
+
 def _cause(error: BaseException) -> str:
-    """What the system said first, of a chain of wrappers around it."""
-    said = type(error).__name__
+    """The operating system's text for the first of a chain of exceptions."""
+    reason = type(error).__name__
     current: BaseException | None = error
     while current is not None:
-        said = getattr(current, "strerror", None) or said
+        reason = getattr(current, "strerror", None) or reason
         current = current.__cause__ or current.__context__
-    return said
+    return reason
 
 
-class _Watched:
-    """A file being written, with someone to tell how long it is. What the disk refuses is explained on the spot."""
+class _Output:
+    """A file that reports its length after each write. A full disk becomes a ConfigError at once."""
 
     def __init__(self, file: BinaryIO, progress: Callable[[int], None]) -> None:
         self._file = file
@@ -229,10 +234,13 @@ class _Watched:
     def write(self, data: bytes) -> int:
         try:
             written = self._file.write(data)
-        except OSError as error:  # among the network's errors it would be taken for one
+        except OSError as error:  # the callers handle an OSError as a connection error
             raise ConfigError(f"{self._file.name}: cannot be written ({error.strerror}): make room there.") from error
         self._progress(self._file.tell())
         return written
+
+    def update(self, size: int) -> None:
+        """Nothing: http_get calls it as a progress bar's."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)

@@ -1,7 +1,4 @@
-"""Bring a model from the hub into a repository: whole or not at all, going on where a killed pull stopped.
-
-It knows folders and which files are there; it must not know HTTP, or what is done with a model.
-"""
+"""Pulls a model from the hub into a repository: complete or not at all, resuming a pull that was killed."""
 
 from __future__ import annotations
 
@@ -9,20 +6,20 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from antiphon.errors import ConfigError
-from antiphon.hub.client import BOT, Hub, HubFile, Listing, is_offline
-from antiphon.hub.selection import has_weights, wanted, why_not
+from antiphon.hub.client import BOT, Hub, HubFile, Listing, is_offline, not_a_repository
+from antiphon.hub.selection import has_weights, pickled_weights, select_files, why_unusable
+from antiphon.repository.atomic_folder import cannot_write, hidden, locked, publish
 from antiphon.repository.task import lacks_vocoder
+from antiphon.types.options import Report
 
-VOCODER = "microsoft/speecht5_hifigan"  # what SpeechT5 was published with
+VOCODER = "microsoft/speecht5_hifigan"  # the one SpeechT5 was published with
 
-Report = Callable[[str], None]
-Progress = Callable[[str, int, int], None]  # the repository, bytes here, bytes in all
+ByteProgress = Callable[[str, int, int], None]  # repository, bytes present, bytes in total
 
 _NAMES = re.compile(r"(?!.*\.\.)\w[\w.-]*(/\w[\w.-]*)?")
 
@@ -36,167 +33,167 @@ def pull(
     vocoder: str | None = VOCODER,
     into: Path | None = None,
     report: Report = lambda line: None,
-    progress: Progress = lambda source, done, total: None,
+    progress: ByteProgress = lambda source, done, total: None,
 ) -> Path:
-    """Bring `source` into `<repository>/<source>`, or `into`, and return that folder.
+    """Download `source` to `<repository>/<source>`, or to `into`, and return that folder.
 
-    It appears there when all of it has arrived and been checked; until then it is a hidden folder beside it. What is
-    there already stays, unless `overwrite`. A SpeechT5 checkpoint gets `vocoder`, another repository, in vocoder/.
+    The folder appears once every file has arrived and its digest has been verified; until then the files are in a hidden
+    folder next to it. An existing model is kept unless `overwrite`. A SpeechT5 checkpoint gets the repository `vocoder`
+    in vocoder/.
 
     Raises ConfigError naming the repository, folder or variable and the fix.
     """
     if not _NAMES.fullmatch(source):
-        raise ConfigError(f"{source!r} is no repository: the hub knows them as owner/name.")
+        raise not_a_repository(source)
     final = into or repository / source
     if overwrite or not _is_there(final):
-        order = _Order(source, final, overwrite, vocoder, report, progress)
-        _bring(order, revision)
+        _pull(_Options(source, final, overwrite, vocoder, report, progress), revision)
         return final
-    report(f"{final} is there already, and stays; --overwrite_models brings it anew.")
+    report(f"{final} already exists and is kept; overwrite_models pulls it again.")
     if vocoder and lacks_vocoder(final, (path.relative_to(final).as_posix() for path in final.rglob("*.safetensors"))):
         pull(vocoder, repository, vocoder=None, into=final / "vocoder", report=report, progress=progress)
     return final
 
 
 @dataclass(frozen=True, slots=True)
-class _Order:
-    """One pull, as asked for."""
+class _Options:
+    """The arguments of one pull."""
 
     source: str
     final: Path
     overwrite: bool
     vocoder: str | None
     report: Report
-    progress: Progress
+    progress: ByteProgress
 
 
-def _bring(order: _Order, revision: str | None) -> None:
+def _pull(options: _Options, revision: str | None) -> None:
+    final, report = options.final, options.report
     if is_offline():
         fix = "unset it, or copy the model there"
-        raise ConfigError(f"{order.final}: not there, and HF_HUB_OFFLINE forbids asking the hub: {fix}.")
+        raise ConfigError(f"{final}: does not exist, and HF_HUB_OFFLINE forbids using the hub: {fix}.")
     hub = Hub()
-    listing = _readable(hub, order.source, revision, order.report)  # refused before anything is written
-    final = order.final
-    staging = final.with_name(f".{final.name}.pulling")
+    listing = _usable_listing(hub, options.source, revision, report)  # refused before anything is written
+    staging = hidden(final, "pulling")
     try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(final, order.report):
-            if _is_there(final) and not order.overwrite:
-                order.report(f"{final} has been brought by another pull meanwhile.")
+        with locked(final, lambda: report(f"Another pull of {final} is running; waiting for it.")):
+            if _is_there(final) and not options.overwrite:
+                report(f"{final} was pulled by another process meanwhile.")
                 return
-            if final.exists() and any(final.iterdir()) and not order.overwrite:
-                raise ConfigError(f"{final} holds something, but no weights: move it away, or --overwrite_models.")
-            names = _fetch(hub, listing, staging, order)
-            if order.vocoder and lacks_vocoder(staging, names):
-                order.report(f"{order.source} speaks through a vocoder, which is another repository: {order.vocoder}.")
-                beside = _readable(hub, order.vocoder, None, order.report)
-                names |= {f"vocoder/{name}" for name in _fetch(hub, beside, staging / "vocoder", order)}
-            _clear_all_but(staging, names)
-            _put(staging, final)
+            if final.exists() and any(final.iterdir()) and not options.overwrite:
+                raise ConfigError(f"{final}: contains files but no weights; move it away, or set overwrite_models.")
+            names = _fetch(hub, listing, staging, options)
+            if options.vocoder and lacks_vocoder(staging, names):
+                report(f"{options.source} needs a vocoder from another repository: {options.vocoder}.")
+                vocoder = _usable_listing(hub, options.vocoder, None, report)
+                names |= {f"vocoder/{name}" for name in _fetch(hub, vocoder, staging / "vocoder", options)}
+            _remove_others(staging, names)
+            publish(staging, final)
     except OSError as error:
-        fix = "make room, or choose another --model_repository_path"
-        raise ConfigError(f"{final}: cannot be written ({error.strerror or error}): {fix}.") from error
+        raise cannot_write(final, error) from error
 
 
 def _is_there(folder: Path) -> bool:
     return any(folder.glob("*.safetensors")) or any(folder.glob("openvino_*.xml"))
 
 
-def _readable(hub: Hub, source: str, revision: str | None, report: Report) -> Listing:
-    """The repository at a revision that has weights we read. ConfigError says why there is none, and what there is."""
+def _usable_listing(hub: Hub, source: str, revision: str | None, report: Report) -> Listing:
+    """List the repository at a revision with weights that Antiphon reads, else raise ConfigError with the alternatives."""
     listing = hub.listing(source, revision)
     if has_weights(listing.paths):
         return listing
-    reason = why_not(listing.paths)
-    fix = "name a converted repository, or a --revision with model.safetensors"
-    if revision is None and "pickled" in reason:
-        for proposal in hub.proposals(source):
-            if not has_weights(proposal.listing.paths):
+    fix = "name a converted repository, or a revision with model.safetensors"
+    if revision is None and pickled_weights(listing.paths):
+        for pull_request in hub.pull_requests(source):
+            if not has_weights(pull_request.listing.paths):
                 continue
-            found = proposal.listing.revision
-            if proposal.author == BOT:
-                report(f"{source} is pickled on main; taking {found}, where the hub's own converter has safetensors.")
-                return proposal.listing
-            # Anyone may propose anything: somebody has to decide to trust it.
-            fix = f"{found}, by {proposal.author or 'someone'}, has safetensors: if you trust it, --revision {found}"
+            ref = pull_request.listing.revision
+            if pull_request.author == BOT:
+                report(f"{source} is pickled on main; using {ref}, the safetensors of the hub's own converter.")
+                return pull_request.listing
+            # Anyone can open a pull request, so the user has to decide to trust it.
+            author = pull_request.author or "an unknown author"
+            fix = f"{ref} by {author} has safetensors: if you trust it, set revision to {ref}"
             break
-    raise ConfigError(f"{source}: {reason}. Nothing was downloaded; {fix}.")
+    raise ConfigError(f"{source}: {why_unusable(listing.paths)}. Nothing was downloaded; {fix}.")
 
 
-def _fetch(hub: Hub, listing: Listing, folder: Path, order: _Order) -> set[str]:
-    """Bring what is wanted of a listing into a folder, every file checked. Its names come back."""
-    names = set(wanted(listing.paths))
-    files = [hub.measured(listing, file) for file in listing.files if file.path in names]
+def _fetch(hub: Hub, listing: Listing, folder: Path, options: _Options) -> set[str]:
+    """Download the selected files of a listing to a folder and verify each. Returns their names."""
+    names = set(select_files(listing.paths))
+    files = [hub.with_size(listing, file) for file in listing.files if file.path in names]
     sizes = {file.path: file.size or 0 for file in files}
     total = sum(sizes.values())
     folder.mkdir(parents=True, exist_ok=True)
     missing = [file for file in files if not _is_whole(folder / file.path, file)]
     done = total - sum(sizes[file.path] for file in missing)
-    begun = sum(_length(_part(folder, file)) for file in missing)
-    _make_sure_of_room(folder, total - done - begun, order)
-    already = f", {_readably(done + begun)} of it here already" if done + begun else ""
-    order.report(f"Pulling {listing.source}: {len(files)} files, {_readably(total)}{already}.")
+    partial = sum(_length(_part(folder, file)) for file in missing)
+    _check_space(folder, total - done - partial, options)
+    resumed = f", {_human_size(done + partial)} already here" if done + partial else ""
+    options.report(f"Pulling {listing.source}: {len(files)} files, {_human_size(total)}{resumed}.")
     for file in missing:
-        _fetch_one(hub, listing, file, folder, _from(done, total, order.progress, listing.source))
+        _fetch_one(hub, listing, file, folder, _offset(done, total, options.progress, listing.source))
         done += sizes[file.path]
-    order.progress(listing.source, total, total)
+    options.progress(listing.source, total, total)
     return names
 
 
-def _from(before: int, total: int, progress: Progress, source: str) -> Callable[[int], None]:
-    return lambda here: progress(source, before + here, total)
+def _offset(before: int, total: int, progress: ByteProgress, source: str) -> Callable[[int], None]:
+    return lambda size: progress(source, before + size, total)
 
 
 def _fetch_one(hub: Hub, listing: Listing, file: HubFile, folder: Path, progress: Callable[[int], None]) -> None:
     part, whole = _part(folder, file), folder / file.path
-    for _ in range(2):  # a part can have rotted where it lay; what arrives wrong twice was sent so
+    for _ in range(2):  # the first failure can be a partial file damaged on disk, the second is the server's
         hub.download(listing, file, part, progress)
         if _is_whole(part, file):
             with part.open("rb+") as content:
-                os.fsync(content.fileno())  # else the name can outlive a power cut, and the bytes not
+                os.fsync(content.fileno())  # or the name may survive a power failure without the bytes
             part.replace(whole)
             return
         part.unlink()
     where = f"{listing.source}/{file.path}"
     raise ConfigError(
-        f"{where} arrives damaged: it is not what {hub.endpoint} lists. Try later, or another HF_ENDPOINT."
+        f"{where}: the content does not match the digest {hub.endpoint} lists. Try later, or another HF_ENDPOINT."
     )
 
 
 def _part(folder: Path, file: HubFile) -> Path:
-    """Where a file grows; named after the content, so that another revision never goes on with it."""
+    """The partial file; named by the digest, so that another revision never resumes it."""
     path = folder / file.path
     return path.with_name(f"{path.name}.{file.digest[:16] or file.size}.part")
 
 
 def _is_whole(path: Path, file: HubFile) -> bool:
-    """Whether a file has the length and, as far as the hub tells one, the digest it should have."""
+    """Whether a file has the listed size and, if the hub gives one, the listed digest."""
     if not path.is_file() or path.stat().st_size != file.size:
         return False
     if not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", file.digest):
         return True
-    known = (
+    digest = (
         hashlib.sha256() if len(file.digest) == 64 else hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
     )
     with path.open("rb") as content:
         while chunk := content.read(2**20):
-            known.update(chunk)
-    return known.hexdigest() == file.digest
+            digest.update(chunk)
+    return digest.hexdigest() == file.digest
 
 
 def _length(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _make_sure_of_room(folder: Path, needed: int, order: _Order) -> None:
+def _check_space(folder: Path, needed: int, options: _Options) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
-        fix = "make room, or choose another --model_repository_path"
-        raise ConfigError(f"{order.final}: {_readably(needed)} needed and {_readably(free)} free: {fix}.")
+        raise ConfigError(
+            f"{options.final}: {_human_size(needed)} needed and {_human_size(free)} free: make room, or choose another folder.",
+            setting="model_repository_path",
+        )
 
 
-def _clear_all_but(folder: Path, names: set[str]) -> None:
-    """Take away what an interrupted pull of another revision left behind."""
+def _remove_others(folder: Path, names: set[str]) -> None:
+    """Remove what an interrupted pull of another revision left."""
     for path in sorted(folder.rglob("*"), reverse=True):
         if path.is_file() and path.relative_to(folder).as_posix() not in names:
             path.unlink()
@@ -204,44 +201,7 @@ def _clear_all_but(folder: Path, names: set[str]) -> None:
             path.rmdir()
 
 
-def _put(staging: Path, final: Path) -> None:
-    """Let the whole folder appear in place of what may be there."""
-    old = final.with_name(f".{final.name}.old")
-    _remove(old)
-    if final.exists() or final.is_symlink():
-        final.rename(old)
-    staging.rename(final)
-    _remove(old)
-
-
-def _remove(folder: Path) -> None:
-    if folder.is_symlink():
-        folder.unlink()
-    elif folder.exists():
-        shutil.rmtree(folder)
-
-
-@contextmanager
-def _alone(final: Path, report: Report) -> Iterator[None]:
-    """One pull of a model at a time; another one waits, and says so. Whoever is killed lets go."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(final.with_name(f".{final.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        report(f"Another pull of {final} is under way; waiting for it.")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        # While it is held, so that nobody holds a name that is gone; filelock looks again after it waited.
-        with suppress(OSError):
-            Path(lock.lock_file).unlink()
-        lock.release()
-
-
-def _readably(size: int) -> str:
+def _human_size(size: int) -> str:
     for unit, step in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if size >= step:
             return f"{size / step:.1f} {unit}"

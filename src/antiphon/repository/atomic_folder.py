@@ -1,76 +1,89 @@
-"""Where an export is written: a hidden folder beside the place it is for, which it takes when it is whole.
+"""Publishes a folder as a whole: it is filled under a hidden name and renamed when complete, one process at a time.
 
-A killed export leaves that hidden folder behind and nothing else; the next one clears it away. It must not know what is
-written.
+A process killed half-way leaves only hidden files, which the next one continues or removes.
 """
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from antiphon.errors import ConfigError
 from antiphon.types.options import Report
 
-_MAKING, _LEAVING = "exporting", "replaced"
-
 
 @contextmanager
 def made_whole(folder: Path, report: Report) -> Iterator[Path]:
-    """A new folder to fill. It becomes `folder` at the end, in place of what was there; an error leaves all as it was."""
+    """Yield an empty folder to fill, and publish it as `folder` on success; on an error everything stays as it was.
+
+    Raises ConfigError if it cannot be written.
+    """
+    partial, replaced = hidden(folder, "exporting"), hidden(folder, "old")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _clear(folder, report)
-        partial = _beside(folder, _MAKING)
-        partial.mkdir()
-        try:
-            yield partial
-            _take_place(partial, folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        with locked(folder, lambda: report(f"Another process is writing {folder}; waiting for it.")):
+            if replaced.is_dir() and not folder.exists():
+                replaced.rename(folder)  # killed between the two renames of `publish`
+            if partial.exists():
+                report(f"{partial}: left by an export that was killed; removed.")
+                shutil.rmtree(partial)
+            partial.mkdir()
+            try:
+                yield partial
+                publish(partial, folder)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
-        fix = "make room, or choose another --model_repository_path"
-        raise ConfigError(f"{folder}: cannot be written ({error.strerror or error}): {fix}.") from error
+        raise cannot_write(folder, error) from error
 
 
-def _beside(folder: Path, state: str) -> Path:
-    # Hidden, so that nobody takes it for a model.
-    return folder.with_name(f".{folder.name}.{state}-{os.getpid()}")
+@contextmanager
+def locked(path: Path, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold the lock of `path`, a hidden file next to it; the lock of a killed process is free. Creates the parent folder."""
+    from filelock import FileLock, Timeout
 
-
-def _take_place(partial: Path, folder: Path) -> None:
-    leaving = _beside(folder, _LEAVING)
-    if folder.exists():
-        folder.rename(leaving)
-    partial.rename(folder)
-    shutil.rmtree(leaving, ignore_errors=True)
-
-
-def _clear(folder: Path, report: Report) -> None:
-    """What exports that were killed left behind."""
-    pattern = re.compile(rf"\.{re.escape(folder.name)}\.({_MAKING}|{_LEAVING})-(\d+)")
-    for path in sorted(folder.parent.iterdir()):
-        match = pattern.fullmatch(path.name)
-        if match is None or _is_alive(int(match[2])):
-            continue
-        if match[1] == _LEAVING and not folder.exists():
-            path.rename(folder)  # killed between the two renames: what was there is what is whole
-            continue
-        report(f"{path}: left by an export that was killed; removed.")
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _is_alive(process: int) -> bool:
-    if process == os.getpid():
-        return False  # a number that came round again, as it does at once in a container
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(hidden(path, "lock"))
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+        lock.acquire(timeout=0)
+    except Timeout:
+        on_wait()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        # Removed while it is held: filelock tries again if the file it waited for has been removed.
+        with suppress(OSError):
+            Path(lock.lock_file).unlink()
+        lock.release()
+
+
+def hidden(path: Path, state: str) -> Path:
+    """A hidden name next to `path`; `list_models` skips hidden folders."""
+    return path.with_name(f".{path.name}.{state}")
+
+
+def publish(partial: Path, folder: Path) -> None:
+    """Rename `partial` to `folder`, replacing what is there. Call it with the lock held."""
+    replaced = hidden(folder, "old")
+    _remove(replaced)
+    if folder.exists() or folder.is_symlink():
+        folder.rename(replaced)
+    partial.rename(folder)
+    _remove(replaced)
+
+
+def cannot_write(folder: Path, error: OSError) -> ConfigError:
+    """The error for a model folder that cannot be written."""
+    reason = error.strerror or error
+    return ConfigError(
+        f"{folder}: cannot be written ({reason}): make room, or choose another folder.", setting="model_repository_path"
+    )
+
+
+def _remove(folder: Path) -> None:
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
+        shutil.rmtree(folder)

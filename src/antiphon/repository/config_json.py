@@ -1,13 +1,9 @@
-"""A repository of models: config.json, which says what is served under which name, and the folders it names.
-
-It reads and writes what lies on disk; it must not know families, or load anything.
-"""
+"""Reads and writes config.json, which lists the models to serve, and finds the model folders of a repository."""
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,27 +12,28 @@ from pathlib import Path
 from typing import Any
 
 from antiphon.errors import ConfigError
+from antiphon.repository.atomic_folder import locked
 from antiphon.repository.graph_pbtxt import GRAPH
 
 CONFIG = "config.json"
 MODELS, GRAPHS = "model_config_list", "mediapipe_config_list"
-TAKEN = "Model with the same name already exists."
+TAKEN = "Model with the same name already exists."  # OVMS's words
 
-# What an entry of each list may say. OVMS's schema has them all; what means nothing for audio is accepted and left alone.
+# The keys that OVMS's schema allows in an entry of each list; those without a meaning for audio are accepted and ignored.
 _OF_A_GRAPH = frozenset({"name", "base_path", "graph_path", "subconfig", "group_name"})
 _OF_A_TENSOR = frozenset({"batch_size", "shape", "layout", "model_version_policy", "custom_loader_options"})
 _OF_A_MODEL = _OF_A_GRAPH | _OF_A_TENSOR | {"nireq", "allow_cache", "target_device", "plugin_config"}
 # At the top of the file.
 _TOP = frozenset({MODELS, GRAPHS, "monitoring", "idle_unload_timeout_seconds"})
-# Lists of what is no audio model; an empty one does no harm.
-_ELSEWHERE = frozenset({"custom_loader_config_list", "pipeline_config_list", "custom_node_library_config_list"})
+# Lists that cannot hold audio models; accepted if empty.
+_OTHER_LISTS = frozenset({"custom_loader_config_list", "pipeline_config_list", "custom_node_library_config_list"})
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One model of a repository: the name requests use, its folder, and its graph.pbtxt if it has one.
+    """One model of a repository: the name that requests use, its folder, and its graph.pbtxt if it has one.
 
-    `target_device` and `plugin_config` are what config.json itself says of it, which stands above the graph.
+    `target_device` and `plugin_config` come from config.json itself and override those of the graph.
     """
 
     name: str
@@ -48,19 +45,19 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Monitoring:
-    """What config.json says of metrics: whether there are any, and which; none named means the usual ones."""
+    """The `monitoring` block: whether metrics are enabled, and their names; no names means the default set."""
 
     enable: bool
     names: tuple[str, ...] = ()
 
 
 def read_repository(config: Path) -> tuple[Entry, ...]:
-    """The entries of a config.json, in its order. ConfigError names the file, the entry and the key at fault.
+    """Return the entries of a config.json, in order. Raises ConfigError naming the file, the entry and the key at fault.
 
-    A folder that is not there is an entry like any other: it is missed when it is loaded, and by then others are served.
+    A missing model folder is no error here but when the model is loaded, so that the other models are still served.
     """
     content = _read(config)
-    _monitoring(config, content)  # what is wrong with it is told, although it is for the start alone
+    _monitoring(config, content)  # validated on each read, although it is used only at start
     entries: dict[str, Entry] = {}
     for where, item, allowed in _items(config, content):
         entry = _entry(config, where, item, allowed)
@@ -71,7 +68,7 @@ def read_repository(config: Path) -> tuple[Entry, ...]:
 
 
 def read_monitoring(config: Path) -> Monitoring | None:
-    """The `monitoring` of a config.json, if it has one. ConfigError names the file and the key at fault."""
+    """Return the `monitoring` block of a config.json, if any. Raises ConfigError naming the file and the key at fault."""
     return _monitoring(config, _read(config))
 
 
@@ -83,17 +80,17 @@ def add_entry(
     target_device: str | None = None,
     plugin_config: Mapping[str, object] | None = None,
 ) -> None:
-    """Write one more model into a config.json, which is made if it is missing. ConfigError if the name is taken.
+    """Add a model to a config.json, which is created if missing. Raises ConfigError if the name is taken.
 
-    `target_device` and `plugin_config` stand above those of the model's graph.pbtxt.
+    `target_device` and `plugin_config` override those of the model's graph.pbtxt.
     """
     entry: dict[str, object] = {"name": name, "base_path": _written(config, folder)}
     entry |= {"target_device": target_device} if target_device else {}
     entry |= {"plugin_config": dict(plugin_config)} if plugin_config else {}
     if not name:
-        raise ConfigError("A model needs a name: give --model_name.")
+        raise ConfigError("a model needs a name.", setting="model_name")
     if not folder.is_dir():
-        raise ConfigError(f"{folder}: no such folder; give the model's with --model_path.")
+        raise ConfigError(f"{folder}: no such folder.", setting="model_path")
     with _writing(config):
         content = _read(config) if config.exists() else {MODELS: []}
         if any(_name_of(item) == name for _, item, _ in _items(config, content)):
@@ -103,7 +100,7 @@ def add_entry(
 
 
 def remove_entry(config: Path, name: str) -> None:
-    """Take a model out of a config.json; its files stay. ConfigError if it is not there."""
+    """Remove a model from a config.json; its files stay. Raises ConfigError if it is not listed."""
     with _writing(config):
         content = _read(config)
         names = [_name_of(item) for _, item, _ in _items(config, content)]
@@ -117,19 +114,19 @@ def remove_entry(config: Path, name: str) -> None:
 
 
 def list_models(repository: Path) -> tuple[str, ...]:
-    """The names of all models under a folder, slashes and all, whether a config.json mentions them or not."""
+    """Return the names of all models under a folder, such as "openai/whisper-tiny", listed in a config.json or not."""
     if not repository.is_dir():
-        raise ConfigError(f"{repository}: no such folder; give the repository's with --model_repository_path.")
+        raise ConfigError(f"{repository}: no such folder; create it, or name another.", setting="model_repository_path")
     return tuple(sorted(_models_under(repository, repository)))
 
 
 def find_config(path: Path) -> Path:
-    """The config.json that a path means: itself, or the one in that folder."""
+    """Return the config.json in a folder, or the path itself if it is a file."""
     return path / CONFIG if path.is_dir() else path
 
 
 def is_model(folder: Path) -> bool:
-    """Whether a folder holds a model: a graph.pbtxt, or weights beside a config.json."""
+    """Whether a folder holds a model: a graph.pbtxt, or weights and a config.json."""
     if (folder / GRAPH).is_file():
         return True
     weights = (*folder.glob("*.safetensors"), *folder.glob("openvino_*.xml"))
@@ -137,13 +134,13 @@ def is_model(folder: Path) -> bool:
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a file, all of it or nothing: a server that polls it must never see half of it."""
+    """Write a file atomically: a server that polls it never sees a part of it."""
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
-            # As an ordinary new file would have it; a temporary one is its owner's alone.
+            # The mode of the old file, or of an ordinary new one; a temporary file can be read by its owner only.
             Path(file.name).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o644)
             Path(file.name).replace(path)
         except BaseException:
@@ -153,7 +150,7 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 def _models_under(folder: Path, repository: Path) -> Iterator[str]:
     for child in sorted(folder.iterdir()):
-        if not child.is_dir() or child.name.startswith("."):  # a hidden folder is half a download
+        if not child.is_dir() or child.name.startswith("."):  # hidden: an unfinished pull or export
             continue
         if is_model(child):
             yield child.relative_to(repository).as_posix()
@@ -192,7 +189,7 @@ def _monitoring(config: Path, content: Mapping[str, Any]) -> Monitoring | None:
         raise ConfigError(f"{config}: monitoring.metrics.enable is {enable!r}; write true or false.")
     if names is not None and not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
         raise ConfigError(
-            f"{config}: monitoring.metrics.metrics_list is not a list of names; without it the usual are meant."
+            f"{config}: monitoring.metrics.metrics_list is not a list of names; leave it out for the default set."
         )
     return Monitoring(enable, tuple(names or ()))
 
@@ -207,9 +204,9 @@ def _object(config: Path, where: str, value: object, keys: Sequence[str]) -> dic
 
 
 def _items(config: Path, content: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any], frozenset[str]]]:
-    """What is listed, each with words for where it stands and the keys it may have."""
+    """Yield each entry with a description of its place and the keys it may have."""
     for key in content:
-        if key in _ELSEWHERE and not content[key]:
+        if key in _OTHER_LISTS and not content[key]:
             continue
         if key not in _TOP:
             raise ConfigError(f"{_place(config, key)}: unknown key {key!r}; known: {', '.join(sorted(_TOP))}.")
@@ -231,12 +228,12 @@ def _items(config: Path, content: Mapping[str, Any]) -> Iterator[tuple[str, dict
 def _text(config: Path, where: str, item: Mapping[str, Any], key: str) -> str | None:
     value = item.get(key)
     if value is not None and not isinstance(value, str):
-        raise ConfigError(f"{config}: {where}: {key} is {value!r}, not a text.")
+        raise ConfigError(f"{config}: {where}: {key} is {value!r}, not a string.")
     return value
 
 
 def _place(config: Path, key: str) -> str:
-    """The file, and the line in it where a key that nobody knows stands."""
+    """The file and the line of an unknown key."""
     lines = config.read_text("utf-8").splitlines()
     number = next((number for number, line in enumerate(lines, start=1) if json.dumps(key) in line), None)
     return f"{config}, line {number}" if number else str(config)
@@ -247,7 +244,7 @@ def _name_of(item: Mapping[str, Any]) -> object:
 
 
 def _written(config: Path, folder: Path) -> str:
-    """How a folder is written down: from the config's own folder if it lies there, so that both can move together."""
+    """The path as written to the config: relative to the config's folder if inside it, so that both can move together."""
     home, target = config.parent.resolve(), folder.resolve()
     return target.relative_to(home).as_posix() if target.is_relative_to(home) else str(target)
 
@@ -257,7 +254,7 @@ def _read(config: Path) -> dict[str, Any]:
         content = json.loads(config.read_text("utf-8"))
     except OSError as error:
         raise ConfigError(
-            f"{config}: Config file not found or cannot open ({error.strerror}); --add_to_config makes one."
+            f"{config}: Config file not found or cannot open ({error.strerror}); add_to_config creates it."
         ) from error
     except ValueError as error:
         raise ConfigError(f"{config}: not valid JSON ({error}).") from error
@@ -268,19 +265,9 @@ def _read(config: Path) -> dict[str, Any]:
 
 @contextmanager
 def _writing(config: Path) -> Iterator[None]:
-    """One writer at a time, over the folder: two that read, add and write at once would lose one of the additions."""
+    """Let one process at a time read, change and write the file; otherwise one of two additions could be lost."""
     try:
-        config.parent.mkdir(parents=True, exist_ok=True)
-        if sys.platform == "win32":
+        with locked(config):
             yield
-            return
-        import fcntl
-
-        folder = os.open(config.parent, os.O_RDONLY)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(folder)
     except OSError as error:
         raise ConfigError(f"{config}: cannot be written ({error.strerror}).") from error

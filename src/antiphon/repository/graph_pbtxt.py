@@ -1,7 +1,4 @@
-"""graph.pbtxt, the file OVMS describes a model with: read through protobuf's own text format, and written as OVMS writes it.
-
-It knows what the file says; it must not know models, or what is done with it.
-"""
+"""Reads and writes graph.pbtxt, OVMS's description of one model, with protobuf's text format."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +17,15 @@ from antiphon.errors import ConfigError
 from antiphon.types.options import MAX_SPEED, MIN_SPEED, GraphTask
 
 GRAPH = "graph.pbtxt"
-SLOWEST, FASTEST = MIN_SPEED, MAX_SPEED  # the speeds of speech that a graph allows unless it says otherwise
 
 
 @dataclass(frozen=True, slots=True)
 class GraphFile:
-    """What a graph.pbtxt says of its one model.
+    """The options of the one model in a graph.pbtxt.
 
-    Paths are as written: a relative one is meant from the graph's own folder. No `target_device` means CPU. `model_type`
-    has no place in the file; it is for graphs that live in memory only. `speeds` is the least and the greatest `speed` of
-    a text2speech request.
+    Paths are as written; relative ones start at the folder of the graph. Without `target_device` the device is CPU.
+    `model_type` is not part of the file format: only graphs built in memory have it. `speeds` are the limits of a
+    text2speech request's `speed`.
     """
 
     task: GraphTask
@@ -38,13 +35,13 @@ class GraphFile:
     enable_word_timestamps: bool = False
     model_type: str | None = None
     voices: tuple[tuple[str, str], ...] = ()
-    speeds: tuple[float, float] = (SLOWEST, FASTEST)
+    speeds: tuple[float, float] = (MIN_SPEED, MAX_SPEED)
 
 
 _TASKS: dict[str, GraphTask] = {"S2tCalculator": "speech2text", "T2sCalculator": "text2speech"}
 
-# A field is a type, whether it repeats, a name and a number. What OVMS's own proto files say of these messages, and
-# MediaPipe's of the graph around them; a name that is not here is refused.
+# Each field is a type (with * if repeated), a name and a number, from the proto files of OVMS and, for the graph around
+# the calculator, of MediaPipe. Other fields are refused.
 _MESSAGES: dict[str, tuple[str, ...]] = {
     "SpeakerEmbeddings": ("string name 1", "string path 2"),
     "T2sCalculatorOptions": (
@@ -112,12 +109,10 @@ def read_graph(path: Path) -> GraphFile:
     except text_format.ParseError as error:
         raise ConfigError(_explain(path, text, error)) from error
     if len(graph.node) != 1:
-        raise ConfigError(f"{path}: {len(graph.node)} nodes; a graph of speech has one, a calculator and its options.")
+        raise ConfigError(f"{path}: {len(graph.node)} nodes; a speech graph has one, a calculator with its options.")
     [node] = graph.node
     if node.calculator not in _TASKS:
-        raise ConfigError(
-            f"{path}: the calculator {node.calculator!r} is not served here; those of speech are {', '.join(_TASKS)}."
-        )
+        raise ConfigError(f"{path}: the calculator {node.calculator!r} is not supported; use {' or '.join(_TASKS)}.")
     options = _new(pool, f"{node.calculator}Options")
     if len(node.node_options) != 1 or not node.node_options[0].Is(options.DESCRIPTOR):
         raise ConfigError(f"{path}: {node.calculator} needs node_options with one mediapipe.{options.DESCRIPTOR.name}.")
@@ -135,8 +130,8 @@ def _graph_of(path: Path, task: GraphTask, options: Any) -> GraphFile:
     for voice in options.voices:
         if not (voice.name and voice.path):
             raise ConfigError(f"{path}: a voice needs a name and a path.")
-    least = options.speed_min if options.HasField("speed_min") else SLOWEST
-    most = options.speed_max if options.HasField("speed_max") else FASTEST
+    least = options.speed_min if options.HasField("speed_min") else MIN_SPEED
+    most = options.speed_max if options.HasField("speed_max") else MAX_SPEED
     if not 0 < least <= most:
         raise ConfigError(
             f"{path}: Invalid T2sCalculatorOptions: speed_min ({least:g}) must be <= speed_max ({most:g}), and above 0."
@@ -156,7 +151,7 @@ def _plugin_config(path: Path, text: str) -> dict[str, object]:
 
 
 def _describe() -> Any:
-    """The messages above as a pool of protobuf's own descriptors."""
+    """Build a descriptor pool of the messages above."""
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(any_pb2.DESCRIPTOR.serialized_pb)
     file = descriptor_pb2.FileDescriptorProto(
@@ -196,24 +191,25 @@ def _new(pool: Any, name: str) -> Any:
 
 
 def _explain(path: Path, text: str, error: Any) -> str:
-    """One line: where it is, and what is known of what was found there."""
+    """One line with the place, protobuf's reason, and the field that may have been meant."""
     calculators = re.findall(r"""^\s*calculator\s*:\s*["'](\w+)["']""", text, re.MULTILINE)
     other = [name for name in calculators if name not in _TASKS]
     if other:
-        return f"{path}: the calculator {other[0]!r} is not served here; those of speech are {', '.join(_TASKS)}."
-    line = error.GetLine()
-    said = re.sub(r"^[\d:\s]+", "", str(error)).split("\n")[0].rstrip(".")
-    unknown = re.search(r'"mediapipe\.(\w+)" has no field named "(\w+)"', said)
-    if unknown:
-        message, name = unknown.groups()
-        known = ", ".join(each.split()[1] for each in _MESSAGES[message])
-        said = f"{message} has no field {name!r}; it has {known}"
-    return f"{path}, line {line}: {said}." if line else f"{path}: {said}."
+        return f"{path}: the calculator {other[0]!r} is not supported; use {' or '.join(_TASKS)}."
+    reason = " ".join(str(error).split()).rstrip(".")  # "line:column : reason", or the reason alone
+    if error.GetLine() is None:
+        return f"{path}: {reason}."
+    match = re.match(r"\w+", text.splitlines()[error.GetLine() - 1][error.GetColumn() - 1 :])
+    name = match[0] if match else ""
+    fields = sorted({line.split()[1] for lines in _MESSAGES.values() for line in lines})
+    near = [field for field in fields if name in field] or get_close_matches(name, fields, n=1)
+    hint = f" Did you mean {near[0]}?" if name and near and name not in fields else ""
+    return f"{path}:{reason}.{hint}"
 
 
 def render_graph(graph: GraphFile) -> str:
-    """The text of a graph.pbtxt, in the words of OVMS's own writer."""
-    speech = graph.task == "text2speech"
+    """Return the text of a graph.pbtxt, laid out as OVMS writes it."""
+    is_speech = graph.task == "text2speech"
     head = [
         f"# File created with: Antiphon {__version__}",
         "# OVMS_GRAPH_QUEUE_MAX_SIZE: AUTO",
@@ -221,14 +217,14 @@ def render_graph(graph: GraphFile) -> str:
         'output_stream: "HTTP_RESPONSE_PAYLOAD:output"',
         "node {",
     ]
-    body = _speech_node(graph) if speech else _text_node(graph)
+    body = _speech_node(graph) if is_speech else _text_node(graph)
     return "\n".join([*head, *body, "}", ""])
 
 
 def _speech_node(graph: GraphFile) -> list[str]:
     voices = ", ".join(f"{{ name: {_quoted(name)}, path: {_quoted(path)} }}" for name, path in graph.voices)
     special = [f"voices: [ {voices} ]"] if voices else []
-    for name, value, usual in zip(("speed_min", "speed_max"), graph.speeds, (SLOWEST, FASTEST), strict=True):
+    for name, value, usual in zip(("speed_min", "speed_max"), graph.speeds, (MIN_SPEED, MAX_SPEED), strict=True):
         special += [] if value == usual else [f"{name}: {value:g}"]
     return [
         '  name: "T2sExecutor"',
@@ -266,7 +262,7 @@ def _options(message: str, graph: GraphFile, special: Sequence[str]) -> list[str
         fields.append(f"plugin_config: {_quoted(json.dumps(dict(graph.plugin_config)), mark=chr(39))}")
     if graph.target_device:
         fields.append(f"target_device: {_quoted(graph.target_device)}")
-    lines = [f"      {each}," for each in (*fields, *special)]
+    lines = [f"      {line}," for line in (*fields, *special)]
     lines[-1] = lines[-1].removesuffix(",")
     return ["  node_options: {", f"    [type.googleapis.com / mediapipe.{message}]: {{", *lines, "    }", "  }"]
 
