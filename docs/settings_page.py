@@ -1,4 +1,4 @@
-"""Writes docs/settings.md from the settings table, so that the page cannot say anything else (scripts/docs --write)."""
+"""Generates docs/settings.md from the settings (scripts/docs --write)."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ PAGE = Path(__file__).with_name("settings.md")
 
 HEAD = """# Settings
 
-Made from `src/antiphon/settings.py` by `scripts/docs --write`; do not edit by hand.
+Generated from `src/antiphon/settings.py` by `scripts/docs --write`; do not edit by hand.
 
-Each is a flag of `antiphon serve`, or of `antiphon` alone (hyphens and underscores are the same), and an environment
-variable. One that is true or false needs no value as a flag.
-A flag wins over the variable, the variable over the default.
-An unknown one of either is refused, with the nearest name.
-What Kubernetes adds for a Service called antiphon is left alone.
+Each setting is a flag of `antiphon serve`, or of `antiphon` without a command (hyphens and underscores are
+interchangeable), and an environment variable. A flag has precedence over the variable, the variable over the default.
+Flags of true-or-false settings take no value.
+An unknown flag or variable is an error that suggests the nearest name. The variables that Kubernetes sets for a Service
+called antiphon are ignored.
 
-| flag | environment | default | takes | what it is |
+| flag | environment | default | value | description |
 |---|---|---|---|---|
 """
 
@@ -28,7 +28,7 @@ WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "
 
 
 def takes(annotation: Any) -> str:
-    """What a value may be, in words."""
+    """The valid values in words."""
     if get_origin(annotation) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(annotation))
     kinds = [kind for kind in get_args(annotation) if kind is not NoneType] or [annotation]
@@ -37,14 +37,14 @@ def takes(annotation: Any) -> str:
 
 def limits(metadata: list[Any]) -> str:
     """The bounds of a number, as in ", at least 1"."""
-    said = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
     return "".join(
-        f", {word} {getattr(one, key)}" for one in metadata for key, word in said.items() if hasattr(one, key)
+        f", {word} {getattr(limit, key)}" for limit in metadata for key, word in words.items() if hasattr(limit, key)
     )
 
 
 def render() -> str:
-    """The whole page."""
+    """The page as Markdown."""
     rows = []
     for name, field in Settings.model_fields.items():
         default = "none" if field.default is None else f"`{field.default}`"

@@ -1,4 +1,4 @@
-"""Spellings of languages."""
+"""Codes, names and other spellings of languages."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def test_normalise(text: str, code: str | None) -> None:
     assert normalise(text) == code
 
 
-def test_the_table_is_whispers() -> None:
+def test_codes_are_in_the_order_of_whisper() -> None:
     codes = list(NAMES)
     assert len(codes) == len(CODES) == 100
     assert codes[:4] == ["en", "zh", "de", "es"]
     assert codes[-1] == "yue"
 
 
-def test_every_other_spelling_leads_to_a_language() -> None:
+def test_other_spellings_map_to_known_codes() -> None:
     assert {*OTHER_NAMES.values(), *OTHER_CODES.values()} <= set(NAMES)
     assert not set(OTHER_NAMES) & set(CODES)
     assert not set(OTHER_CODES) & set(NAMES)

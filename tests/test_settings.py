@@ -1,14 +1,15 @@
-"""One table: defaults, flags over environment, and errors that name the flag or variable at fault."""
+"""Settings: defaults, flags before environment, and errors that carry the setting."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from antiphon.errors import ConfigError
-from antiphon.settings import Settings, load_settings
+from antiphon.settings import Settings, load_settings, requirement
 
 
 def test_defaults() -> None:
@@ -23,7 +24,7 @@ def test_defaults() -> None:
     assert settings.max_waiting_units == 2_000
 
 
-def test_every_knob_has_help() -> None:
+def test_every_setting_has_help() -> None:
     for name, field in Settings.model_fields.items():
         assert field.description, name
         assert field.description.endswith("."), name
@@ -37,7 +38,7 @@ def test_flags_come_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> N
     assert (settings.rest_port, settings.slots, settings.cache_dir) == (9001, 4, Path("/tmp/cache"))
 
 
-def test_an_empty_variable_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_variable_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTIPHON_MODEL_NAME", "")
     monkeypatch.setenv("ANTIPHON_SLOTS", "")
     assert load_settings() == Settings()
@@ -64,7 +65,7 @@ KUBERNETES = {
 
 
 @pytest.mark.parametrize("service", ["", "METRICS_"])
-def test_what_kubernetes_says_of_its_services_is_not_for_us(monkeypatch: pytest.MonkeyPatch, service: str) -> None:
+def test_kubernetes_service_variables_are_ignored(monkeypatch: pytest.MonkeyPatch, service: str) -> None:
     for name, value in KUBERNETES.items():
         monkeypatch.setenv(f"ANTIPHON_{service}{name}", value)
     assert load_settings() == Settings()
@@ -81,15 +82,15 @@ def test_what_kubernetes_says_of_its_services_is_not_for_us(monkeypatch: pytest.
         ("HTTP_PORT", "1"),
     ],
 )
-def test_what_only_resembles_kubernetes_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_other_unknown_variables_are_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(f"ANTIPHON_{name}", value)
     with pytest.raises(ConfigError, match=f"ANTIPHON_{name} is not a setting"):
         load_settings()
 
 
-def test_a_setting_that_looks_like_a_service_is_still_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_setting_with_the_name_of_a_service_variable_is_validated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTIPHON_REST_PORT", "tcp://10.0.0.1:80")
-    with pytest.raises(ConfigError, match="ANTIPHON_REST_PORT is"):
+    with pytest.raises(ConfigError, match=r"^rest_port: it must be a valid integer, not 'tcp:"):
         load_settings()
 
 
@@ -109,19 +110,63 @@ def test_a_setting_that_looks_like_a_service_is_still_a_setting(monkeypatch: pyt
         ("file_system_poll_wait_seconds", "-1"),
     ],
 )
-def test_a_wrong_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
-    with pytest.raises(ConfigError, match=f"^--{name} is '{value}': "):
+def test_invalid_value_names_the_setting(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{name}: it must be .*, not '{value}'\.$") as caught:
         load_settings({name: value})
+    assert caught.value.setting == name
     monkeypatch.setenv(f"ANTIPHON_{name.upper()}", value)
-    with pytest.raises(ConfigError, match=f"^ANTIPHON_{name.upper()} is '{value}': "):
+    with pytest.raises(ConfigError, match=rf"^{name}: it must be .*, not '{value}'\.$"):
         load_settings()
 
 
-def test_the_log_level_may_be_written_small() -> None:
+class Everything(BaseModel):
+    """A field for each kind of error that a setting or a request field can have."""
+
+    flag: bool = False
+    whole: int = Field(0, ge=0, le=9)
+    number: float = Field(1.0, gt=0, lt=10, allow_inf_nan=False)
+    text: str = ""
+    choice: Literal["a", "b"] = "a"
+    mapping: dict[str, str] = {}
+
+    @field_validator("text")
+    @classmethod
+    def _no_spaces(cls, value: str) -> str:
+        if " " in value:
+            raise ValueError("it must be one word")
+        return value
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "sentence"),
+    [
+        ("flag", "q", "it must be true or false"),
+        ("whole", "q", "it must be a valid integer"),
+        ("whole", None, "it must be a valid integer"),
+        ("whole", 1.5, "it must be a valid integer, got a number with a fractional part"),
+        ("whole", -1, "it must be greater than or equal to 0"),
+        ("whole", 10, "it must be less than or equal to 9"),
+        ("number", 0, "it must be greater than 0"),
+        ("number", 10, "it must be less than 10"),
+        ("number", "nan", "it must be a finite number"),
+        ("number", {}, "it must be a valid number"),
+        ("text", 5, "it must be a valid string"),
+        ("text", "a b", "it must be one word"),
+        ("choice", "c", "it must be 'a' or 'b'"),
+        ("mapping", 5, "it must be a valid dictionary"),
+    ],
+)
+def test_requirement_of_each_pydantic_error(field: str, value: object, sentence: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Everything.model_validate({field: value})
+    assert requirement(caught.value.errors()[0]) == sentence
+
+
+def test_log_level_in_lower_case() -> None:
     assert load_settings({"log_level": "debug"}).log_level == "DEBUG"
 
 
-def test_what_is_to_be_done() -> None:
+def test_action() -> None:
     assert load_settings().action == "serve"
     assert load_settings({"source_model": "a/b", "model_repository_path": "r"}).action == "serve"
     assert load_settings({"list_models": True}).action == "list_models"
@@ -134,12 +179,12 @@ def test_openvino_properties_come_from_both_flags() -> None:
     assert settings.properties == {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "2"}
 
 
-def test_a_truth_may_be_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_boolean_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTIPHON_OVERWRITE_MODELS", "true")
     assert load_settings().overwrite_models
 
 
-def test_ovms_own_variables_stand_behind_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ovms_variables_are_used_after_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OVMS_MODEL_REPOSITORY_PATH", "/theirs")
     monkeypatch.setenv("API_KEY", "secret")
     assert load_settings().model_repository_path == Path("/theirs")
@@ -150,7 +195,7 @@ def test_ovms_own_variables_stand_behind_ours(monkeypatch: pytest.MonkeyPatch) -
     assert load_settings().model_repository_path == Path("/ours")
 
 
-def test_ovms_bounds_audio_by_its_bytes_when_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ovms_audio_limit_becomes_max_audio_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OVMS_AUDIO_MAX_FILE_SIZE_BYTES", "6400000")
     assert load_settings().max_audio_seconds == 100
     assert load_settings({"max_audio_seconds": 7}).max_audio_seconds == 7
@@ -159,43 +204,47 @@ def test_ovms_bounds_audio_by_its_bytes_when_decoded(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("value", ["", "0", "-1", "1e9", "1 GB", "lots"])
-def test_what_ovms_cannot_read_says_nothing(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+def test_invalid_ovms_audio_limit_is_ignored(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("OVMS_AUDIO_MAX_FILE_SIZE_BYTES", value)
     assert load_settings() == Settings()
 
 
 @pytest.mark.parametrize("name", ["api_key_file", "cache_dir", "config_path", "log_path", "model_repository_path"])
 def test_an_empty_path_is_not_the_working_folder(name: str) -> None:
-    with pytest.raises(ConfigError, match=f"^--{name} is empty: name a path, or leave it out"):
+    with pytest.raises(ConfigError, match=f"^{name}: it is empty: name a path, or leave it out"):
         load_settings({name: ""})
 
 
-def test_compiled_models_go_where_ovms_images_keep_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("antiphon.settings.USUAL_CACHE", tmp_path / "none")
+def test_cache_dir_defaults_to_the_folder_of_ovms_images(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("antiphon.settings.DEFAULT_CACHE", tmp_path / "none")
     assert load_settings().cache is None
-    monkeypatch.setattr("antiphon.settings.USUAL_CACHE", tmp_path)
+    monkeypatch.setattr("antiphon.settings.DEFAULT_CACHE", tmp_path)
     assert load_settings().cache == tmp_path
     assert load_settings({"cache_dir": "/mine"}).cache == Path("/mine")
 
 
-def test_settings_do_not_change() -> None:
+def test_settings_are_immutable() -> None:
     with pytest.raises(ValidationError):
         load_settings().slots = 3  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "message"),
     [
-        ({"model_name": "mine"}, "--model_path"),
-        ({"speaker_name": "ann"}, "--speaker_path"),
-        ({"speaker_path": "ann.bin"}, "--speaker_name"),
-        ({"model_path": "x", "source_model": "a/b", "model_repository_path": "r"}, "each name the model"),
+        ({"model_name": "mine"}, "model_name: needs model_path too."),
+        ({"speaker_name": "ann"}, "speaker_name: needs speaker_path too."),
+        ({"speaker_path": "ann.bin"}, "speaker_path: needs speaker_name too."),
+        (
+            {"model_path": "x", "source_model": "a/b", "model_repository_path": "r"},
+            "model_path: cannot be used with source_model: both name the model.",
+        ),
         (
             {"configure": True, "pull": True, "source_model": "a/b", "model_repository_path": "r"},
-            "--configure cannot be",
+            "configure: cannot be used with pull",
         ),
     ],
 )
-def test_flags_that_go_together(flags: dict[str, object], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_settings_that_need_or_exclude_each_other(flags: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
         load_settings(flags)
+    assert str(caught.value) == message

@@ -1,4 +1,4 @@
-"""Antiphon: a speech model server on OpenVINO. Public names only; importing this loads nothing heavy."""
+"""Antiphon: a speech model server on OpenVINO. The public names are imported on first use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["AntiphonError", "Model", "ModelInfo", "Segment", "Transcript", "Word
 
 
 def __getattr__(name: str) -> object:
-    homes = {
+    modules = {
         "AntiphonError": "antiphon.errors",
         "Model": "antiphon.local",
         "ModelInfo": "antiphon.types.results",
@@ -25,6 +25,6 @@ def __getattr__(name: str) -> object:
         "Word": "antiphon.types.results",
         "load": "antiphon.local",
     }
-    if name not in homes:
+    if name not in modules:
         raise AttributeError(f"module 'antiphon' has no attribute {name!r}")
-    return getattr(import_module(homes[name]), name)
+    return getattr(import_module(modules[name]), name)

@@ -1,7 +1,4 @@
-"""The `antiphon` command, also as `python -m antiphon`: hands over to the command line.
-
-It must not know any command.
-"""
+"""The `antiphon` command, also as `python -m antiphon`."""
 
 from __future__ import annotations
 

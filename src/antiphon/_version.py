@@ -1,3 +1,3 @@
-"""The package's version: hatch reads it here."""
+"""The package's version, read by hatch."""
 
 __version__ = "0.1.0"

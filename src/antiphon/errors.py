@@ -1,37 +1,35 @@
-"""Every error Antiphon raises on purpose; the tree below is the whole of it.
+"""The errors that Antiphon raises. `server/errors.py` maps each class to a status, `cli` to one line and an exit code.
 
-No HTTP in here: `api/failures.py` turns a class into a status, `cli` turns it into one line and an exit code.
-
-    AntiphonError
-    ├── RequestError            the caller can mend it
-    │   ├── InvalidParameter    a field has a value we cannot use; names the field and the valid values
-    │   ├── InvalidAudio        not audio, truncated, or no samples
-    │   ├── TooLarge            more bytes or more seconds than the settings allow
-    │   ├── ModelNotFound       no model of that name is served
-    │   └── Unauthorized        a key is set and the request does not carry it
-    ├── Overloaded              the queue is full, or too full for the request's deadline; try again later
-    ├── DeadlineMissed          the time the request was given is over
-    ├── Unavailable             loading or draining; try again later
-    ├── Cancelled               the caller left
-    ├── EngineFailed            a batch failed; its members are told, the server goes on
-    └── ConfigError             a flag, folder or file is wrong; names it and the fix
-        ├── WeightError         a checkpoint lacks a tensor or has one of the wrong shape
-        └── NotNative           nothing is wrong, but our own engine cannot read the folder; another backend may
+AntiphonError
+├── RequestError            the request is at fault
+│   ├── InvalidParameter    a field has an invalid value; names the field and the valid values
+│   ├── InvalidAudio        not audio, truncated, or no samples
+│   ├── TooLarge            more bytes or more seconds than the settings allow
+│   ├── ModelNotFound       no model of that name is served
+│   └── Unauthorized        a key is set and the request does not carry it
+├── Overloaded              the queue is full, or too full for the request's deadline; try again later
+├── DeadlineMissed          the request's time limit has passed
+├── Unavailable             loading or draining; try again later
+├── Cancelled               the client disconnected
+├── EngineFailed            a batch failed; its requests get the error, the server continues
+└── ConfigError             a setting, folder or file is wrong; names it and the fix
+    ├── WeightError         a checkpoint lacks a tensor or has one of the wrong shape
+    └── NotNative           the native engine cannot read the folder, but another backend may
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
-Refusal = Literal["units", "seconds", "requests", "deadline"]  # what there was too much of, or too little time
+Refusal = Literal["units", "seconds", "requests", "deadline"]  # the limit that was reached
 
 
 class AntiphonError(Exception):
-    """Root of the tree. `str(error)` is one sentence for the person who has to act."""
+    """Base class. `str(error)` is one sentence that names the problem and the fix."""
 
 
 class RequestError(AntiphonError):
-    """The request cannot be served as sent; `param` is the field at fault, `code` a stable word for programs."""
+    """The request is at fault. `param` is the field, `code` a stable identifier for programs."""
 
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
@@ -40,7 +38,7 @@ class RequestError(AntiphonError):
 
 
 class InvalidParameter(RequestError):
-    """A field has a value that cannot be used."""
+    """A field has an invalid value."""
 
 
 class InvalidAudio(RequestError):
@@ -72,7 +70,7 @@ class Unauthorized(RequestError):
 
 
 class Overloaded(AntiphonError):
-    """The queue is full, or cannot meet the request's deadline; `retry_after` is seconds, `param` who set the deadline."""
+    """The queue is full or too long for the deadline. `retry_after` is in seconds, `param` the header of the deadline."""
 
     def __init__(
         self, message: str, *, retry_after: float, reason: Refusal = "units", param: str | None = None
@@ -84,7 +82,7 @@ class Overloaded(AntiphonError):
 
 
 class DeadlineMissed(AntiphonError):
-    """The time a request was given is over, and so is the work on it; `param` is the header that gave it, if one did."""
+    """The request's time limit has passed and its work is cancelled. `param` is the header that set the limit, if any."""
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)
@@ -100,18 +98,18 @@ class Unavailable(AntiphonError):
 
 
 class Cancelled(AntiphonError):
-    """The caller left before the answer was ready."""
+    """The client disconnected before the response was ready."""
 
 
 class EngineFailed(AntiphonError):
-    """A batch failed inside the engine; its members are told, the server goes on."""
+    """A batch failed inside the engine; its requests get this error, and the server continues."""
 
 
 class ConfigError(AntiphonError):
     """A setting, folder or file is wrong; the message names it and the fix.
 
-    `setting` is the name of the setting at fault, as `settings.py` and the Python API spell it. `message` does not repeat
-    it: `str(error)` puts the name in front, and the command line puts the flag or the environment variable there instead.
+    `setting` is the setting at fault, as spelled in `settings.py` and the Python API. `message` does not repeat it:
+    `str(error)` starts with the name, and the command line replaces it by the flag or environment variable.
     """
 
     def __init__(self, message: str, *, setting: str | None = None) -> None:
@@ -128,4 +126,4 @@ class WeightError(ConfigError):
 
 
 class NotNative(ConfigError):
-    """Nothing is wrong with the folder, but the native engine cannot read it; the message says why."""
+    """The native engine cannot read the folder, although it is valid; the message gives the reason."""

@@ -1,14 +1,11 @@
-"""The languages Whisper knows, by code and name, and the spellings people use for them: data and one lookup.
-
-It must not know which model speaks which of them.
-"""
+"""The languages of Whisper by code and name, other spellings of them, and one lookup."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
 
-# In Whisper's own order: the id of "<|xx|>" is the first language's id plus the index here. "yue" came with large-v3.
+# In Whisper's order: the token id of "<|xx|>" is the first language's id plus its index here. "yue" was added in large-v3.
 NAMES: Mapping[str, str] = MappingProxyType(
     {
         "en": "english",
@@ -140,7 +137,7 @@ OTHER_NAMES: Mapping[str, str] = MappingProxyType(
     }
 )
 
-# Subtags that ISO 639 or BCP 47 spells otherwise than Whisper does.
+# Subtags of ISO 639 or BCP 47 for which Whisper has another code.
 OTHER_CODES: Mapping[str, str] = MappingProxyType(
     {
         "iw": "he",
@@ -159,12 +156,12 @@ SPACELESS = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
 
 
 def normalise(text: str) -> str | None:
-    """The code of a language written as a code, a tag or an English name: "es", "ES", "es-MX", "Spanish"; else None."""
-    wanted = text.strip().lower()
-    if wanted in NAMES:
-        return wanted
-    named = CODES.get(wanted) or OTHER_NAMES.get(wanted)
-    if named is not None:
-        return named
-    subtag = wanted.replace("_", "-").partition("-")[0]
+    """Return the code of a language given as a code, tag or English name ("es", "ES", "es-MX", "Spanish"), else None."""
+    name = text.strip().lower()
+    if name in NAMES:
+        return name
+    code = CODES.get(name) or OTHER_NAMES.get(name)
+    if code is not None:
+        return code
+    subtag = name.replace("_", "-").partition("-")[0]
     return subtag if subtag in NAMES else OTHER_CODES.get(subtag)

@@ -1,6 +1,6 @@
-"""The one table of what can be set: name, default, unit and help; flags of `antiphon serve` are derived from it.
+"""The table of settings: name, default, limits, unit and help. The flags of `antiphon serve` are derived from it.
 
-Values come from flags, then from ANTIPHON_ environment variables. It must not know models, HTTP or the command line.
+Values come from flags, then from ANTIPHON_ environment variables, then from the defaults.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
@@ -21,22 +21,42 @@ from antiphon.types.audio import SAMPLE_RATE
 from antiphon.types.options import AudioContext, GraphTask, Precision, Vad, WeightFormat
 
 PREFIX = "ANTIPHON_"
-REPOSITORY_VARIABLE = "OVMS_MODEL_REPOSITORY_PATH"  # OVMS's own, which stands behind ours
-KEY_VARIABLE = "API_KEY"  # likewise
-AUDIO_VARIABLE = "OVMS_AUDIO_MAX_FILE_SIZE_BYTES"  # likewise; of audio when decoded, not of the file
-USUAL_CACHE = Path("/opt/cache")  # where OVMS's images put compiled models
+# OVMS's own variables, used where neither a flag nor an ANTIPHON_ variable is set.
+REPOSITORY_VARIABLE = "OVMS_MODEL_REPOSITORY_PATH"
+KEY_VARIABLE = "API_KEY"
+AUDIO_VARIABLE = "OVMS_AUDIO_MAX_FILE_SIZE_BYTES"  # of the decoded audio, not of the file
+DEFAULT_CACHE = Path("/opt/cache")  # where OVMS's images put compiled models
 
-# Next to a Service called antiphon (or antiphon-anything), Kubernetes puts these into every pod: ANTIPHON_SERVICE_HOST,
-# ANTIPHON_SERVICE_PORT_HTTP, ANTIPHON_PORT=tcp://10.0.0.1:8000, ANTIPHON_PORT_8000_TCP_ADDR. None of them is meant for us.
+# With a Service called antiphon (or antiphon-anything), Kubernetes sets these in every pod: ANTIPHON_SERVICE_HOST,
+# ANTIPHON_SERVICE_PORT_HTTP, ANTIPHON_PORT=tcp://10.0.0.1:8000, ANTIPHON_PORT_8000_TCP_ADDR. They are not settings.
 _KUBERNETES = re.compile(
     r"(\w+_)?(SERVICE_HOST=.*|SERVICE_PORT(_\w+)?=.*|PORT=(tcp|udp|sctp)://.*|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?=.*)"
 )
 
+# What pydantic's error types ask for.
+_KINDS = {
+    "bool_parsing": "true or false",
+    "dict_type": "a valid dictionary",
+    "finite_number": "a finite number",
+    "float_parsing": "a valid number",
+    "float_type": "a valid number",
+    "int_from_float": "a valid integer, got a number with a fractional part",
+    "int_parsing": "a valid integer",
+    "int_type": "a valid integer",
+    "string_type": "a valid string",
+}
+_BOUNDS = {
+    "greater_than": ("greater than", "gt"),
+    "greater_than_equal": ("greater than or equal to", "ge"),
+    "less_than": ("less than", "lt"),
+    "less_than_equal": ("less than or equal to", "le"),
+}
+
 LogLevel = Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR"]
 Action = Literal["serve", "pull", "configure", "list_models", "add_to_config", "remove_from_config"]
 
-# What describes one model, so that it cannot stand beside a config.json, which does that for each of its own.
-_OF_ONE_MODEL = (
+# Settings of one model; refused with a config.json, which has them for each of its models.
+_ONE_MODEL_SETTINGS = (
     "task",
     "model_type",
     "target_device",
@@ -49,150 +69,158 @@ _OF_ONE_MODEL = (
 )
 
 
-def _knob(default: Any, description: str, *, unit: str | None = None, **limits: Any) -> Any:
+def _setting(default: Any, description: str, *, unit: str | None = None, **limits: Any) -> Any:
     return Field(default, description=description, json_schema_extra={"unit": unit} if unit else None, **limits)
 
 
 class Settings(BaseSettings):
-    """Every knob. Immutable once read."""
+    """All settings. Immutable once read."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, env_ignore_empty=True, extra="forbid", frozen=True, protected_namespaces=()
     )
 
-    # Which models.
-    model_path: str | None = _knob(None, "The model to serve: a folder, or espeak; if no model is named, espeak alone.")
-    model_name: str | None = _knob(
-        None, "The name requests call the model of --model_path by; without it, the folder's own name."
+    # Models.
+    model_path: str | None = _setting(
+        None, "The model to serve: a folder, or espeak. Default: espeak, if no model is named."
     )
-    config_path: Path | None = _knob(
-        None, "A config.json (or its folder) that names several models to serve; it is read again when it changes."
+    model_name: str | None = _setting(None, "The name of the model in requests. Default: the name of its folder.")
+    config_path: Path | None = _setting(
+        None, "A config.json, or its folder, that lists the models to serve. It is reloaded when it changes."
     )
-    model_repository_path: Path | None = _knob(
-        None, "The folder that models are pulled into and listed from; alone, the config.json in it is served."
+    model_repository_path: Path | None = _setting(
+        None, "The folder to pull models into and list them from. Given alone, its config.json is served."
     )
-    source_model: str | None = _knob(None, "A model of the Hugging Face hub, to be pulled and then served.")
-    # How one model is run.
-    task: GraphTask | None = _knob(None, "What the model is for; without it, what its own config.json says.")
-    model_type: str | None = _knob(
-        None, "The family of a model that speaks: speecht5 or kokoro; else what it says itself."
+    source_model: str | None = _setting(None, "A model on the Hugging Face hub to pull and serve.")
+    # How a model is run.
+    task: GraphTask | None = _setting(None, "The task of the model. Default: taken from the model's config.json.")
+    model_type: str | None = _setting(
+        None, "The family of a text-to-speech model: speecht5 or kokoro. Default: detected."
     )
-    vocoder: str | None = _knob(
+    vocoder: str | None = _setting(
         None,
-        "The vocoder of a SpeechT5 model: a folder, or a hub name to pull; without it, vocoder/ in the model's own.",
+        "The vocoder of a SpeechT5 model: a folder, or a hub name to pull. Default: vocoder/ in the model's folder.",
     )
-    speaker_name: str | None = _knob(None, "The name of the voice in --speaker_path, which becomes the default.")
-    speaker_path: Path | None = _knob(None, "A file of 512 float32 values, a voice for a SpeechT5 model.")
-    enable_word_timestamps: bool = _knob(
+    speaker_name: str | None = _setting(None, "The name of the voice in --speaker_path. It becomes the default voice.")
+    speaker_path: Path | None = _setting(
+        None, "A speaker embedding for a SpeechT5 model: a file of 512 float32 values."
+    )
+    enable_word_timestamps: bool = _setting(
         False,
-        "Makes a model ready to tell when words are said. The native engine does without it too, once somebody asks; "
-        "the genai backend does not.",
+        "Load a model with word timestamps. Needed for the genai backend; the native engine loads them on the first "
+        "request that asks for them.",
     )
-    target_device: str | None = _knob(
-        None, "The OpenVINO device to run on; without it, what the model's graph.pbtxt says, else CPU."
+    target_device: str | None = _setting(
+        None, "The OpenVINO device. Default: the device in the model's graph.pbtxt, else CPU."
     )
-    plugin_config: str | None = _knob(None, 'OpenVINO properties as JSON, such as {"INFERENCE_NUM_THREADS": 8}.')
-    num_streams: int | None = _knob(
+    plugin_config: str | None = _setting(None, 'OpenVINO properties as JSON, such as {"INFERENCE_NUM_THREADS": 8}.')
+    num_streams: int | None = _setting(
         None,
-        "NUM_STREAMS of the plugin_config: sessions of a model side by side, each with a share of the cores.",
+        "OpenVINO's NUM_STREAMS: replicas of the model that run in parallel, each on a share of the cores.",
         ge=1,
     )
-    precision: Precision = _knob("auto", "The arithmetic: what the device does best, or as named.")
-    weight_format: WeightFormat = _knob("auto", "How weights are held in memory: as stored, or as named.")
-    slots: int = _knob(16, "How many windows of audio are decoded together.", unit="windows", ge=1, le=1024)
-    audio_context: AudioContext = _knob(
+    precision: Precision = _setting(
+        "auto", "The precision of computations. auto is the fastest that the device supports."
+    )
+    weight_format: WeightFormat = _setting("auto", "The format of weights in memory. auto is the stored format.")
+    slots: int = _setting(
+        16, "The number of audio windows that are decoded in one batch.", unit="windows", ge=1, le=1024
+    )
+    audio_context: AudioContext = _setting(
         "full",
-        "How much a Whisper model hears: full is windows of 30 seconds, as it was trained; auto is about as much as there "
-        "is audio, which makes short clips cheaper, and 30 seconds a second time where that leaves it in doubt.",
+        "The length of audio that a Whisper model encodes: full is 30 seconds, as in training; auto is close to the length "
+        "of the audio, which is faster for short clips, and 30 seconds in a second attempt if the result is uncertain.",
     )
-    vad: Vad = _knob(
+    vad: Vad = _setting(
         "auto",
-        "How a file is searched for speech: auto has voice activity say where one longer than 30 seconds is cut and what "
-        "of it is skipped, always does so with any file, energy goes by loudness alone, none skips nothing.",
+        "Voice activity detection (VAD): auto uses it to cut files longer than 30 seconds and to skip silence, always "
+        "for files of any length, energy uses the loudness instead, none skips nothing.",
     )
-    # What to do instead of serving.
-    pull: bool = _knob(False, "Pull --source_model into --model_repository_path, and end.")
-    overwrite_models: bool = _knob(False, "Whether what is in the repository already is pulled again.")
-    configure: bool = _knob(False, "Write a graph.pbtxt for the model of --model_path, and end.")
-    list_models: bool = _knob(False, "List the models of --model_repository_path, and end.")
-    add_to_config: bool = _knob(False, "Add --model_name to the config.json of --config_path, and end.")
-    remove_from_config: bool = _knob(False, "Remove --model_name from the config.json of --config_path, and end.")
+    # Actions other than serving.
+    pull: bool = _setting(False, "Pull --source_model into --model_repository_path and exit.")
+    overwrite_models: bool = _setting(False, "Pull a model again if the repository already has it.")
+    configure: bool = _setting(False, "Write a graph.pbtxt for the model in --model_path and exit.")
+    list_models: bool = _setting(False, "List the models in --model_repository_path and exit.")
+    add_to_config: bool = _setting(False, "Add --model_name to the config.json in --config_path and exit.")
+    remove_from_config: bool = _setting(False, "Remove --model_name from the config.json in --config_path and exit.")
     # The server.
-    rest_port: int = _knob(8000, "The HTTP port; 0 takes any free one.", ge=0, le=65_535)
-    rest_bind_address: str = _knob(
-        "0.0.0.0", "The addresses to listen on, separated by commas; 0.0.0.0,:: is every one of IPv4 and of IPv6."
+    rest_port: int = _setting(8000, "The HTTP port. 0 selects a free port.", ge=0, le=65_535)
+    rest_bind_address: str = _setting(
+        "0.0.0.0", "The addresses to listen on, separated by commas. 0.0.0.0,:: is all IPv4 and IPv6 addresses."
     )
-    rest_workers: int | None = _knob(
-        None, "How many uploads are decoded at once; without it, two a core, at least four."
+    rest_workers: int | None = _setting(
+        None, "The number of uploads decoded in parallel, from 2 to 10000. Default: two per core, at least four."
     )
-    api_key_file: Path | None = _knob(
-        None, "A file whose first line is the key that every POST must carry; without it, the variable API_KEY is it."
+    api_key_file: Path | None = _setting(
+        None, "A file whose first line is the API key required for every POST. Default: the variable API_KEY."
     )
-    allow_credentials: bool = _knob(False, "Whether pages of other origins may send credentials (CORS).")
-    allowed_origins: str = _knob("*", "The origins whose pages may call, separated by commas (CORS).")
-    allowed_methods: str = _knob("*", "The methods they may use (CORS).")
-    allowed_headers: str = _knob("*", "The headers they may send (CORS).")
-    file_system_poll_wait_seconds: float = _knob(
-        1.0, "How often the file of --config_path is looked at; 0 never does.", unit="seconds", ge=0
+    allow_credentials: bool = _setting(False, "Allow credentials in requests from other origins (CORS).")
+    allowed_origins: str = _setting("*", "Allowed origins, separated by commas (CORS).")
+    allowed_methods: str = _setting("*", "Allowed HTTP methods, separated by commas (CORS).")
+    allowed_headers: str = _setting("*", "Allowed request headers, separated by commas (CORS).")
+    file_system_poll_wait_seconds: float = _setting(
+        1.0, "How often the file in --config_path is checked for changes. 0 disables it.", unit="seconds", ge=0
     )
-    metrics_enable: bool = _knob(False, "Whether GET /metrics, on the HTTP port, tells Prometheus how the server does.")
-    metrics_list: str | None = _knob(
+    metrics_enable: bool = _setting(False, "Expose Prometheus metrics at GET /metrics on the HTTP port.")
+    metrics_list: str | None = _setting(
         None,
-        "The metrics it tells, separated by commas; without it, all but two that OVMS does not show unasked either.",
+        "The metrics to expose, separated by commas. Default: all except two that are also off by default in OVMS.",
     )
-    cache_dir: Path | None = _knob(
-        None, "A folder for compiled models, so that the next start is quicker; without it, /opt/cache if there is one."
+    cache_dir: Path | None = _setting(
+        None, "A folder for compiled models, which makes the next start faster. Default: /opt/cache if it exists."
     )
-    log_level: LogLevel = _knob("INFO", "The least severe message that is logged.")
-    log_path: Path | None = _knob(None, "A file that is logged to as well.")
-    # What a request may take.
-    max_upload_bytes: int = _knob(2**30, "The largest request body that is read.", unit="bytes", ge=1)
-    max_input_characters: int = _knob(20_000, "The longest text that is spoken.", unit="characters", ge=1)
-    max_audio_seconds: float = _knob(4 * 3600.0, "The longest audio that is accepted.", unit="seconds", gt=0)
+    log_level: LogLevel = _setting("INFO", "The lowest severity that is logged.")
+    log_path: Path | None = _setting(None, "A file to write the log to as well.")
+    # Limits.
+    max_upload_bytes: int = _setting(2**30, "The largest request body; beyond it requests get 413.", unit="bytes", ge=1)
+    max_input_characters: int = _setting(20_000, "The longest input of a speech request.", unit="characters", ge=1)
+    max_audio_seconds: float = _setting(
+        4 * 3600.0, "The longest audio, once decoded; beyond it requests get 413.", unit="seconds", gt=0
+    )
     # A window is 30 s * 16,000 samples/s * 4 bytes = 1.92 MB, so 2,000 of them are 16.7 hours of audio in 3.84 GB.
-    max_waiting_units: int = _knob(
+    max_waiting_units: int = _setting(
         2_000,
-        "How many windows may wait before requests get 429; each can hold 1.92 MB, the default 3.8 GB in all.",
+        "The number of windows that may wait before requests get 429. Each takes up to 1.92 MB, 3.8 GB in all by default.",
         unit="windows",
         ge=1,
     )
-    # At 2.6 windows a second, which is whisper-base on two cores, the last of 256 short requests waits for 100 s; Node's
-    # own fetch gives up after 300 s without an answer's first byte.
-    max_queued_requests: int = _knob(
-        256, "How many requests a model may have, waiting or being worked on, before others get 429.", ge=1
+    # At 2.6 windows a second (whisper-base on two cores), the last of 256 short requests waits for 100 s; Node's fetch times
+    # out after 300 s without the first byte of a response.
+    max_queued_requests: int = _setting(
+        256, "The number of requests a model may have, waiting or running, before further ones get 429.", ge=1
     )
-    # At 75 times real time, the same model and machine, ten hours take 480 s; the OpenAI SDKs wait for 600. A second is
-    # 16,000 samples of 4 bytes, so they are 2.3 GB, and one more file of four hours 0.9 GB.
-    max_queued_seconds: float = _knob(
+    # At 75 times real time, the same model and machine, ten hours take 480 s; the OpenAI SDKs time out after 600 s. A second
+    # is 16,000 samples of 4 bytes, so ten hours are 2.3 GB, and one more file of four hours is 0.9 GB.
+    max_queued_seconds: float = _setting(
         36_000.0,
-        "How much audio they may have that is not done before others get 429; 15 characters of a text count as a second.",
+        "The amount of unfinished audio a model may have before requests get 429. 15 characters of text count as a second.",
         unit="seconds",
         gt=0,
     )
-    request_timeout: float = _knob(
+    request_timeout: float = _setting(
         0.0,
-        "How long a request may take before it is given up with 504, its upload included; 0 is for ever. "
-        "The header x-request-timeout can ask for less.",
+        "The time limit of a request, upload included, after which it gets 504. 0 is no limit. "
+        "The header x-request-timeout can set a shorter one.",
         unit="seconds",
         ge=0,
     )
 
     @property
     def action(self) -> Action:
-        """What is to be done: serve, unless a flag asks for something that ends by itself."""
+        """The action to perform: serve, unless another one is set."""
         others: tuple[Action, ...] = ("pull", "configure", "list_models", "add_to_config", "remove_from_config")
         return next((name for name in others if getattr(self, name)), "serve")
 
     @property
     def properties(self) -> dict[str, object]:
-        """OpenVINO's properties, from --plugin_config and --num_streams together."""
+        """OpenVINO properties from plugin_config and num_streams."""
         properties: dict[str, object] = json.loads(self.plugin_config) if self.plugin_config else {}
         return properties if self.num_streams is None else {**properties, "NUM_STREAMS": str(self.num_streams)}
 
     @property
     def cache(self) -> Path | None:
         """The folder for compiled models, if any."""
-        usual = USUAL_CACHE if USUAL_CACHE.is_dir() and os.access(USUAL_CACHE, os.W_OK) else None
+        usual = DEFAULT_CACHE if DEFAULT_CACHE.is_dir() and os.access(DEFAULT_CACHE, os.W_OK) else None
         return self.cache_dir or usual
 
     @property
@@ -204,19 +232,19 @@ class Settings(BaseSettings):
 
     @property
     def metrics(self) -> tuple[str, ...] | None:
-        """The metrics that flags ask for, by name; () is the usual ones, None is none at all."""
+        """The names of the metrics to expose; () is the default set, None is no metrics."""
         return listed(self.metrics_list or "") if self.metrics_enable else None
 
     def api_key(self) -> str | None:
-        """The key of the environment, which counts where no file is named."""
+        """The API key from the environment, used without api_key_file."""
         return os.environ.get(KEY_VARIABLE) or None
 
     @field_validator("*", mode="before")
     @classmethod
     def _named(cls, value: object, info: ValidationInfo) -> object:
-        """An empty path would be the working folder; from a shell it is a variable that is not set."""
+        """Refuse an empty path: it would be the working folder, and usually comes from an unset shell variable."""
         if value == "" and info.field_name is not None and cls.model_fields[info.field_name].annotation == Path | None:
-            raise ConfigError(f"--{info.field_name} is empty: name a path, or leave it out.")
+            raise ConfigError("it is empty: name a path, or leave it out.", setting=info.field_name)
         return value
 
     @field_validator("log_level", mode="before")
@@ -226,7 +254,7 @@ class Settings(BaseSettings):
 
     @field_validator("target_device")
     @classmethod
-    def _no_name(cls, value: str | None) -> str | None:
+    def _empty_is_none(cls, value: str | None) -> str | None:
         return value or None
 
     @field_validator("plugin_config")
@@ -246,59 +274,64 @@ class Settings(BaseSettings):
     @classmethod
     def _workers(cls, value: int | None) -> int | None:
         if value is not None and not 2 <= value <= 10_000:
-            raise ConfigError(f"--rest_workers {value}: rest_workers count should be from 2 to 10000")
+            raise ConfigError(f"count should be from 2 to 10000, not {value}.", setting="rest_workers")
         return value
 
     @model_validator(mode="after")
-    def _together(self) -> Settings:
-        """What goes together and what does not, in OVMS's words where it has them."""
+    def _check_combinations(self) -> Settings:
+        """Refuse settings that exclude or need each other, with OVMS's messages where it has one."""
         if self.action in ("serve", "pull"):
-            self._one_way_to_name_models()
+            self._check_model_names()
         if (self.speaker_name is None) != (self.speaker_path is None):
-            raise ConfigError("--speaker_name and --speaker_path go together: give both.")
+            given, missing = (
+                ("speaker_path", "speaker_name") if self.speaker_name is None else ("speaker_name", "speaker_path")
+            )
+            raise ConfigError(f"needs {missing} too.", setting=given)
         if self.metrics_list and not self.metrics_enable:
-            raise ConfigError("metrics_enable setting is missing, required when metrics_list is provided")
-        for name, flag in (("NUM_STREAMS", self.num_streams), ("CACHE_DIR", self.cache_dir)):
-            if flag not in (None, 1) and self.plugin_config and name in json.loads(self.plugin_config):
-                raise ConfigError(f"Doubled {name} parameter in plugin config.")
-        self._one_action()
+            raise ConfigError(
+                "metrics_enable setting is missing, required when metrics_list is provided", setting="metrics_list"
+            )
+        for name, value in (("NUM_STREAMS", self.num_streams), ("CACHE_DIR", self.cache_dir)):
+            if value not in (None, 1) and self.plugin_config and name in json.loads(self.plugin_config):
+                raise ConfigError(f"Doubled {name} parameter in plugin config.", setting="plugin_config")
+        self._check_actions()
         return self
 
-    def _one_way_to_name_models(self) -> None:
+    def _check_model_names(self) -> None:
         if self.config_path and (self.model_path or self.model_name or self.source_model):
-            raise ConfigError("Use either config_path or model_path with model_name")
-        if self.config_path and any(getattr(self, name) for name in _OF_ONE_MODEL):
-            raise ConfigError("Model parameters in CLI are exclusive with the config file")
+            raise ConfigError("Use either config_path or model_path with model_name", setting="config_path")
+        if self.config_path and any(getattr(self, name) for name in _ONE_MODEL_SETTINGS):
+            raise ConfigError("Model parameters in CLI are exclusive with the config file", setting="config_path")
         if self.model_path and self.source_model:
-            raise ConfigError("--model_path and --source_model each name the model: give one of them.")
+            raise ConfigError("cannot be used with source_model: both name the model.", setting="model_path")
         if self.model_name and not (self.model_path or self.source_model or self.pull):
-            raise ConfigError("--model_name names the model of --model_path: give that too.")
+            raise ConfigError("needs model_path too.", setting="model_name")
         if self.source_model and not self.model_repository_path:
-            raise ConfigError("model_repository_path parameter is required for pull mode")
+            raise ConfigError("model_repository_path parameter is required for pull mode", setting="source_model")
 
-    def _one_action(self) -> None:
-        asked = [name for name in ("list_models", "remove_from_config", "add_to_config") if getattr(self, name)]
+    def _check_actions(self) -> None:
+        actions = [name for name in ("list_models", "remove_from_config", "add_to_config") if getattr(self, name)]
         pulling = self.pull or self.source_model or (self.task and not self.configure and not self.model_path)
-        if asked and pulling:
-            raise ConfigError(f"--{asked[0]} cannot be used with --pull or --task")
-        if len(asked) > 1:
-            raise ConfigError(f"--{asked[0]} cannot be used with --{asked[1]}")
-        if self.configure and (self.pull or asked):
-            raise ConfigError(f"--configure cannot be used with --{'pull' if self.pull else asked[0]}")
+        if actions and pulling:
+            raise ConfigError("cannot be used with pull or task", setting=actions[0])
+        if len(actions) > 1:
+            raise ConfigError(f"cannot be used with {actions[1]}", setting=actions[0])
+        if self.configure and (self.pull or actions):
+            raise ConfigError(f"cannot be used with {'pull' if self.pull else actions[0]}", setting="configure")
         if self.add_to_config and self.model_repository_path and self.model_path:
-            raise ConfigError("--model_repository_path cannot be used with --model_path")
+            raise ConfigError("cannot be used with model_path", setting="model_repository_path")
         for name in ("model_repository_path", "model_path"):
             if self.remove_from_config and getattr(self, name):
-                raise ConfigError(f"--{name} cannot be used with --remove_from_config")
+                raise ConfigError("cannot be used with remove_from_config", setting=name)
 
 
 def listed(text: str) -> tuple[str, ...]:
-    """What is separated by commas, as OVMS takes it."""
+    """Split a list separated by commas, leaving out empty parts."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def load_settings(flags: Mapping[str, object] | None = None) -> Settings:
-    """Read flags (by field name), then the environment. ConfigError names what is wrong and what would be right."""
+    """Read flags (by field name), then the environment. Raises ConfigError with the setting or variable at fault."""
     for name in sorted(os.environ):
         field = name.upper().removeprefix(PREFIX).lower()
         known = field in Settings.model_fields or _is_from_kubernetes(name)
@@ -308,37 +341,44 @@ def load_settings(flags: Mapping[str, object] | None = None) -> Settings:
         return Settings(**_with_ovms_variables(dict(flags or {})))  # type: ignore[arg-type]
     except ValidationError as error:
         wrong = error.errors()[0]
-        field = str(wrong["loc"][0])
-        source = f"--{field}" if flags and field in flags else f"{PREFIX}{field.upper()}"
-        raise ConfigError(f"{source} is {wrong['input']!r}: {right_of(wrong)}.") from error
+        raise ConfigError(f"{requirement(wrong)}, not {wrong['input']!r}.", setting=str(wrong["loc"][0])) from error
 
 
-def right_of(wrong: Mapping[str, Any]) -> str:
-    """What would be right, out of what pydantic says is wrong (one of its `errors()`): "it must be a valid integer"."""
-    said = str(wrong["msg"]).partition(", unable to parse")[0].removeprefix("Value error, ").rstrip(".")
-    _, separator, choices = said.partition(" is not one of ")  # typer's words for a choice
-    if separator:
-        return f"it must be {'one of ' if ',' in choices else ''}{choices.replace(chr(39), '')}"
-    return re.sub("^Input should be ", "it must be ", said)
+def requirement(wrong: Mapping[str, Any]) -> str:
+    """What a value must be, from one of the `errors()` of a pydantic ValidationError: "it must be a valid integer"."""
+    kind, context = wrong["type"], wrong.get("ctx", {})
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "literal_error":
+        return f"it must be {context['expected']}"
+    if kind in _BOUNDS:
+        words, key = _BOUNDS[kind]
+        return f"it must be {words} {context[key]:g}"
+    return f"it must be {_KINDS[kind]}" if kind in _KINDS else str(wrong["msg"])
+
+
+def one_of(choices: Sequence[object]) -> str:
+    """What a value must be that is one of some words."""
+    return f"it must be {'one of ' if len(choices) > 1 else ''}{', '.join(map(str, choices))}"
 
 
 def _with_ovms_variables(flags: dict[str, object]) -> dict[str, object]:
-    """OVMS's own variables are defaults, unless flags or our own variables say otherwise.
+    """Add the values of OVMS's own variables for settings that neither a flag nor an ANTIPHON_ variable sets.
 
-    One of them bounds the bytes of a file's audio once it is float32 at 16 kHz: max_audio_seconds in other words. As in
-    OVMS, what is no number above 0 says nothing.
+    OVMS_AUDIO_MAX_FILE_SIZE_BYTES limits the size of the audio as float32 at 16 kHz, so it becomes max_audio_seconds. As in
+    OVMS, a value that is not a positive integer is ignored.
     """
     ours = {name.upper() for name in os.environ}
 
-    def said(*names: str) -> bool:
+    def is_set(*names: str) -> bool:
         return any(name in flags or f"{PREFIX}{name.upper()}" in ours for name in names)
 
     defaults: dict[str, object] = {}
     repository = os.environ.get(REPOSITORY_VARIABLE)
-    if repository and not said("model_path", "config_path", "model_repository_path", "remove_from_config"):
+    if repository and not is_set("model_path", "config_path", "model_repository_path", "remove_from_config"):
         defaults["model_repository_path"] = repository
     size = os.environ.get(AUDIO_VARIABLE, "").strip()
-    if size.isdecimal() and int(size) and not said("max_audio_seconds"):
+    if size.isdecimal() and int(size) and not is_set("max_audio_seconds"):
         defaults["max_audio_seconds"] = int(size) / (4 * SAMPLE_RATE)
     return flags | defaults
 

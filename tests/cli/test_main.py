@@ -1,4 +1,4 @@
-"""The command as a user runs it: instant help, and one line and exit code 2 for what a user can mend."""
+"""The command line as a user runs it: fast help, and errors on one line with exit code 2."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Result:
     err: str
 
 
-Span = Callable[..., Result]
+RunCommand = Callable[..., Result]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Span:
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunCommand:
     """Run the command in this process, with these arguments and environment variables."""
 
     def here(*arguments: str, **environment: str) -> Result:
@@ -59,18 +59,18 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert result.returncode == 0, result.stderr
 
 
-def test_help_lists_the_commands(run: Span) -> None:
+def test_help_lists_the_commands(run: RunCommand) -> None:
     result = run("--help")
     assert result.code == 0
     for name in ("serve", "transcribe", "translate", "models", "pull", "export"):
         assert name in result.out
 
 
-def test_version(run: Span) -> None:
+def test_version(run: RunCommand) -> None:
     assert run("--version").out == f"antiphon {__version__}\n"
 
 
-def test_the_flags_of_serve_are_the_settings(run: Span) -> None:
+def test_the_flags_of_serve_are_the_settings(run: RunCommand) -> None:
     text = " ".join(run("serve", "--help").out.split())
     for name, field in Settings.model_fields.items():
         assert f"--{name.replace('_', '-')} " in text
@@ -90,26 +90,26 @@ def test_the_flags_of_serve_are_the_settings(run: Span) -> None:
         (["--rest_port", "70000"], {}, "--rest_port"),
         (["serve", "--config_path", "/no/such/config.json"], {}, "/no/such/config.json: Config file not found"),
         (["models", "--config_path", "/no/such/config.json"], {}, "/no/such/config.json: Config file not found"),
-        (["serve", "--log_path", "/no/such/folder/log"], {}, "--log_path /no/such/folder/log"),
+        (["serve", "--log_path", "/no/such/folder/log"], {}, "--log_path: cannot write /no/such/folder/log"),
         (["serve"], {"ANTIPHON_REST_PROT": "1"}, "ANTIPHON_REST_PORT"),
         (["serve"], {"ANTIPHON_SLOTS": "many"}, "ANTIPHON_SLOTS"),
-        (["serve", "--api_key_file", ""], {}, "--api_key_file is empty: name a path, or leave it out."),
-        (["serve", "--cache_dir", ""], {}, "--cache_dir is empty"),
+        (["serve", "--api_key_file", ""], {}, "--api_key_file: it is empty: name a path, or leave it out."),
+        (["serve", "--cache_dir", ""], {}, "--cache_dir: it is empty"),
         (["serve", "--model_path", str(SOURCE)], {}, f"{SOURCE}: holds no model; looked for config.json"),
         (["transcribe", "/no/such/file.wav"], {}, "/no/such/file.wav"),
         (["transcribe", str(SOURCE)], {}, f"{SOURCE} is a folder: name the files in it, such as {SOURCE}/*.wav"),
         (
             ["transcribe", __file__, "--device", "XPU"],
             {},
-            "antiphon: --device XPU: there is no XPU here; OpenVINO finds ",
+            "antiphon: --device: XPU is not available, there is no XPU here; OpenVINO finds ",
         ),
         (["transcribe", __file__, "--model", "espeak"], {}, "The model 'espeak' cannot transcribe; it can: speak."),
         (["translate", __file__, "--model", "/no/such/model"], {}, "/no/such/model"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_a_user_can_mend_is_one_line(
-    run: Span, arguments: list[str], environment: dict[str, str], message: str
+def test_user_errors_are_one_line_with_exit_code_2(
+    run: RunCommand, arguments: list[str], environment: dict[str, str], message: str
 ) -> None:
     port = {} if "--rest_port" in arguments else {"ANTIPHON_REST_PORT": "0"}
     result = run(*arguments, **port, **environment)
@@ -130,7 +130,7 @@ def test_what_a_user_can_mend_is_one_line(
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_wrong_usage_is_one_line_too(run: Span, arguments: list[str], message: str) -> None:
+def test_usage_errors_are_one_line_with_exit_code_2(run: RunCommand, arguments: list[str], message: str) -> None:
     result = run(*arguments)
     assert result.code == 2
     assert result.err.startswith("antiphon: ")
@@ -138,18 +138,20 @@ def test_wrong_usage_is_one_line_too(run: Span, arguments: list[str], message: s
     assert result.err.count("\n") == 1
 
 
-def test_a_flag_that_no_built_in_model_can_do_with_ends_the_server(run: Span) -> None:
+def test_unavailable_device_ends_the_server(run: RunCommand) -> None:
     result = run("serve", "--target_device", "XPU", ANTIPHON_REST_PORT="0")
     assert result.code == 2
     assert "Ready at" not in result.out
-    assert result.err.splitlines()[-1].startswith("antiphon: --target_device XPU: there is no XPU here")
+    assert result.err.splitlines()[-1].startswith(
+        "antiphon: --target_device: XPU is not available, there is no XPU here"
+    )
 
 
-def test_an_unknown_flag_is_refused_with_the_nearest(run: Span) -> None:
+def test_unknown_flag_is_refused_with_the_nearest(run: RunCommand) -> None:
     result = run("--rest_prot", "8000")
     assert result.code == 2
     assert "--rest-port" in result.err
 
 
-def test_flags_alone_are_those_of_serve(run: Span) -> None:
+def test_flags_without_a_command_are_those_of_serve(run: RunCommand) -> None:
     assert run("--rest_port", "8000", "--help").out == run("serve", "--help").out

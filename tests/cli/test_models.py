@@ -51,14 +51,14 @@ def test_unservable_model_is_listed_with_its_reason(rows, tmp_path: Path, device
 
 
 @pytest.mark.parametrize(
-    ("flag", "place", "told"),
+    ("flag", "place", "line"),
     [
-        ("--model_path", "empty", "holds no model; looked for config.json, "),
-        ("--model_path", "nowhere", "no such folder, and not a built-in model "),
-        ("--model-repository-path", "empty", "there is no model in it."),
-        ("--model_repository_path", "nowhere", "no such folder; "),
-        ("--config_path", "none.json", "there is no model in it."),
-        ("--config_path", "nowhere", "Config file not found"),
+        ("--model_path", "empty", "{path}: holds no model; looked for config.json, "),
+        ("--model_path", "nowhere", "--model_path: {path}: no such folder, and not a built-in model "),
+        ("--model-repository-path", "empty", "{path}: there is no model in it."),
+        ("--model_repository_path", "nowhere", "--model_repository_path: {path}: no such folder; "),
+        ("--config_path", "none.json", "{path}: there is no model in it."),
+        ("--config_path", "nowhere", "{path}: Config file not found"),
     ],
 )
 def test_where_there_is_no_model(
@@ -67,7 +67,7 @@ def test_where_there_is_no_model(
     tmp_path: Path,
     flag: str,
     place: str,
-    told: str,
+    line: str,
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "none.json").write_text(json.dumps({"model_config_list": []}))
@@ -76,7 +76,7 @@ def test_where_there_is_no_model(
         main()
     out, err = capsys.readouterr()
     assert (ended.value.code, out) == (2, "")
-    assert err.startswith(f"antiphon: {flag} {tmp_path / place}: {told}")
+    assert err.startswith(f"antiphon: {line.format(path=tmp_path / place)}")
     assert err.count("\n") == 1
 
 

@@ -1,4 +1,4 @@
-"""OVMS's command line in our words: what is left out is said, and nothing else is touched."""
+"""Rewriting OVMS's command line: flags without effect are dropped with a note, others stay."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import pytest
 from antiphon.cli.ovms_flags import IGNORED, translate
 from antiphon.settings import Settings
 
-BARE = frozenset({"pull", "add_to_config", "remove_from_config", "metrics_enable"})
+VALUELESS = frozenset({"pull", "add_to_config", "remove_from_config", "metrics_enable"})
 
 
 @pytest.mark.parametrize(
-    ("theirs", "ours"),
+    ("ovms", "ours"),
     [
         ("--rest_port 8000 --port 9000 --pull", "--rest_port 8000 --pull"),
         ("--grpc_workers=4 --rest-port=8000", "--rest-port=8000"),
@@ -26,17 +26,17 @@ BARE = frozenset({"pull", "add_to_config", "remove_from_config", "metrics_enable
         ("--model_path a=b --nonsense=1 -h", "--model_path a=b --nonsense=1 -h"),
     ],
 )  # fmt: skip
-def test_arguments(theirs: str, ours: str) -> None:
-    assert translate(theirs.split(), BARE)[0] == ours.split()
+def test_arguments(ovms: str, ours: str) -> None:
+    assert translate(ovms.split(), VALUELESS)[0] == ours.split()
 
 
-def test_what_is_left_out_is_said() -> None:
-    _, said = translate(["--port", "9000", "--batch-size=4", "--rest_port", "1"], BARE)
-    assert said == [
+def test_dropped_flags_are_noted() -> None:
+    _, notes = translate(["--port", "9000", "--batch-size=4", "--rest_port", "1"], VALUELESS)
+    assert notes == [
         "--port changes nothing: there is no gRPC here, and the HTTP port is --rest_port.",
-        "--batch_size changes nothing: batches are as large as the requests of the moment, up to --slots.",
+        "--batch_size changes nothing: batches grow with the number of concurrent requests, up to --slots.",
     ]
 
 
-def test_nothing_we_have_is_left_out() -> None:
+def test_no_setting_is_dropped() -> None:
     assert not IGNORED.keys() & Settings.model_fields.keys()

@@ -1,4 +1,4 @@
-"""`antiphon pull` against a hub on loopback: what is printed where, and the graph.pbtxt that comes of it."""
+"""`antiphon pull` from a fake hub on loopback: its output and the graph.pbtxt it writes."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ HIFIGAN = '{"architectures": ["SpeechT5HifiGan"]}'
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """A hub with a model that writes down, one that speaks and its vocoder."""
+    """A hub with a transcription model, a speech model and its vocoder."""
     root = tmp_path / "hub"
     held = {"openai/whisper-nano": WHISPER, "microsoft/speecht5_tts": SPEECHT5, "microsoft/speecht5_hifigan": HIFIGAN}
     for source, config in held.items():
         write_repository(root / source, {"config.json": config, "model.safetensors": b"w" * 100_000})
     with serve_hub(root) as running:
         monkeypatch.delenv("HF_HUB_OFFLINE")
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
         monkeypatch.setenv("HF_ENDPOINT", running.url)
         yield running
 
@@ -36,32 +37,30 @@ def models(tmp_path: Path) -> Path:
     return tmp_path / "models"
 
 
-def test_it_says_what_ovms_says(hub: Hub, models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_is_that_of_ovms(hub: Hub, models: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pull(["openai/whisper-nano"], models)
     folder = models / "openai/whisper-nano"
-    said = capsys.readouterr()
-    assert said.out.splitlines() == [
+    output = capsys.readouterr()
+    assert output.out.splitlines() == [
         f"Model: openai/whisper-nano downloaded to: {folder}",
         f"Graph: graph.pbtxt created in: {folder}",
     ]
-    assert said.err == "Pulling openai/whisper-nano: 2 files, 100.1 kB.\n"
+    assert output.err == "Pulling openai/whisper-nano: 2 files, 100.1 kB.\n"
     graph = read_graph(folder / "graph.pbtxt")
     assert (graph.task, graph.models_path, graph.target_device) == ("speech2text", "./", "CPU")
     assert "target_device" not in (folder / "graph.pbtxt").read_text()
 
 
-def test_several_at_once_and_a_voice_with_its_vocoder(
-    hub: Hub, models: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_several_models_and_a_vocoder(hub: Hub, models: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pull(["openai/whisper-nano", "microsoft/speecht5_tts"], models, target_device="GPU")
     folder = models / "microsoft/speecht5_tts"
     assert (folder / "vocoder/model.safetensors").is_file()
     assert read_graph(folder / "graph.pbtxt").task == "text2speech"
     assert {read_graph(path).target_device for path in models.rglob("graph.pbtxt")} == {"GPU"}
-    assert "through a vocoder, which is another repository: microsoft/speecht5_hifigan" in capsys.readouterr().err
+    assert "needs a vocoder from another repository: microsoft/speecht5_hifigan" in capsys.readouterr().err
 
 
-def test_a_graph_that_is_there_stays_unless_something_else_is_asked_for(hub: Hub, models: Path) -> None:
+def test_existing_graph_is_kept_unless_options_are_given(hub: Hub, models: Path) -> None:
     pull(["openai/whisper-nano"], models)
     graph = models / "openai/whisper-nano/graph.pbtxt"
     edited = graph.read_text().replace("enable_word_timestamps: false", "enable_word_timestamps: true")
@@ -72,26 +71,29 @@ def test_a_graph_that_is_there_stays_unless_something_else_is_asked_for(hub: Hub
     assert read_graph(graph).target_device == "NPU"
 
 
-def test_what_is_no_model_of_speech_gets_no_graph(hub: Hub, models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_models_get_no_graph(hub: Hub, models: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pull(["microsoft/speecht5_hifigan"], models)
     folder = models / "microsoft/speecht5_hifigan"
     assert not (folder / "graph.pbtxt").exists()
-    assert f"{folder}: no model of speech by its config.json, so no graph.pbtxt" in capsys.readouterr().err
+    assert (
+        f"{folder}: not a speech model according to its config.json, so no graph.pbtxt is written"
+        in capsys.readouterr().err
+    )
     pull(["microsoft/speecht5_hifigan"], models, task="text2speech")
     assert read_graph(folder / "graph.pbtxt").task == "text2speech"
 
 
-def test_a_bar_is_drawn_on_a_terminal(
+def test_progress_bar_on_a_terminal(
     hub: Hub, models: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     pull(["microsoft/speecht5_tts"], models)
-    said = capsys.readouterr()
-    assert "microsoft/speecht5_tts" in said.err
-    assert said.err.count("100%") >= 2
-    assert "%" not in said.out
+    output = capsys.readouterr()
+    assert "microsoft/speecht5_tts" in output.err
+    assert output.err.count("100%") >= 2
+    assert "%" not in output.out
 
 
-def test_one_revision_is_not_for_two(hub: Hub, models: Path) -> None:
-    with pytest.raises(ConfigError, match="--revision v1 is of one repository: pull a/b and c/d one at a time"):
+def test_revision_with_two_repositories_is_refused(hub: Hub, models: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^revision: names one repository's revision; pull a/b and c/d separately\."):
         pull(["a/b", "c/d"], models, revision="v1")

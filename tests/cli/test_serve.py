@@ -1,4 +1,4 @@
-"""Starting, answering while loading, draining and failing, with a fake model instead of a loaded one."""
+"""The server process with a fake model: starting, 503 while loading, draining and failing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.sounds import make_audio
 
 SOURCE = Path(__file__).parents[2] / "src"
 
-# `antiphon serve` in a process of its own, with the loading replaced; it goes on once a line comes in on stdin.
+# `antiphon serve` in a subprocess, with a fake loader that waits for a line on stdin.
 SCRIPT = """
 import sys
 import antiphon.loader as registry
@@ -93,11 +93,11 @@ def wait_for(url: str, process: subprocess.Popen[str]) -> httpx.Response:
                 return client.get(url)
             except httpx.ConnectError:
                 continue
-    raise AssertionError("the server is gone")
+    raise AssertionError("the server has ended")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_life(number: signal.Signals) -> None:
+def test_start_load_serve_and_stop(number: signal.Signals) -> None:
     files = {"file": ("a.wav", make_audio(1.0))}
     with serving("--model_path", "/m/x", "--model_name", "mine") as (process, url):
         assert wait_for(f"{url}/v2/health/live", process).status_code == 200
@@ -142,7 +142,7 @@ def test_models_route_is_503_until_every_model_is_loaded(tmp_path: Path) -> None
         assert [card["id"] for card in httpx.get(f"{url}/v1/models").json()["data"]] == names
 
 
-def test_a_model_that_does_not_load_ends_the_server_with_one_line() -> None:
+def test_model_that_fails_to_load_ends_the_server_with_one_line() -> None:
     with serving("--model_path", "/models/x") as (process, url):
         wait_for(f"{url}/v2/health/live", process)
         say(process, "fail")
@@ -152,7 +152,7 @@ def test_a_model_that_does_not_load_ends_the_server_with_one_line() -> None:
     assert errors == "antiphon: /models/x/model.safetensors: not there; fetch it.\n"
 
 
-def test_models_that_do_not_load_are_told_and_the_others_served(tmp_path: Path) -> None:
+def test_models_that_fail_to_load_are_logged_and_the_others_served(tmp_path: Path) -> None:
     write_config(tmp_path, "a", "b")
     with serving("--config_path", str(tmp_path)) as (process, url):
         wait_for(f"{url}/v2/health/live", process)
@@ -173,7 +173,7 @@ def test_models_that_do_not_load_are_told_and_the_others_served(tmp_path: Path) 
     assert len(errors.splitlines()) == 1
 
 
-def test_no_model_that_loads_ends_the_server(tmp_path: Path) -> None:
+def test_server_ends_if_no_model_loads(tmp_path: Path) -> None:
     write_config(tmp_path, "a", "b")
     with serving("--config_path", str(tmp_path)) as (process, url):
         wait_for(f"{url}/v2/health/live", process)
@@ -184,7 +184,7 @@ def test_no_model_that_loads_ends_the_server(tmp_path: Path) -> None:
     assert errors.splitlines()[-1].startswith("antiphon: None of the 2 models can be loaded; the first is a: ")
 
 
-def test_a_config_without_models_is_served(tmp_path: Path) -> None:
+def test_config_without_models_is_served(tmp_path: Path) -> None:
     write_config(tmp_path)
     with serving("--config_path", str(tmp_path)) as (process, url):
         assert line_of(process) == f"Ready at {url}"
@@ -200,7 +200,7 @@ def write_config(folder: Path, *names: str) -> None:
     (folder / "config.json").write_text(json.dumps({"model_config_list": entries}))
 
 
-def test_a_log_file(tmp_path: Path) -> None:
+def test_log_file(tmp_path: Path) -> None:
     with serving("--model_path", "/models/x", "--log_path", str(tmp_path / "log"), "--log_level", "debug") as (
         process,
         url,
@@ -211,16 +211,16 @@ def test_a_log_file(tmp_path: Path) -> None:
     assert "DEBUG" in (tmp_path / "log").read_text()
 
 
-def test_requests_under_way_are_finished_before_it_ends() -> None:
+def test_running_requests_finish_before_shutdown() -> None:
     with serving("--model_path", "/m/x") as (process, url), ThreadPoolExecutor(1) as pool:
         wait_for(f"{url}/v2/health/live", process)
         say(process, "load and wait")
         assert line_of(process).startswith("Serving")
         assert line_of(process).startswith("Ready")
         files = {"file": ("a.wav", make_audio(1.0))}
-        asking = pool.submit(httpx.post, f"{url}/v1/audio/transcriptions", files=files, timeout=60)
+        answer = pool.submit(httpx.post, f"{url}/v1/audio/transcriptions", files=files, timeout=60)
         assert line_of(process) == "in a step"
         process.send_signal(signal.SIGTERM)
         say(process, "go on")
-        assert asking.result().json()["text"] == "audio of 1.00 s"
+        assert answer.result().json()["text"] == "audio of 1.00 s"
         assert process.wait(60) == 0

@@ -1,4 +1,4 @@
-"""What is wrong with a command line: each flag with a wrong value is told on one line, in the words it was typed in."""
+"""Errors of the command line: one line that names the flag as typed, or the environment variable, and exit code 2."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from pathlib import Path
 import pytest
 
 from antiphon.__main__ import main
+from antiphon.cli.usage_errors import describe
+from antiphon.errors import AntiphonError, ConfigError, EngineFailed, InvalidParameter
 from antiphon.settings import Settings
 from tests.support.starters import STARTER_ASR, STARTER_TTS
 
-# What pydantic, typer or this project must not say to somebody at a terminal.
-STRANGE = ("Value error", "Input should", "unable to parse", "Invalid value", "''", "Traceback", "..")
+# Words of pydantic, typer and Python that must not appear in an error.
+FOREIGN_WORDS = ("Value error", "Input should", "unable to parse", "Invalid value", "''", "Traceback", "..")
 
 
-def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The line that ends a command."""
+def error_of(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Run a command that fails with exit code 2 and return its line on stderr."""
     monkeypatch.setattr(sys, "argv", ["antiphon", *arguments])
     with pytest.raises(SystemExit) as ended:
         main()
@@ -29,10 +31,12 @@ def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *a
 
 
 def wrong_values() -> list[tuple[str, ...]]:
-    """A value that each setting cannot have, of those that cannot have every one."""
+    """An invalid value for each setting that is not free text."""
     any_text = (str, str | None, Path | None)
     names = [name for name, field in Settings.model_fields.items() if field.annotation not in any_text]
-    return [(f"--{name}=q",) for name in names if not name.endswith("_config")]  # two are given a path in older OVMSs
+    return [
+        (f"--{name}=q",) for name in names if not name.endswith("_config")
+    ]  # two take a path in older releases of OVMS
 
 
 @pytest.mark.parametrize(
@@ -76,48 +80,121 @@ def wrong_values() -> list[tuple[str, ...]]:
     ],
     ids=" ".join,
 )
-def test_a_wrong_value_is_told_with_its_flag_and_what_is_right(
+def test_invalid_value_names_the_flag_as_typed_and_the_valid_values(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
 ) -> None:
-    line = told(monkeypatch, capsys, *arguments)
+    line = error_of(monkeypatch, capsys, *arguments)
     flag, _, value = "=".join(arguments).rpartition("--")[2].partition("=")
-    assert re.match(rf"--{flag} is '?{value}(\.0)?'?: it must be ", line)
-    assert not [words for words in STRANGE if words in line]
+    assert re.match(rf"--{flag}: it must be .*, not '?{value}(\.0)?'?\.", line)
+    assert not [words for words in FOREIGN_WORDS if words in line]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "line"),
     [
-        ("--vad=loud", "--vad is 'loud': it must be one of auto, always, energy, none. See antiphon serve --help."),
-        ("--slots 0", "--slots is 0: it must be greater than or equal to 1."),
-        ("--audio-context half", "--audio-context is 'half': it must be one of full, auto. See antiphon serve --help."),
-        ("--model_path /no/such", "--model_path /no/such: no such folder, and not a built-in model"),
-        ("--model-path=/no/such", "--model-path /no/such: no such folder, and not a built-in model"),
+        ("--vad=loud", "--vad: it must be one of auto, always, energy, none, not 'loud'. See antiphon serve --help."),
+        ("--slots 0", "--slots: it must be greater than or equal to 1, not 0."),
+        (
+            "--audio-context half",
+            "--audio-context: it must be one of full, auto, not 'half'. See antiphon serve --help.",
+        ),
+        ("--rest_workers 1", "--rest_workers: count should be from 2 to 10000, not 1."),
+        ("--model_path /no/such", "--model_path: /no/such: no such folder, and not a built-in model"),
+        ("--model-path=/no/such", "--model-path: /no/such: no such folder, and not a built-in model"),
+        ("transcribe {file} --model /no/such", "--model: /no/such: no such folder, and not a built-in model"),
         ("transcribe x --model espeak", "There is no file x."),
         ("transcribe {file}", "No model is named: name a model with --model."),
         ("translate {file}", "No model is named: name a model with --model."),
         ("bench transcribe", "No model is named: give --model_path, or a server with --url."),
         ("transcribe {file} --model espeak", "--model: The model 'espeak' cannot transcribe; it can: speak."),
-        ("transcribe {file} --device XPU --model {asr}", "--device XPU: there is no XPU here; OpenVINO finds "),
+        (
+            "transcribe {file} --device XPU --model {asr}",
+            "--device: XPU is not available, there is no XPU here; OpenVINO finds ",
+        ),
         (
             "transcribe {file} --target-device=XPU --model {asr}",
-            "--target-device XPU: there is no XPU here; OpenVINO finds ",
+            "--target-device: XPU is not available, there is no XPU here; ",
         ),
-        ("speak x -o {out} --speed 9", "--speed must be from 0.25 to 4, not 9."),
-        ("speak x -o {out} --model {tts} --vocoder /no/such", "--vocoder /no/such: no such folder; "),
-        ("export text2speech --source-model /no/such", "--source-model /no/such: no such folder."),
-        ("export sing --source-model x", "TASK is 'sing': it must be one of speech2text, text2speech. See "),
+        ("speak x -o {out} --speed 9", "--speed: speed must be from 0.25 to 4, not 9."),
+        ("speak x -o {out} --model {tts} --vocoder /no/such", "--vocoder: /no/such: no such folder; "),
+        ("export text2speech --source-model /no/such", "--source-model: /no/such: no such folder."),
+        ("export sing --source-model x", "TASK: it must be one of speech2text, text2speech, not 'sing'. See "),
         ("export", "Missing argument 'TASK'. Choose from: speech2text, text2speech. See antiphon export --help."),
-        ("export speech2text --source_model x --quant_mode q", "--quant_mode is 'q': it must be int8. See "),
+        ("export speech2text --source_model x --quant_mode q", "--quant_mode: it must be int8, not 'q'. See "),
         (
             "bench dance",
-            "[transcribe|speak] is 'dance': it must be one of transcribe, speak. See antiphon bench --help.",
+            "[transcribe|speak]: it must be one of transcribe, speak, not 'dance'. See antiphon bench --help.",
         ),
+        ("--rest_port", "Option '--rest_port' requires an argument. See antiphon --help."),
+        ("--no_such_flag 1", "No such option: --no_such_flag. See antiphon serve --help."),
     ],
 )
-def test_the_whole_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: str, said: str
+def test_whole_error_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: str, line: str
 ) -> None:
     monkeypatch.setenv("ANTIPHON_REST_PORT", "0")
     filled = arguments.format(file=__file__, out=tmp_path / "out.wav", asr=STARTER_ASR, tts=STARTER_TTS)
-    assert told(monkeypatch, capsys, *filled.split()).startswith(said)
+    assert error_of(monkeypatch, capsys, *filled.split()).startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "arguments", "line"),
+    [
+        ("ANTIPHON_SLOTS", "many", "serve", "ANTIPHON_SLOTS: it must be a valid integer, not 'many'."),
+        ("antiphon_slots", "0", "", "antiphon_slots: it must be greater than or equal to 1, not '0'."),
+        (
+            "ANTIPHON_VAD",
+            "loud",
+            "models",
+            "ANTIPHON_VAD: it must be 'auto', 'always', 'energy' or 'none', not 'loud'.",
+        ),
+        ("ANTIPHON_SLOTS", "4", "serve --slots 0", "--slots: it must be greater than or equal to 1, not 0."),
+        ("ANTIPHON_MODEL_PATH", "/no/such", "serve", "ANTIPHON_MODEL_PATH: /no/such: no such folder, and not a "),
+        (
+            "ANTIPHON_MODEL_PATH",
+            "x",
+            "transcribe {file} --model /no/such",
+            "--model: /no/such: no such folder, and not a ",
+        ),
+        (
+            "OVMS_MODEL_REPOSITORY_PATH",
+            "/no",
+            "serve --list_models",
+            "OVMS_MODEL_REPOSITORY_PATH: /no: no such folder; ",
+        ),
+    ],
+)
+def test_value_of_an_environment_variable_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    variable: str,
+    value: str,
+    arguments: str,
+    line: str,
+) -> None:
+    monkeypatch.setenv("ANTIPHON_REST_PORT", "0")
+    monkeypatch.setenv(variable, value)
+    filled = arguments.format(file=__file__).split() or ["--log_level", "INFO"]
+    assert error_of(monkeypatch, capsys, *filled).startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("error", "arguments", "line"),
+    [
+        (ConfigError("is wrong.", setting="slots"), ["serve"], "--slots: is wrong."),
+        (ConfigError("is wrong.", setting="rest_port"), ["serve", "--rest-port=1"], "--rest-port: is wrong."),
+        (ConfigError("is wrong.", setting="slots"), ["bench", "--", "--slots"], "--slots: is wrong."),
+        (ConfigError("is wrong.", setting="output"), ["speak", "x", "-o", "y"], "-o: is wrong."),
+        (
+            ConfigError("is wrong.", setting="model_path"),
+            ["export", "--source-model", "y"],
+            "--source-model: is wrong.",
+        ),
+        (ConfigError("/a/file: is wrong."), ["serve", "--model_path", "/a/file"], "/a/file: is wrong."),
+        (InvalidParameter("Is wrong.", param="voice"), ["speak", "x", "--voice", "y"], "--voice: Is wrong."),
+        (InvalidParameter("Is wrong.", param="input"), ["speak", "x"], "Is wrong."),
+        (EngineFailed("--slots failed."), ["serve", "--slots", "1"], "--slots failed."),
+    ],
+)
+def test_describe_puts_the_flag_before_the_message(error: AntiphonError, arguments: list[str], line: str) -> None:
+    assert describe(error, arguments) == line

@@ -1,7 +1,4 @@
-"""What OVMS's command line does instead of serving: list, add, remove, configure, pull. In its words.
-
-It knows the settings, the repository on disk and the hub; it must not know HTTP, or load a model.
-"""
+"""The actions of OVMS's command line other than serving: list, add, remove, configure, pull. Messages are OVMS's."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ UNKNOWN_TASK = "Could not infer model task - specify --task value explicitly"
 
 
 def run(settings: Settings) -> None:
-    """Do what the settings ask for, and return."""
+    """Perform the action of the settings."""
     if settings.action == "pull":
         pull_model(settings)
     elif settings.action == "configure":
@@ -35,17 +32,17 @@ def run(settings: Settings) -> None:
 
 
 def pull_model(settings: Settings) -> Path:
-    """Bring the model that is named into the repository, with a graph.pbtxt of what the flags say; its folder."""
-    from antiphon.cli import pull  # brings the hub's library in
+    """Pull the model into the repository and write a graph.pbtxt from the settings. Returns its folder."""
+    from antiphon.cli import pull  # deferred: imports the hub's library
     from antiphon.hub.pull import VOCODER
 
     source = settings.source_model or settings.model_name
     if source is None:
-        raise ConfigError("source_model parameter is required for pull mode")
+        raise ConfigError("source_model parameter is required for pull mode", setting="pull")
     if settings.model_repository_path is None:
-        raise ConfigError("model_repository_path parameter is required for pull mode")
+        raise ConfigError("model_repository_path parameter is required for pull mode", setting="pull")
     if settings.weight_format != "auto" and source.lower().startswith("openvino/"):
-        raise ConfigError("--weight-format parameter unsupported for OpenVINO models.")
+        raise ConfigError("parameter unsupported for OpenVINO models.", setting="weight_format")
     vocoder = settings.vocoder or VOCODER
     folder = pull.pull_model(
         source,
@@ -65,10 +62,10 @@ def pull_model(settings: Settings) -> Path:
 
 def _configure(settings: Settings) -> None:
     if settings.model_path is None:
-        raise ConfigError("--configure writes a graph.pbtxt for the model of --model_path: give that too.")
+        raise ConfigError("needs model_path too, the model to write a graph.pbtxt for.", setting="configure")
     folder = Path(settings.model_path).expanduser()
     if not folder.is_dir():
-        raise ConfigError(f"--model_path {folder}: no such folder.")
+        raise ConfigError(f"{folder}: no such folder.", setting="model_path")
     _write_graph(settings, folder)
 
 
@@ -81,7 +78,7 @@ def _write_graph(settings: Settings, folder: Path) -> None:
 
 
 def _completed(settings: Settings, graph: GraphFile) -> GraphFile:
-    """With the voice that flags name, and word timestamps if they want them."""
+    """Add the voice and word timestamps of the settings to a graph."""
     if settings.speaker is not None:
         name, path = settings.speaker
         graph = replace(graph, voices=((name, str(path.resolve())),))
@@ -90,7 +87,7 @@ def _completed(settings: Settings, graph: GraphFile) -> GraphFile:
 
 def _list(settings: Settings) -> None:
     if settings.model_repository_path is None:
-        raise ConfigError("--list_models lists the models of --model_repository_path: give that too.")
+        raise ConfigError("needs model_repository_path too, the folder to list.", setting="list_models")
     names = list_models(settings.model_repository_path)
     typer.echo(f"Available servables to serve from path: {settings.model_repository_path} are: ")
     for name in names:
@@ -100,7 +97,8 @@ def _list(settings: Settings) -> None:
 def _add(settings: Settings) -> None:
     if settings.model_name is None or not (settings.model_path or settings.model_repository_path):
         raise ConfigError(
-            "Set model_name either with model_path or model_repository_path with add_to_config parameter."
+            "Set model_name either with model_path or model_repository_path with add_to_config parameter.",
+            setting="add_to_config",
         )
     config = _config(settings)
     if settings.model_path is not None:
@@ -120,16 +118,16 @@ def _add(settings: Settings) -> None:
 
 def _remove(settings: Settings) -> None:
     if settings.model_name is None:
-        raise ConfigError("Set model_name with remove_from_config parameter.")
+        raise ConfigError("Set model_name with remove_from_config parameter.", setting="remove_from_config")
     config = _config(settings)
     remove_entry(config, settings.model_name)
     typer.echo(f"Model: {settings.model_name} removed from configuration file: {config}")
 
 
 def _config(settings: Settings) -> Path:
-    """The config.json that is meant: the one of --config_path, else the repository's."""
+    """The config.json to change: that of config_path, else the repository's."""
     if settings.config_path is not None:
         return find_config(settings.config_path)
     if settings.model_repository_path is not None:
         return settings.model_repository_path / CONFIG
-    raise ConfigError(f"--config_path names the configuration file: give it, or set {REPOSITORY_VARIABLE}.")
+    raise ConfigError(f"is missing; name the configuration file, or set {REPOSITORY_VARIABLE}.", setting="config_path")

@@ -1,7 +1,4 @@
-"""What OVMS's command line has and ours does not: flags without a meaning for audio, and its ways to write the others.
-
-It knows words only; it must not know settings or what is done with them.
-"""
+"""Rewrites OVMS's command line: flags without a meaning for audio are dropped, other spellings become ours."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ _GRPC = "there is no gRPC here"
 _TENSORS = "it shapes plain tensor models, and these are speech models"
 _LANGUAGE = "it is for language models"
 
-# Each with why it means nothing here, and whether a value follows it.
+# Each with the reason why it has no effect, and whether it takes a value.
 IGNORED: dict[str, tuple[str, bool]] = {
     "port": (f"{_GRPC}, and the HTTP port is --rest_port", True),
     "grpc_bind_address": (_GRPC, True),
@@ -21,7 +18,7 @@ IGNORED: dict[str, tuple[str, bool]] = {
     "grpc_max_threads": (_GRPC, True),
     "grpc_memory_quota": (_GRPC, True),
     "grpc_channel_arguments": (_GRPC, True),
-    "batch_size": ("batches are as large as the requests of the moment, up to --slots", True),
+    "batch_size": ("batches grow with the number of concurrent requests, up to --slots", True),
     "nireq": ("requests share one batch, up to --slots", True),
     "shape": (_TENSORS, True),
     "layout": (_TENSORS, True),
@@ -36,7 +33,7 @@ IGNORED: dict[str, tuple[str, bool]] = {
     "max_sequence_number": (_TENSORS, True),
     "sequence_cleaner_poll_wait_minutes": (_TENSORS, True),
     "custom_node_resources_cleaner_interval_seconds": (_TENSORS, True),
-    "trace_path": ("there is no tracing here; --log_level TRACE says most", True),
+    "trace_path": ("there is no tracing here; --log_level TRACE logs most", True),
     "allowed_local_media_path": (_LANGUAGE, True),
     "allowed_media_domains": (_LANGUAGE, True),
     "verbose_response": (_LANGUAGE, False),
@@ -45,52 +42,54 @@ IGNORED: dict[str, tuple[str, bool]] = {
     "gguf_filename": (_LANGUAGE, True),
     "source_loras": (_LANGUAGE, True),
 }
-# Older releases gave these the config's path; newer ones have --config_path for it.
+# In older releases of OVMS these take the path of the config; newer ones have --config_path for it.
 _WITH_A_PATH = ("add_to_config", "remove_from_config")
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
-def translate(arguments: Sequence[str], bare: frozenset[str]) -> tuple[list[str], list[str]]:
-    """Arguments in our own words, and a line about each that was left out. `bare` are the flags that take no value."""
+def translate(arguments: Sequence[str], valueless: frozenset[str]) -> tuple[list[str], list[str]]:
+    """Return the arguments as ours and a note for each that was dropped. `valueless` are the flags without a value."""
     ours: list[str] = []
-    said: list[str] = []
-    rest = iter(_split(arguments, bare))
-    waiting = next(rest, None)
-    while waiting is not None:
-        flag, value = waiting
-        waiting = next(rest, None)
+    notes: list[str] = []
+    rest = iter(_split(arguments, valueless))
+    following = next(rest, None)
+    while following is not None:
+        flag, value = following
+        following = next(rest, None)
         name = flag.removeprefix("--").replace("-", "_")
-        follows = waiting is not None and not waiting[0].startswith("--")
+        follows = following is not None and not following[0].startswith("--")
         if not flag.startswith("--"):
             ours.append(flag)
         elif name in IGNORED:
             why, takes_value = IGNORED[name]
-            said.append(f"--{name} changes nothing: {why}.")
+            notes.append(f"--{name} changes nothing: {why}.")
             if takes_value and value is None and follows:
-                waiting = next(rest, None)
+                following = next(rest, None)
         elif name in _WITH_A_PATH:
             ours.append(flag)
             if value is None and follows:
-                assert waiting is not None
-                value, waiting = waiting[0], next(rest, None)
+                assert following is not None
+                value, following = following[0], next(rest, None)
             ours += [] if value is None else ["--config_path", value]
-        elif name in bare and value is not None:
+        elif name in valueless and value is not None:
             ours += [flag] if _is_true(flag, value) else []
         else:
             ours.append(flag if value is None else f"{flag}={value}")
-    return ours, said
+    return ours, notes
 
 
 def _is_true(flag: str, value: str) -> bool:
     if value.lower() not in (*_TRUE, *_FALSE):
-        raise ConfigError(f"{flag} is {value!r}: it must be true or false.")
+        raise ConfigError(
+            f"it must be true or false, not {value!r}.", setting=flag.removeprefix("--").replace("-", "_")
+        )
     return value.lower() in _TRUE
 
 
-def _split(arguments: Sequence[str], bare: frozenset[str]) -> Iterator[tuple[str, str | None]]:
-    """Each argument with what stands behind its equals sign, if it is a flag that we look into."""
-    looked_into = bare | IGNORED.keys() | frozenset(_WITH_A_PATH)
+def _split(arguments: Sequence[str], valueless: frozenset[str]) -> Iterator[tuple[str, str | None]]:
+    """Yield each argument, with the value after its equals sign if it is a flag handled here."""
+    split = valueless | IGNORED.keys() | frozenset(_WITH_A_PATH)
     for argument in arguments:
         flag, equals, value = argument.partition("=")
-        known = flag.startswith("--") and flag[2:].replace("-", "_") in looked_into
+        known = flag.startswith("--") and flag[2:].replace("-", "_") in split
         yield (flag, value) if equals and known else (argument, None)

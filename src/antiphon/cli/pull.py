@@ -1,7 +1,4 @@
-"""`antiphon pull`: models from the hub into a repository, each with the graph.pbtxt a server reads.
-
-It knows flags and the terminal; it must not know how files travel, or load a model.
-"""
+"""`antiphon pull`: downloads models from the hub into a repository and writes their graph.pbtxt."""
 
 from __future__ import annotations
 
@@ -14,26 +11,27 @@ from typing import Annotated, Any
 import typer
 
 from antiphon.errors import ConfigError
-from antiphon.hub import pull as store
+from antiphon.hub import pull as hub
 from antiphon.repository.config_json import write_whole
 from antiphon.repository.graph_pbtxt import GRAPH, GraphFile, render_graph
 from antiphon.repository.task import task_of
 from antiphon.types.options import GraphTask
 
 Sources = Annotated[
-    list[str], typer.Argument(metavar="SOURCE", help="Repositories of the hub, such as openai/whisper-base.")
+    list[str], typer.Argument(metavar="SOURCE", help="Repositories on the hub, such as openai/whisper-base.")
 ]
 RepositoryFlag = Annotated[
-    Path, typer.Option("--model-repository-path", envvar="OVMS_MODEL_REPOSITORY_PATH", help="Where models are kept.")
+    Path,
+    typer.Option(
+        "--model-repository-path", envvar="OVMS_MODEL_REPOSITORY_PATH", help="The folder to pull models into."
+    ),
 ]
-OverwriteFlag = Annotated[bool, typer.Option("--overwrite-models", help="Bring anew what is there already.")]
+OverwriteFlag = Annotated[bool, typer.Option("--overwrite-models", help="Pull models again that already exist.")]
 RevisionFlag = Annotated[
-    str, typer.Option("--revision", help="A branch, tag or commit of it, or a proposal: refs/pr/1.")
+    str, typer.Option("--revision", help="A branch, tag or commit, or a pull request such as refs/pr/1.")
 ]
-VocoderFlag = Annotated[
-    str, typer.Option("--vocoder", help="What a SpeechT5 checkpoint speaks through; '' is nothing.")
-]
-TaskFlag = Annotated[GraphTask | None, typer.Option("--task", help="What it is for; else what its config.json says.")]
+VocoderFlag = Annotated[str, typer.Option("--vocoder", help="The vocoder for a SpeechT5 checkpoint; '' for none.")]
+TaskFlag = Annotated[GraphTask | None, typer.Option("--task", help="The task of the model. Default: detected.")]
 DeviceFlag = Annotated[str, typer.Option("--target-device", help="The OpenVINO device to write into graph.pbtxt.")]
 
 
@@ -42,13 +40,15 @@ def pull(
     repository: RepositoryFlag = Path("models"),
     overwrite: OverwriteFlag = False,
     revision: RevisionFlag = "",
-    vocoder: VocoderFlag = store.VOCODER,
+    vocoder: VocoderFlag = hub.VOCODER,
     task: TaskFlag = None,
     target_device: DeviceFlag = "",
 ) -> None:
-    """Pull each of them."""
+    """Pull models from the Hugging Face hub."""
     if revision and len(sources) > 1:
-        raise ConfigError(f"--revision {revision} is of one repository: pull {' and '.join(sources)} one at a time.")
+        raise ConfigError(
+            f"names one repository's revision; pull {' and '.join(sources)} separately.", setting="revision"
+        )
     for source in sources:
         pull_model(
             source,
@@ -67,14 +67,14 @@ def pull_model(
     *,
     overwrite: bool = False,
     revision: str | None = None,
-    vocoder: str | None = store.VOCODER,
+    vocoder: str | None = hub.VOCODER,
     task: GraphTask | None = None,
     target_device: str = "",
     plugin_config: Mapping[str, object] | None = None,
 ) -> Path:
-    """Pull one model, write its graph.pbtxt and say both as OVMS says it. The folder comes back."""
+    """Pull one model, write its graph.pbtxt and print both in OVMS's words. Returns the folder."""
     with _Bar() as bar:
-        folder = store.pull(
+        folder = hub.pull(
             source,
             repository,
             overwrite=overwrite,
@@ -85,13 +85,18 @@ def pull_model(
         )
     typer.echo(f"Model: {source} downloaded to: {folder}")
     graph = folder / GRAPH
-    found = task or task_of(folder)
+    graph_task = task or task_of(folder)
     if graph.is_file() and not (task or target_device or plugin_config):
-        typer.echo(f"{graph} is there already, and stays.", err=True)
-    elif found is None:
-        typer.echo(f"{folder}: no model of speech by its config.json, so no {GRAPH}; --task says it is one.", err=True)
+        typer.echo(f"{graph} already exists and is kept.", err=True)
+    elif graph_task is None:
+        typer.echo(
+            f"{folder}: not a speech model according to its config.json, so no {GRAPH} is written; set --task if it is.",
+            err=True,
+        )
     else:
-        _write(graph, render_graph(GraphFile(found, target_device=target_device, plugin_config=plugin_config or {})))
+        _write(
+            graph, render_graph(GraphFile(graph_task, target_device=target_device, plugin_config=plugin_config or {}))
+        )
         typer.echo(f"Graph: {GRAPH} created in: {folder}")
     return folder
 
@@ -104,7 +109,7 @@ def _write(path: Path, text: str) -> None:
 
 
 class _Bar:
-    """Progress on stderr, if there is a terminal; a bar for each repository. Lines go above it, terminal or not."""
+    """A progress bar on stderr for each repository, if stderr is a terminal; report lines are printed in any case."""
 
     def __init__(self) -> None:
         self._source = ""

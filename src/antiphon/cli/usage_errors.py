@@ -1,75 +1,74 @@
-"""How what is wrong with a command line is told: on one line that names the flag as it was typed.
-
-It knows arguments and messages; it must not know what a command does. It is imported when something is wrong, and not before.
-"""
+"""Describes an error of the command line on one line that names the option as typed, or the environment variable."""
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
-from antiphon.errors import AntiphonError, RequestError
-from antiphon.settings import right_of
+from antiphon.errors import AntiphonError, ConfigError, RequestError
+from antiphon.settings import PREFIX, REPOSITORY_VARIABLE, one_of, requirement
+
+# Options that set a setting, or a parameter of the Python API, under another name.
+OTHER_OPTIONS = {
+    "model_path": ("model", "source_model"),
+    "target_device": ("device",),
+    "speaker": ("speaker_path", "speaker_name"),
+    "output": ("o",),
+}
+READ_ENVIRONMENT = ("serve", "models")  # the commands whose settings can be environment variables
+OTHER_VARIABLES = {"model_repository_path": REPOSITORY_VARIABLE}
 
 
-def tell(error: AntiphonError, arguments: Sequence[str]) -> str:
-    """The error's message, with the flag that was at fault, if one was.
-
-    A request's field is the flag of the same name here; what a flag's value begins, its flag begins; and a device, or
-    what goes by a flag's other name, is the flag with that value.
-    """
-    message = str(error)
-    param = error.param if isinstance(error, RequestError) else None
-    typed = tuple(_typed(arguments))
-    said = re.match(r"(--[\w-]+|device) ", message)
-    strange = said is not None and said[1].replace("_", "-") not in {f"--{_plain(flag)}" for flag, _ in typed}
-    for flag, value in typed:
-        if param is not None and _plain(flag) == _plain(param):
-            own = message.startswith(f"{param} ")
-            message = flag + message.removeprefix(param) if own else f"{flag}: {message}"
-        elif value and message.startswith(f"{value}: "):
-            message = f"{flag} {message}"
-        elif value and said is not None and strange and message.startswith(f"{said[0]}{value}: "):
-            message = f"{flag} {message.removeprefix(said[0])}"
-        else:
-            continue
-        break
-    return _as_typed(message, arguments)
+def describe(error: AntiphonError, arguments: Sequence[str]) -> str:
+    """The message of an error, after the option or variable that is at fault."""
+    if isinstance(error, ConfigError) and error.setting is not None:
+        names = (error.setting, *OTHER_OPTIONS.get(error.setting, ()))
+        origin = _typed(names, arguments) or _variable(error.setting, arguments) or f"--{error.setting}"
+        return f"{origin}: {error.message}"
+    option = _typed((error.param,), arguments) if isinstance(error, RequestError) and error.param else None
+    return f"{option}: {error}" if option else str(error)
 
 
-def tell_usage(error: Any, arguments: Sequence[str]) -> str:
-    """The same of a command that cannot be understood; `error` is typer's, which quotes pydantic in it."""
+def describe_usage(error: Any, arguments: Sequence[str]) -> str:
+    """The same for typer's errors; a value that its pydantic types refuse gets a sentence of our own."""
+    cause, command = error.__cause__, error.ctx.command_path if error.ctx else "antiphon"
     message = " ".join(error.format_message().split()).rstrip(".")
-    cause, named = error.__cause__, re.match("Invalid value for '(.+?)': ", message)
-    if isinstance(cause, ValidationError) and named is not None:
-        wrong = cause.errors()[0]
-        names = {_plain(name) for name in (*error.param.opts, named[1])}
-        flag = next((flag for flag, _ in _typed(arguments) if _plain(flag) in names), named[1])
-        message = f"{flag} is {wrong['input']!r}: {right_of(wrong)}"
-    command = error.ctx.command_path if error.ctx else "antiphon"
-    return f"{_as_typed(message, arguments)}. See {command} --help."
+    if isinstance(cause, ValidationError):
+        parameter, wrong = error.param, cause.errors()[0]
+        choices = parameter.type_descriptor.choices
+        expected = requirement(wrong) if choices is None else one_of(choices)
+        name = _typed(parameter.opts, arguments) or parameter.metavar or parameter.opts[0]
+        message = f"{name}: {expected}, not {wrong['input']!r}"
+    elif option := getattr(error, "option_name", None):
+        message = message.replace(option, _typed((option,), arguments) or option)
+    return f"{message}. See {command} --help."
 
 
-def _typed(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Each flag as it was typed, with what stands behind its equals sign, or else comes next."""
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        flag, equals, value = argument.partition("=")
+def _typed(names: Sequence[str], arguments: Sequence[str]) -> str | None:
+    """The first option with one of these names, as it was typed."""
+    plain = {_plain(name) for name in names}
+    return next((option for option in _options(arguments) if _plain(option) in plain), None)
+
+
+def _options(arguments: Sequence[str]) -> Iterator[str]:
+    for argument in arguments:
         if argument == "--":
             return
-        if flag.startswith("--"):
-            yield flag, value if equals else following
+        if argument.startswith("-"):
+            yield argument.partition("=")[0]
 
 
 def _plain(name: str) -> str:
-    return name.removeprefix("--").replace("_", "-")
+    return name.lstrip("-").replace("_", "-")
 
 
-def _as_typed(message: str, arguments: Sequence[str]) -> str:
-    """With every flag that was typed spelt as it was: hyphens and underscores are the same to us, not to somebody's eyes."""
-    for flag, _ in _typed(arguments):
-        either = re.sub(r"[-_]", "[-_]", re.escape(_plain(flag)).replace(r"\-", "-"))
-        message = re.sub(rf"--{either}(?![\w-])", flag.replace("\\", r"\\"), message)
-    return message
+def _variable(setting: str, arguments: Sequence[str]) -> str | None:
+    """The environment variable that sets a setting, if the command reads it."""
+    if arguments[0] not in READ_ENVIRONMENT:
+        return None
+    ours = f"{PREFIX}{setting}".upper()
+    names = [name for name in os.environ if name.upper() == ours or name == OTHER_VARIABLES.get(setting)]
+    return min(names, key=lambda name: name.upper() != ours, default=None)

@@ -28,7 +28,7 @@ from antiphon.errors import (
 )
 from antiphon.server.middleware.request_id import request_id_of
 from antiphon.server.schemas import ErrorDetail, ErrorReply
-from antiphon.settings import right_of
+from antiphon.settings import requirement
 
 logger = logging.getLogger(__name__)
 
@@ -142,5 +142,5 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     wrong = error.errors()[0]
     field = str(wrong["loc"][-1]) if wrong["loc"] else None
-    invalid = InvalidParameter(f"{field}: {right_of(wrong)}.", param=field)
+    invalid = InvalidParameter(f"{field}: {requirement(wrong)}.", param=field)
     return error_response(invalid, request_id_of(request.scope))

@@ -137,7 +137,8 @@ def _find_vocoder(folder: Path, given: Path | None) -> Path:
     if given is not None:
         if not given.is_dir():
             raise ConfigError(
-                f"{given}: no such folder; a vocoder is a folder with {CONFIG_FILE} and model.safetensors."
+                f"{given}: no such folder; a vocoder is a folder with {CONFIG_FILE} and model.safetensors.",
+                setting="vocoder",
             )
         return given
     if (folder / _VOCODER).is_dir():

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from antiphon.errors import InvalidParameter
-from antiphon.settings import right_of
+from antiphon.settings import requirement
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -35,7 +35,7 @@ def validated(model: type[Model], fields: Mapping[str, Any], *, parent: str | No
         elif wrong["type"] in ("greater_than_equal", "less_than_equal"):
             message = f"{name} must be {_range(model, field)}, not {reprlib.repr(fields[field])}."
         else:
-            message = f"{name} is {reprlib.repr(fields[field])}: {right_of(wrong)}."
+            message = f"{name} is {reprlib.repr(fields[field])}: {requirement(wrong)}."
         raise InvalidParameter(message, param=parent or field, code=code) from error
 
 
