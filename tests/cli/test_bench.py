@@ -192,8 +192,11 @@ def test_without_the_extra_one_line_says_what_is_missing(
         (["--chart", "chart.gif"], "--chart chart.gif"),
         (["--model_path", "/no/such/model"], "/no/such/model"),
         (["--model_path", "espeak"], "The model 'espeak' cannot transcribe; it can: speak."),
-        (["--audio_context", "auto", "--url", "http://127.0.0.1:9"], "--audio_context is for transcribe with a model"),
-        (["speak", "--audio-context", "auto"], "--audio-context is for transcribe with a model in this process"),
+        (
+            ["--audio_context", "auto", "--url", "http://127.0.0.1:9"],
+            "--audio_context: is for transcribe with a model in this process",
+        ),
+        (["speak", "--audio-context", "auto"], "--audio-context: is for transcribe with a model in this process"),
         (["dance"], "dance"),
         (["--clients", "0"], "--clients"),
     ],

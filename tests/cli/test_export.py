@@ -175,7 +175,7 @@ def test_quantising_without_nncf_names_the_extra(shell: Shell, monkeypatch: pyte
     write_whisper(Path("whisper"))
     monkeypatch.setitem(sys.modules, "nncf", None)
     assert shell("speech2text", "--source_model", "whisper", "--quant_mode", "int8") == 2
-    assert shell.err == "antiphon: --quant_mode int8 needs NNCF; pip install 'antiphon[quantize]' brings it.\n"
+    assert shell.err == "antiphon: --quant_mode: int8 needs NNCF: pip install 'antiphon[quantize]'.\n"
     assert not Path("models").exists()
 
 

@@ -38,7 +38,7 @@ def test_without_a_model_espeak_is_listed(rows) -> None:  # type: ignore[no-unty
 @pytest.mark.parametrize(
     ("device", "told"),
     [
-        ("XPU", "device XPU: there is no XPU here; OpenVINO finds "),
+        ("XPU", "target_device: XPU is not available, there is no XPU here; OpenVINO finds "),
         ("AUTO", "no such file; the genai backend reads OpenVINO IR, which `antiphon export speech2text"),
     ],
 )

@@ -225,6 +225,6 @@ def test_an_unknown_property_is_one_line(folder: Path) -> None:
 
 def test_a_device_that_is_not_there_is_named_with_those_that_are(folder: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"^device GPU\.99: there is no GPU\.99 here; OpenVINO finds .*CPU.*--target_device"
+        ConfigError, match=r"^target_device: GPU\.99 is not available, there is no GPU\.99 here; OpenVINO finds .*CPU"
     ):
         load(folder, name="starter", device="GPU.99", reason="a test")

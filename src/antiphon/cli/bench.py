@@ -94,7 +94,7 @@ def bench(
     """Ask a server or a model again and again."""
     _check(job, url, model, model_path, clients, rate, lengths, audio, texts, chart)
     if audio_context != "full" and (url or job == "speak"):
-        raise ConfigError("--audio_context is for transcribe with a model in this process: leave it out.")
+        raise ConfigError("is for transcribe with a model in this process: leave it out.", setting="audio_context")
     limit = Limit(requests or math.inf, seconds or (math.inf if requests else SECONDS))
     material = _texts(texts) if job == "speak" else _clips(audio, lengths, seed)
     name = (model or OF_OPENAI[job]) if url else (model_path or ESPEAK)

@@ -133,14 +133,14 @@ def _name_of(source: str) -> str:
     place = Path(source).expanduser()
     if place.is_dir():
         return place.resolve().name
-    _check_on_hub("--source_model", source)
+    _check_on_hub("source_model", source)
     return source
 
 
-def _check_on_hub(flag: str, name: str) -> None:
+def _check_on_hub(setting: str, name: str) -> None:
     """What is no folder may be a name of the hub, unless it cannot be one."""
     if name.startswith(("/", ".", "~")):
-        raise ConfigError(f"{flag} {name}: no such folder.")
+        raise ConfigError(f"{name}: no such folder.", setting=setting)
 
 
 def _source(source: str, folder: Path, vocoder: str, *, needed: bool) -> tuple[Path, Path | None]:
@@ -150,7 +150,7 @@ def _source(source: str, folder: Path, vocoder: str, *, needed: bool) -> tuple[P
     place = Path(source).expanduser()
     if place.is_dir() or not needed:
         return place, None
-    _check_on_hub("--source_model", source)
+    _check_on_hub("source_model", source)
     brought = folder.with_name(f".{folder.name}.source")
     beside = VOCODER if not vocoder or Path(vocoder).expanduser().is_dir() else vocoder
     return pull(source, folder.parent, vocoder=beside, into=brought, report=_say), brought
@@ -165,7 +165,7 @@ def _sound(vocoder: str, source: Path, folder: Path, *, needed: bool) -> tuple[P
         return place, None
     if source.name.startswith(f".{folder.name}."):
         return None, None  # pulled with the checkpoint
-    _check_on_hub("--vocoder", vocoder)
+    _check_on_hub("vocoder", vocoder)
     brought = folder.with_name(f".{folder.name}.vocoder")
     return pull(vocoder, folder.parent, vocoder=None, into=brought, report=_say), brought
 

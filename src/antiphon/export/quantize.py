@@ -31,7 +31,7 @@ def bring_nncf() -> Any:
     try:
         nncf = importlib.import_module("nncf")
     except ModuleNotFoundError as error:
-        raise ConfigError("--quant-mode int8 needs NNCF; pip install 'antiphon[quantize]' brings it.") from error
+        raise ConfigError("int8 needs NNCF: pip install 'antiphon[quantize]'.", setting="quant_mode") from error
     finally:
         if before is None:
             del os.environ[_SILENT]

@@ -107,7 +107,10 @@ def check_device(device: str, present: Sequence[str]) -> str:
     wanted = [each.partition("(")[0] for each in listed.split(",") if each] if kind in _VIRTUAL else [name]
     for each in wanted:
         if not each.startswith("-") and not _is_present(each, present):
-            raise ConfigError(f"device {device}: there is no {each or 'such device'} here; {_spell(present)}.")
+            raise ConfigError(
+                f"{device} is not available, there is no {each or 'such device'} here; {_spell(present)}.",
+                setting="target_device",
+            )
     return name
 
 
@@ -117,8 +120,7 @@ def _is_present(name: str, present: Sequence[str]) -> bool:
 
 
 def _spell(present: Sequence[str]) -> str:
-    found = f"OpenVINO finds {', '.join(present) or 'none'} (and AUTO:, HETERO:, MULTI: and BATCH: made of them)"
-    return f"{found}, and --target_device chooses"
+    return f"OpenVINO finds {', '.join(present) or 'none'} (and AUTO:, HETERO:, MULTI: and BATCH: made of them)"
 
 
 def cause_of(error: BaseException) -> str:
