@@ -112,7 +112,9 @@ def test_devices_that_are_there(asked: str, present: tuple[str, ...]) -> None:
     ],
 )
 def test_devices_that_are_not_there(asked: str, missing: str) -> None:
-    with pytest.raises(ConfigError, match=f"^target_device: {asked} is not available, there is no {missing}.* OpenVINO finds CPU"):
+    with pytest.raises(
+        ConfigError, match=f"^target_device: {asked} is not available, there is no {missing}.* OpenVINO finds CPU"
+    ):
         check_device(asked, ("CPU",))
 
 
