@@ -10,7 +10,7 @@ from starlette.datastructures import FormData
 
 from antiphon.errors import InvalidParameter
 from antiphon.server.requests.chunking_strategy import read_chunking
-from antiphon.transcription.silero import available
+from antiphon.transcription.vad import available
 from antiphon.types.options import VadOptions
 from tests.support.espeak_voice import Voice
 from tests.support.http_helpers import error_of
