@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 
-from antiphon.audio.time_stretch import Stretch
+from antiphon.audio.time_stretch import TimeStretcher
 from antiphon.errors import InvalidAudio
 from antiphon.model_server import ModelServer
 from antiphon.options import check_speak_options, check_text, check_transcribe_options
@@ -21,8 +21,8 @@ from antiphon.scheduling.scheduler import Scheduler
 from antiphon.synthesis.plan import Listener, SpeakPlan, sentences_of
 from antiphon.synthesis.stream import AudioStream
 from antiphon.synthesis.voices import choose_voice
-from antiphon.transcription.plan import AHEAD, Progress, TranscriptionPlan
-from antiphon.transcription.silero import Detectors, available
+from antiphon.transcription.plan import MAX_WINDOWS_IN_FLIGHT, Progress, TranscriptionPlan
+from antiphon.transcription.vad import DetectorPool, available
 from antiphon.types.audio import SAMPLE_RATE, Samples, Waveform
 from antiphon.types.options import SpeakOptions, TranscribeOptions
 from antiphon.types.results import ModelInfo, Transcript
@@ -75,7 +75,7 @@ class SpeechService:
     def __init__(self, models: ModelServer, *, max_input_characters: int = 20_000) -> None:
         self.models = models
         self._max_input_characters = max_input_characters
-        self._detectors = Detectors() if available() else None
+        self._detectors = DetectorPool() if available() else None
         self._numbers = itertools.count(1)
 
     @overload
@@ -131,7 +131,7 @@ class AdmittedTranscription:
         policy: SchedulingPolicy,
         scheduler: Scheduler,
         number: int,
-        detectors: Detectors | None,
+        detectors: DetectorPool | None,
     ) -> None:
         self.info = scheduler.info
         self._options = request.options
@@ -167,10 +167,10 @@ class AdmittedTranscription:
             self._options,
             self.info,
             progress=progress,
-            ahead=max(AHEAD, 2 * self._scheduler.slots),
+            ahead=max(MAX_WINDOWS_IN_FLIGHT, 2 * self._scheduler.slots),
             detectors=self._detectors,
         )
-        logger.debug("%s: %.2f s of audio in %d runs", self.info.name, len(samples) / SAMPLE_RATE, len(plan.runs))
+        logger.debug("%s: %.2f s of audio in %d chunks", self.info.name, len(samples) / SAMPLE_RATE, len(plan.chunks))
         return plan
 
     def _observe(self, plan: TranscriptionPlan) -> None:
@@ -197,7 +197,7 @@ class AdmittedSpeech:
     async def speak(self) -> AsyncGenerator[Samples, None]:
         """Mono samples at `info.sample_rate`, as they are made; closing the iterator cancels the work."""
         speed = self._request.options.speed
-        stretch = Stretch(self.info.sample_rate, speed)
+        stretch = TimeStretcher(self.info.sample_rate, speed)
         stream = AudioStream()
         speaking = asyncio.create_task(self._scheduler.run(self._plan(stream.put), self._policy))
         speaking.add_done_callback(lambda _: stream.end())
@@ -217,7 +217,7 @@ class AdmittedSpeech:
 
     def speak_blocking(self) -> Samples:
         """All samples of the text, in the calling thread."""
-        stretch = Stretch(self.info.sample_rate, self._request.options.speed)
+        stretch = TimeStretcher(self.info.sample_rate, self._request.options.speed)
         pieces: list[Samples] = [np.zeros(0, np.float32)]
         self._scheduler.run_blocking(self._plan(pieces.append), self._policy)
         samples = np.concatenate(pieces)
