@@ -241,10 +241,10 @@ def test_one_command_pulls_and_serves(models: Path, tmp_path: Path) -> None:
         output = log.read_text()
         assert f"Model: {RECOGNISERS[0]} downloaded to: {repository / RECOGNISERS[0]}\n" in output
         assert f"Graph: graph.pbtxt created in: {repository / RECOGNISERS[0]}\n" in output
-        downloads = len(hub.asked)
+        downloads = len(hub.requests)
         with serving(*arguments, "--model_name", "mine", log=log, **environment) as client:
             assert Caller(client, "mine").ask().status_code == 200
-        assert len(hub.asked) == downloads
+        assert len(hub.requests) == downloads
 
 
 def test_port_in_use_is_a_config_error() -> None:
