@@ -1,4 +1,4 @@
-"""What a window's result says of itself."""
+"""Properties of a window's result."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ def test_compression_ratio_is_whispers() -> None:
         (result(""), False),
     ],
 )
-def test_who_repeats_himself_or_is_unsure_is_doubtful(each: WindowResult, doubtful: bool) -> None:
-    assert each.doubtful is doubtful
+def test_repetition_or_low_logprob_is_unreliable(each: WindowResult, doubtful: bool) -> None:
+    assert each.is_unreliable is doubtful

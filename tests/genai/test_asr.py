@@ -11,7 +11,7 @@ import pytest
 from antiphon.errors import InvalidParameter
 from antiphon.genai.pipeline import load
 from antiphon.types.audio import SAMPLE_RATE
-from antiphon.types.events import Failed, Finished, Window
+from antiphon.types.events import Failed, Window, WindowFinished
 from antiphon.types.options import TranscribeOptions, VadOptions
 from antiphon.types.results import WindowResult, Word
 from tests.genai.stand_in import END, StandInToolkit, heard, write_folder
@@ -32,7 +32,7 @@ def result_of(opened: Opened, unit: Window) -> WindowResult:
     session, _ = opened
     assert session.join([unit]) == []
     (event,) = session.step()
-    assert isinstance(event, Finished)
+    assert isinstance(event, WindowFinished)
     return event.result
 
 

@@ -12,7 +12,7 @@ from antiphon.errors import ConfigError, EngineFailed, RequestError
 from antiphon.genai.pipeline import load
 from antiphon.genai.toolkit import check_device
 from antiphon.models.session import AnySession
-from antiphon.types.events import Failed, Finished, Window
+from antiphon.types.events import Failed, Window, WindowFinished
 from tests.genai.stand_in import StandInToolkit, heard, spoken, write_folder, write_voices
 from tests.support.drive_session import make_unit
 from tests.support.tiny_whisper import noise
@@ -193,7 +193,7 @@ def test_one_unit_at_a_time(tmp_path: Path) -> None:
         session.join([second])
     session.leave(second)
     (finished,) = session.step()
-    assert isinstance(finished, Finished)
+    assert isinstance(finished, WindowFinished)
     assert finished.unit is first
     assert session.step() == []
 
@@ -214,7 +214,7 @@ def test_a_failure_ends_its_unit_alone_and_the_pipeline_is_opened_again(tmp_path
     assert isinstance(failed, Failed)
     assert isinstance(failed.error, EngineFailed)
     assert str(failed.error) == "The engine failed on this request: the device is lost."
-    assert isinstance(answer_of(session, make_unit(noise(1), language="en")), Finished)
+    assert isinstance(answer_of(session, make_unit(noise(1), language="en")), WindowFinished)
     assert [len(pipeline.asked) for pipeline in toolkit.pipelines] == [1, 1]
     answer_of(session, make_unit(noise(1), language="en"))
     assert len(toolkit.pipelines) == 2
@@ -229,7 +229,7 @@ def test_a_pipeline_that_cannot_be_opened_again_fails_the_next_unit_too(tmp_path
     assert isinstance(failed, Failed)
     assert "openvino_genai cannot open it on CPU: no device" in str(failed.error)
     toolkit.fails = None
-    assert isinstance(answer_of(session, make_unit(noise(1), language="en")), Finished)
+    assert isinstance(answer_of(session, make_unit(noise(1), language="en")), WindowFinished)
 
 
 def test_what_a_model_cannot_do_is_refused_before_it_is_asked(tmp_path: Path) -> None:

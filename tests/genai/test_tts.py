@@ -13,7 +13,7 @@ from antiphon.errors import ConfigError, InvalidParameter
 from antiphon.genai.pipeline import load
 from antiphon.genai.tts import KOKORO_LANGUAGES, kokoro_language
 from antiphon.synthesis.voices import OPENAI_VOICES, choose_voice
-from antiphon.types.events import AudioChunk, Event, Failed, Sentence, Spoken
+from antiphon.types.events import AudioChunk, Event, Failed, Sentence, SentenceFinished
 from antiphon.types.options import SpeakOptions
 from tests.genai.stand_in import StandInToolkit, spoken, write_folder, write_voices
 from tests.support.service import serving, speak
@@ -44,7 +44,7 @@ def test_speecht5_has_a_voice_without_any_file(tmp_path: Path) -> None:
     chunk, end = say(opened, "default")
     assert isinstance(chunk, AudioChunk)
     assert chunk.samples.tolist() == [0.25, -1.0]
-    assert isinstance(end, Spoken)
+    assert isinstance(end, SentenceFinished)
     pipeline = opened[1].pipelines[0]
     assert opened[1].opened == [("Text2SpeechPipeline", "CPU", {})]
     assert pipeline.asked == [("a", {}), ("Hello.", {})]  # the first to learn the rate
@@ -81,7 +81,7 @@ def test_sound_is_copied_out_of_the_pipeline(tmp_path: Path) -> None:
 
 def test_nothing_to_be_heard_is_no_chunk(tmp_path: Path) -> None:
     (end,) = say(open_voice(write_folder(tmp_path, "speecht5"), spoken([])), "default")
-    assert isinstance(end, Spoken)
+    assert isinstance(end, SentenceFinished)
 
 
 def test_an_unknown_voice_is_refused_by_name(tmp_path: Path) -> None:

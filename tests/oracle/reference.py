@@ -88,7 +88,7 @@ def ask_oracle(twin: Twin, unit: Window, prompt: Sequence[int] = ()) -> Answer:
     previous = [twin.shape.ids["<|startofprev|>"], *prompt]
     output = twin.model.generate(
         twin.features(unit.samples),
-        return_timestamps=unit.timestamps,
+        return_timestamps=unit.options.timestamps,
         prompt_ids=torch.tensor(previous) if prompt else None,
         max_new_tokens=options.max_new_tokens,
         do_sample=False,

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from antiphon.models.whisper.session import WhisperSession
-from antiphon.types.events import Failed, Finished, Window
+from antiphon.types.events import Failed, Window, WindowFinished
 from antiphon.types.results import WindowResult
 from tests.oracle.reference import Twin, open_session
 from tests.oracle.shapes import ENGLISH, PLAIN
@@ -90,7 +90,7 @@ def run(session: WhisperSession, guests: Sequence[Guest]) -> dict[int, WindowRes
         events += session.step()
         for event in events:
             assert not isinstance(event, Failed)
-            if isinstance(event, Finished):
+            if isinstance(event, WindowFinished):
                 (place,) = (place for place in inside if units[place] is event.unit)
                 results[place] = event.result
                 del inside[place]
@@ -210,6 +210,6 @@ def test_a_failed_join_leaves_the_others_untouched(
     assert [decoding.unit for decoding in session._flight] == inside
     while session._flight:
         events += session.step()
-    results = {event.unit: event.result for event in events if isinstance(event, Finished)}
+    results = {event.unit: event.result for event in events if isinstance(event, WindowFinished)}
     for unit, index in zip(units, indices, strict=True):
         assert_same(results[unit], alone(index))

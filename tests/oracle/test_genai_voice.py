@@ -13,7 +13,7 @@ import pytest
 from antiphon.errors import ConfigError
 from antiphon.genai.pipeline import load
 from antiphon.types.audio import Samples
-from antiphon.types.events import AudioChunk, Failed, Sentence, Spoken
+from antiphon.types.events import AudioChunk, Failed, Sentence, SentenceFinished
 from antiphon.types.options import SpeakOptions
 from tests.oracle.ir_folders import SOUND, export_speecht5, write_kokoro
 from tests.support.service import serving, speak
@@ -37,7 +37,7 @@ def say(session: Any, text: str, voice: str, language: str | None = None) -> Sam
     assert session.join([unit]) == []
     chunk, end = session.step()
     assert isinstance(chunk, AudioChunk)
-    assert isinstance(end, Spoken)
+    assert isinstance(end, SentenceFinished)
     return chunk.samples
 
 

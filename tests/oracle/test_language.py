@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from antiphon.models.whisper.sampling import log_softmax
-from antiphon.types.events import Finished, LanguageDetected
+from antiphon.types.events import LanguageDetected, WindowFinished
 from tests.oracle.reference import Twin, detected
 from tests.oracle.shapes import DISTILLED, PLAIN
 from tests.oracle.signals import chirps, clap, noise
@@ -54,7 +54,7 @@ def test_only_units_without_a_language_are_asked_for_one(twin: Twin) -> None:
     while twin.session._flight:
         events += twin.session.step()
     told = {event.unit: event.language for event in events if isinstance(event, LanguageDetected)}
-    results = {event.unit: event.result for event in events if isinstance(event, Finished)}
+    results = {event.unit: event.result for event in events if isinstance(event, WindowFinished)}
     assert list(told) == [free, also]
     assert results[forced].language == "en"
     assert results[free].language == told[free] == detected(twin.session, free.samples).language

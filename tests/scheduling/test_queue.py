@@ -15,9 +15,7 @@ from tests.support.scheduling import EndlessPlan
 
 
 def make_unit(start: int = 0) -> Window:
-    return Window(
-        request=0, samples=np.zeros(0, np.float32), start=start, timestamps=False, options=TranscribeOptions()
-    )
+    return Window(request=0, samples=np.zeros(0, np.float32), start=start, options=TranscribeOptions())
 
 
 def make_units(count: int) -> list[Window]:
@@ -32,7 +30,7 @@ def make_request(
 
 def make_sound(seconds: float) -> Window:
     samples = np.zeros(round(seconds * 16_000), np.float32)
-    return Window(request=0, samples=samples, start=0, timestamps=False, options=TranscribeOptions())
+    return Window(request=0, samples=samples, start=0, options=TranscribeOptions())
 
 
 def due(at: float) -> SchedulingPolicy:

@@ -29,7 +29,7 @@ from antiphon.scheduling.queue import (
 from antiphon.scheduling.request import ScheduledRequest
 from antiphon.scheduling.worker import Worker
 from antiphon.testing.fake import FAKE_INFO, describe
-from antiphon.types.events import Event, Failed, Finished, Window
+from antiphon.types.events import Event, Failed, Window, WindowFinished
 from antiphon.types.options import TranscribeOptions
 
 TAPE = 72  # bytes; some five requests, ten units and as many turns
@@ -37,7 +37,7 @@ SLOTS = 3
 LIMITS = Limits(units=10, seconds=90.0)
 SOUNDS = [np.zeros(seconds * 16_000, np.float32) for seconds in (1, 3, 10, 30)]
 OPTIONS = TranscribeOptions(language="en")
-RESULT = describe(Window(0, SOUNDS[0], 0, False, OPTIONS))  # not read here
+RESULT = describe(Window(0, SOUNDS[0], 0, OPTIONS))  # not read here
 
 
 @pytest.fixture(autouse=True)
@@ -121,7 +121,7 @@ class Scripted:
     def _end(self, unit: Window) -> Event:
         del self.inside[unit]
         self._record.end(unit, "step")
-        return Failed(unit, ValueError("its own")) if self._tape.rarely(12) else Finished(unit, RESULT)
+        return Failed(unit, ValueError("its own")) if self._tape.rarely(12) else WindowFinished(unit, RESULT)
 
 
 class Request(ScheduledRequest):
@@ -187,7 +187,7 @@ class RequestPlan:
 
 
 def make_unit(sound: int) -> Window:
-    return Window(request=0, samples=SOUNDS[sound], start=0, timestamps=False, options=OPTIONS)
+    return Window(request=0, samples=SOUNDS[sound], start=0, options=OPTIONS)
 
 
 class Play:

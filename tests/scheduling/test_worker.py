@@ -25,14 +25,14 @@ from antiphon.scheduling.queue import Queue
 from antiphon.scheduling.request import ScheduledRequest
 from antiphon.scheduling.worker import Worker
 from antiphon.testing.fake import FakeSession
-from antiphon.types.events import Event, Failed, Finished, LanguageDetected, Window
+from antiphon.types.events import Event, Failed, LanguageDetected, Window, WindowFinished
 from antiphon.types.options import TranscribeOptions
 from tests.support.scheduling import EndlessPlan, Holder, OneUnit, RecordingHooks
 
 
 def make_unit(seconds: float = 1.0, language: str | None = "en") -> Window:
     samples = np.zeros(round(seconds * 16_000), np.float32)
-    return Window(request=0, samples=samples, start=0, timestamps=False, options=TranscribeOptions(language=language))
+    return Window(request=0, samples=samples, start=0, options=TranscribeOptions(language=language))
 
 
 def make_request(*following: Sequence[Window], seconds: float = 0.0) -> tuple[ScheduledRequest, EndlessPlan]:
@@ -74,7 +74,7 @@ def test_units_are_decoded_together_and_each_ends_once() -> None:
     assert session.batches == [3]
     for plan, unit, text in zip(plans, units, ("1.00", "2.00", "3.00"), strict=True):
         (event,) = plan.events
-        assert isinstance(event, Finished)
+        assert isinstance(event, WindowFinished)
         assert event.unit is unit
         assert event.result.pieces[0].text == f" audio of {text} s"
 
@@ -214,7 +214,7 @@ def test_language_is_delivered_before_the_result() -> None:
     queue = Queue()
     plan = admit(queue, [make_unit(language=None)])
     run_dry(FakeSession(), queue)
-    assert [type(event) for event in plan.events] == [LanguageDetected, Finished]
+    assert [type(event) for event in plan.events] == [LanguageDetected, WindowFinished]
 
 
 def test_units_returned_for_an_event_are_decoded() -> None:
@@ -245,7 +245,7 @@ def test_a_failure_ends_only_its_members(where: str, caplog: pytest.LogCaptureFi
     assert isinstance(event, Failed)
     assert isinstance(event.error, EngineFailed)
     assert isinstance(event.error.__cause__, RuntimeError)
-    assert isinstance(spared.events[0], Finished)
+    assert isinstance(spared.events[0], WindowFinished)
     assert f"scripted failure of {where}" not in str(event.error)  # such texts name files and libraries
     assert f"scripted failure of {where}" in str(event.error.__cause__)
     assert "Traceback" in caplog.text
@@ -291,7 +291,7 @@ def test_a_failed_step_frees_every_slot() -> None:
 
     errors = [event.error for victim in victims for event in victim.events if isinstance(event, Failed)]
     assert len({id(error) for error in errors}) == 3  # each caller raises an object of its own
-    assert isinstance(after.events[0], Finished)
+    assert isinstance(after.events[0], WindowFinished)
     assert session.batches == [1]
 
 
@@ -307,7 +307,7 @@ def test_a_plan_that_fails_ends_only_its_own_request() -> None:
     other = admit(queue, [make_unit()])
     run_dry(FakeSession(), queue)
     assert type(reason_of(request)) is KeyError
-    assert isinstance(other.events[0], Finished)
+    assert isinstance(other.events[0], WindowFinished)
 
 
 def test_a_request_that_runs_out_of_units_fails() -> None:
@@ -330,7 +330,7 @@ def test_a_cancelled_unit_leaves_and_gets_no_event() -> None:
     session = FakeSession(slots=4, before_step=cancel)
     run_dry(session, queue, joins_per_step=3)
     assert plan.events == []
-    assert isinstance(other.events[0], Finished)
+    assert isinstance(other.events[0], WindowFinished)
     assert session.batches == [3, 1, 1]
 
 
@@ -374,7 +374,7 @@ def test_a_late_unit_leaves_at_the_next_turn(steps: int) -> None:
     assert session.batches[-1] == 1
     worker.stopping = "drained"
     worker.run()
-    assert isinstance(other_plan.events[0], Finished)
+    assert isinstance(other_plan.events[0], WindowFinished)
     assert late_plan.events == []
 
 

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from antiphon.models.session import Session
-from antiphon.types.events import Failed, Finished, Window
+from antiphon.types.events import Failed, Window, WindowFinished
 from antiphon.types.options import TranscribeOptions
 from antiphon.types.results import WindowResult
 
 
 def make_unit(samples: np.ndarray, *, timestamps: bool = False, start: int = 0, **options: object) -> Window:
     """A unit of its own request, with `TranscribeOptions` by name."""
-    return Window(0, samples, start, timestamps, TranscribeOptions(timestamps=timestamps, **options))  # type: ignore[arg-type]
+    return Window(0, samples, start, TranscribeOptions(timestamps=timestamps, **options))  # type: ignore[arg-type]
 
 
 def drive(session: Session, units: Sequence[Window], joins: Sequence[int] | None = None) -> list[WindowResult]:
@@ -30,7 +30,7 @@ def drive(session: Session, units: Sequence[Window], joins: Sequence[int] | None
         events += session.step()
         for event in events:
             assert not isinstance(event, Failed), event
-            if isinstance(event, Finished):
+            if isinstance(event, WindowFinished):
                 results[next(i for i, unit in enumerate(units) if unit is event.unit)] = event.result
         step += 1
     return [results[index] for index in range(len(units))]

@@ -11,7 +11,7 @@ import numpy as np
 
 from antiphon.scheduling.scheduler import Scheduler
 from antiphon.testing.fake import FakeSession
-from antiphon.types.events import Event, Failed, Finished, Window
+from antiphon.types.events import Event, Failed, Window, WindowFinished
 from antiphon.types.options import TranscribeOptions
 
 
@@ -23,7 +23,7 @@ class OneUnit:
 
     def __init__(self, seconds: float) -> None:
         samples = np.zeros(round(seconds * 16_000), np.float32)
-        self.unit = Window(0, samples, 0, False, TranscribeOptions(language="en"))
+        self.unit = Window(0, samples, 0, TranscribeOptions(language="en"))
         self.answer: str | Exception | None = None
 
     @property
@@ -34,7 +34,7 @@ class OneUnit:
         return [self.unit]
 
     def receive(self, event: Event) -> Sequence[Window]:
-        if isinstance(event, Finished):
+        if isinstance(event, WindowFinished):
             self.answer = event.result.pieces[0].text
         elif isinstance(event, Failed):
             self.answer = event.error

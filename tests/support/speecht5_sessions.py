@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from antiphon.models.speecht5.session import SpeechT5Session
-from antiphon.types.events import AudioChunk, Failed, Sentence, Spoken
+from antiphon.types.events import AudioChunk, Failed, Sentence, SentenceFinished
 from antiphon.types.options import SpeakOptions
 
 Floats = NDArray[np.float32]
@@ -47,7 +47,7 @@ def speak(session: SpeechT5Session, guests: Sequence[Guest]) -> list[list[Floats
             (index,) = (index for index in inside if guests[index].unit is event.unit)
             if isinstance(event, AudioChunk):
                 chunks[index].append(event.samples)
-            if isinstance(event, Spoken):
+            if isinstance(event, SentenceFinished):
                 spoken.add(index)
                 del inside[index]
         for index in [index for index, since in inside.items() if _leaves(guests[index], step - since)]:

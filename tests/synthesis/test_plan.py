@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from antiphon.errors import EngineFailed
 from antiphon.synthesis.plan import SENTENCE_PAUSE, SpeakPlan
 from antiphon.types.audio import Samples
-from antiphon.types.events import AudioChunk, Failed, Finished, Spoken
+from antiphon.types.events import AudioChunk, Failed, WindowFinished, SentenceFinished
 from antiphon.types.options import SpeakOptions
 
 RATE = 100
@@ -45,7 +45,7 @@ def test_whatever_order_the_engine_works_in(chunks: list[int], order: object) ->
             assert plan.receive(AudioChunk(units[index], chunk(said))) == ()
         else:
             del left[index]
-            assert plan.receive(Spoken(units[index])) == ()
+            assert plan.receive(SentenceFinished(units[index])) == ()
     assert plan.done
     plan.result()
     said = [chunk(*[index + 1 + (place + 1) / 10 for place in range(count)]) for index, count in enumerate(chunks)]
@@ -73,5 +73,5 @@ def test_one_failed_sentence_ends_the_request() -> None:
 
 def test_a_sentence_is_no_window() -> None:
     plan, _ = make_plan(1)
-    with pytest.raises(TypeError, match="Finished"):
-        plan.receive(Finished(plan.start()[0], None))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="WindowFinished"):
+        plan.receive(WindowFinished(plan.start()[0], None))  # type: ignore[arg-type]

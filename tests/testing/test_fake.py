@@ -7,13 +7,13 @@ import pytest
 
 from antiphon.models.session import Session
 from antiphon.testing.fake import FakeSession, describe
-from antiphon.types.events import Event, Failed, Finished, LanguageDetected, Window
+from antiphon.types.events import Event, Failed, LanguageDetected, Window, WindowFinished
 from antiphon.types.options import TranscribeOptions
 
 
 def make_unit(seconds: float, language: str | None = "es") -> Window:
     samples = np.zeros(round(seconds * 16_000), np.float32)
-    return Window(0, samples, 0, False, TranscribeOptions(language=language))
+    return Window(0, samples, 0, TranscribeOptions(language=language))
 
 
 def test_the_result_is_the_length_of_the_audio() -> None:
@@ -21,7 +21,7 @@ def test_the_result_is_the_length_of_the_audio() -> None:
     unit = make_unit(3.2)
     assert session.join([unit]) == []
     (event,) = session.step()
-    assert isinstance(event, Finished)
+    assert isinstance(event, WindowFinished)
     assert event.result.pieces[0].text == " audio of 3.20 s"
     assert event.result.language == "es"
     assert event.result.resume == 3.2
@@ -45,7 +45,7 @@ def test_script_replaces_results_and_fails_units() -> None:
     answer = describe(make_unit(9.0))
     session = FakeSession(script=lambda unit: error if unit is bad else answer)
     session.join([good, bad])
-    expected: list[Event] = [Finished(good, answer), Failed(bad, error)]
+    expected: list[Event] = [WindowFinished(good, answer), Failed(bad, error)]
     assert session.step() == expected
 
 

@@ -48,7 +48,7 @@ class Ear:
     def __call__(self, unit: Window) -> WindowResult:
         samples = unit.samples[0 : len(unit.samples)]
         seconds = len(samples) / SAMPLE_RATE
-        self.windows.append((unit.start / SAMPLE_RATE, seconds, unit.timestamps))
+        self.windows.append((unit.start / SAMPLE_RATE, seconds, unit.options.timestamps))
         numbers, counts = np.unique(np.rint((samples - 0.1) / STEP).astype(int), return_counts=True)
         said = [
             (number, count)
@@ -57,7 +57,7 @@ class Ear:
         ]
         ends = np.cumsum(counts)[np.isin(numbers, [number for number, _ in said])] / SAMPLE_RATE
         texts = [f" {number}" if whole(number, count) else f" part-of-{number}" for number, count in said]
-        if not unit.timestamps or len(said) == 1:
+        if not unit.options.timestamps or len(said) == 1:
             return result(Piece(0.0, seconds, "".join(texts), (1,)), resume=seconds)
         closed = len(said) if whole(*said[-1]) else len(said) - 1
         edges = list(range(0, closed, self._group))[: self._patience]

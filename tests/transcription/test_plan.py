@@ -18,7 +18,7 @@ from antiphon.errors import EngineFailed
 from antiphon.testing.fake import FAKE_INFO, describe
 from antiphon.transcription.plan import ADVANCE, CONTINUATION_DEPTH, HISTORY, TranscriptionPlan
 from antiphon.types.audio import SAMPLE_RATE, WINDOW_SAMPLES, Samples
-from antiphon.types.events import Failed, Finished, LanguageDetected, Window
+from antiphon.types.events import Failed, WindowFinished, LanguageDetected, Window
 from antiphon.types.options import TranscribeOptions, VadOptions
 from antiphon.types.results import Piece, Transcript, WindowResult
 from antiphon.types.results import Word as TimedWord
@@ -60,7 +60,7 @@ def play(plan: TranscriptionPlan, model: Model) -> list[Window]:
     units = list(plan.start())
     for unit in units:  # grows while it is walked
         assert 0 < len(unit.samples) <= WINDOW_SAMPLES
-        units += plan.receive(Finished(unit, model(unit)))
+        units += plan.receive(WindowFinished(unit, model(unit)))
         assert len(units) < 1_000
     assert plan.done
     return units
@@ -90,7 +90,7 @@ def seconds(unit: Window) -> float:
 def test_a_short_file_is_one_unit_without_timestamps() -> None:
     plan = make_plan(speech(3.2))
     (unit,) = play(plan, describe)
-    assert not unit.timestamps
+    assert not unit.options.timestamps
     assert unit.request == 7
     assert plan.result().text == "audio of 3.20 s"
     assert plan.result().duration == 3.2
@@ -101,7 +101,7 @@ def test_a_known_language_starts_all_runs_side_by_side() -> None:
     units = plan.start()
     assert len(units) == plan.expected == 3
     for unit in reversed(units):  # the order of the answers does not matter
-        assert plan.receive(Finished(unit, describe(unit))) == []
+        assert plan.receive(WindowFinished(unit, describe(unit))) == []
     starts = [segment.start for segment in plan.result().segments]
     assert starts == sorted(starts)
     assert [segment.seek for segment in plan.result().segments] == [round(unit.start / 160) for unit in units]
@@ -134,7 +134,7 @@ def test_a_long_file_has_only_so_many_units_out_and_is_read_when_they_are_heard(
         assert len(out) <= 3
         unit = out.pop(0)
         starts.append(unit.start)
-        out += plan.receive(Finished(unit, describe(unit)))
+        out += plan.receive(WindowFinished(unit, describe(unit)))
         samples = weakref.ref(unit.samples)
         del unit
         assert samples() is None  # what was heard is let go
@@ -164,7 +164,7 @@ def test_the_first_failure_ends_the_request() -> None:
     error = EngineFailed("broken")
     assert plan.receive(Failed(first, error)) == []
     assert plan.done
-    assert plan.receive(Finished(second, describe(second))) == []
+    assert plan.receive(WindowFinished(second, describe(second))) == []
     with pytest.raises(EngineFailed, match="broken"):
         plan.result()
 
@@ -180,7 +180,7 @@ def test_events_of_strangers_are_ignored() -> None:
     plan = make_plan(speech(1.0))
     plan.start()
     stranger = make_plan(speech(1.0)).start()[0]
-    assert plan.receive(Finished(stranger, describe(stranger))) == []
+    assert plan.receive(WindowFinished(stranger, describe(stranger))) == []
     assert not plan.done
 
 
@@ -209,16 +209,16 @@ def test_an_unknown_language_is_heard_in_the_first_window_that_speaks() -> None:
     assert {unit.options.language for unit in others} == {"es"}
     assert plan.receive(LanguageDetected(first, "en", 0.9)) == []  # the first word stands
     for unit in [*others, first]:
-        assert plan.receive(Finished(unit, describe(unit))) == []
+        assert plan.receive(WindowFinished(unit, describe(unit))) == []
     assert plan.result().language == "es"
 
 
 def test_the_result_carries_the_language_too() -> None:
     plan = make_plan(paused(25.0, 25.0), TranscribeOptions())
     (first,) = plan.start()
-    (other,) = plan.receive(Finished(first, replace(describe(first), language="es")))
+    (other,) = plan.receive(WindowFinished(first, replace(describe(first), language="es")))
     assert other.options.language == "es"
-    plan.receive(Finished(other, describe(other)))
+    plan.receive(WindowFinished(other, describe(other)))
     assert plan.result().language == "es"
 
 
@@ -414,7 +414,7 @@ def test_a_window_that_says_next_to_nothing_is_heard_again_with_times() -> None:
 
     def model(unit: Window) -> WindowResult:
         length = seconds(unit)
-        if not unit.timestamps:
+        if not unit.options.timestamps:
             return make_result((0.0, length, " no more words"), resume=length)
         resume = 9.0 if unit.start == 0 else length
         return make_result((0.0, resume, f" from {unit.start // SAMPLE_RATE}"), resume=resume)
@@ -459,7 +459,7 @@ def units_one_by_one(plan: TranscriptionPlan, **scores: float) -> Iterator[Windo
         count += 1
         result = make_result((0.0, seconds(unit), f" {count}"), resume=seconds(unit))
         piece = replace(result.pieces[0], tokens=(count,))
-        units = plan.receive(Finished(unit, replace(result, pieces=(piece,), **(scores if count == 2 else {}))))
+        units = plan.receive(WindowFinished(unit, replace(result, pieces=(piece,), **(scores if count == 2 else {}))))
     assert plan.done
 
 
@@ -524,7 +524,7 @@ def test_in_turn_the_first_window_tells_the_language() -> None:
     (first,) = plan.start()
     assert first.start == 0
     assert plan.receive(LanguageDetected(first, "es", 0.9)) == []
-    (second,) = plan.receive(Finished(first, replace(describe(first), language="es")))
+    (second,) = plan.receive(WindowFinished(first, replace(describe(first), language="es")))
     assert (second.start > 0, second.options.language) == (True, "es")
 
 
@@ -535,13 +535,13 @@ def test_a_run_without_pauses_is_a_chain() -> None:
     plan = make_plan(speech(70.0), ENGLISH)
 
     def model(unit: Window) -> WindowResult:
-        if not unit.timestamps:
+        if not unit.options.timestamps:
             return make_result((0.0, seconds(unit), " end"), resume=seconds(unit))
         return make_result((0.0, 27.5, f" from {unit.start}"), (27.5, 30.0, " cut"), resume=27.5)
 
     units = play(plan, model)
     assert spans(units) == [(0.0, 30.0), (27.5, 57.5), (55.0, 70.0)]
-    assert [unit.timestamps for unit in units] == [True, True, False]
+    assert [unit.options.timestamps for unit in units] == [True, True, False]
     assert plan.result().text == "from 0 from 440000 end"
 
 
@@ -622,7 +622,7 @@ class Listener:
     def __call__(self, unit: Window) -> WindowResult:
         begin, length = unit.start / SAMPLE_RATE, seconds(unit)
         heard = [word for word in self.words if word.start >= begin - 0.01 and word.end <= begin + length + 0.01]
-        if not unit.timestamps:
+        if not unit.options.timestamps:
             return make_result((0.0, length, "".join(word.text for word in heard)), resume=length)
         groups = [heard[at : at + self.group] for at in range(0, len(heard), self.group)]
         edge = begin + length

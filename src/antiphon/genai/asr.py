@@ -17,7 +17,7 @@ import numpy as np
 from antiphon.errors import InvalidParameter
 from antiphon.languages import normalise
 from antiphon.types.audio import SAMPLE_RATE
-from antiphon.types.events import Event, Finished, Window
+from antiphon.types.events import Event, Window, WindowFinished
 from antiphon.types.options import Task, TranscribeOptions
 from antiphon.types.results import Piece, WindowResult, Word
 
@@ -62,17 +62,17 @@ class WhisperHearing:
     def run(self, pipeline: Any, unit: Window) -> list[Event]:
         asked = self._asked(pipeline, unit)
         streamer = None
-        if unit.timestamps:
+        if unit.options.timestamps:
             # Left alone, the pipeline goes on from its last segment's end into the silence behind the window. Where
             # decoding goes on is the request's decision, which knows what follows this window in the file. Stopped, it
             # tells no words; then it may go on, and what it says there is left out.
             streamer = asked["streamer"] = self.first_pass(stop=not unit.options.words)
         answer = pipeline.generate(_heard(unit), **asked)
-        return [Finished(unit, self._result(pipeline, unit, answer, streamer))]
+        return [WindowFinished(unit, self._result(pipeline, unit, answer, streamer))]
 
     def _asked(self, pipeline: Any, unit: Window) -> dict[str, Any]:
         options = unit.options
-        asked: dict[str, Any] = {"return_timestamps": unit.timestamps}
+        asked: dict[str, Any] = {"return_timestamps": unit.options.timestamps}
         if options.words:
             asked["word_timestamps"] = True
         if self.languages:
@@ -105,7 +105,7 @@ class WhisperHearing:
     def _result(self, pipeline: Any, unit: Window, answer: Any, streamer: Any) -> WindowResult:
         seconds = len(unit.samples) / SAMPLE_RATE
         tokenizer = pipeline.get_tokenizer()
-        if unit.timestamps:
+        if unit.options.timestamps:
             chunks = answer.chunks[0] if answer.chunks else []
             if unit.options.words:
                 chunks = _first_chunks(chunks, tokenizer.decode(streamer.tokens or []))
@@ -158,7 +158,7 @@ class LanguageModelHearing:
         seconds = len(unit.samples) / SAMPLE_RATE
         text = _spaced(answer.texts[0].strip())
         pieces = (Piece(0.0, seconds, text, tuple(_encode(pipeline.get_tokenizer(), text))),) if text else ()
-        return [Finished(unit, _result(unit, answer, pieces, seconds, self.default_language))]
+        return [WindowFinished(unit, _result(unit, answer, pieces, seconds, self.default_language))]
 
 
 def _heard(unit: Window) -> list[float]:

@@ -18,7 +18,7 @@ from antiphon.errors import ConfigError, EngineFailed, InvalidParameter
 from antiphon.languages import normalise
 from antiphon.models.speecht5.voices import DEFAULT, FOLDER, read_floats, read_voices
 from antiphon.types.audio import Samples
-from antiphon.types.events import AudioChunk, Event, Sentence, Spoken
+from antiphon.types.events import AudioChunk, Event, Sentence, SentenceFinished
 
 Floats = NDArray[np.float32]
 Speaker = tuple[str, Path]  # a voice's name and its file
@@ -79,7 +79,7 @@ class Speaking:
         samples, rate = speak(pipeline, unit.text, self.voices.tensors[unit.voice], language)
         if rate != self.sample_rate:
             raise EngineFailed(f"The pipeline answered at {rate} Hz, where it was {self.sample_rate} before.")
-        return [AudioChunk(unit, samples), Spoken(unit)] if len(samples) else [Spoken(unit)]
+        return [AudioChunk(unit, samples), SentenceFinished(unit)] if len(samples) else [SentenceFinished(unit)]
 
 
 def speak(pipeline: Any, text: str, voice: Any, language: str | None) -> tuple[Samples, int]:

@@ -42,7 +42,7 @@ class Runtime(Protocol):
 class Session(Protocol[UnitT]):
     """One loaded model on one worker thread, working on one kind of unit. Never called from two threads at once.
 
-    Every unit that joins ends exactly once: by a `Finished`, `Spoken` or `Failed` event, or by `leave`.
+    Every unit that joins ends exactly once: by a `WindowFinished`, `SentenceFinished` or `Failed` event, or by `leave`.
     An exception out of `join` concerns the units just handed in, which then hold no slot; one out of `step`
     concerns every unit in flight, and the caller must `leave` each of them.
     """

@@ -13,7 +13,7 @@ from antiphon.synthesis.normalise.numbers import spell_numbers
 from antiphon.synthesis.sentences import LONGEST, split_sentences
 from antiphon.synthesis.voices import language_of
 from antiphon.types.audio import Samples
-from antiphon.types.events import AudioChunk, Event, Failed, Sentence, Spoken
+from antiphon.types.events import AudioChunk, Event, Failed, Sentence, SentenceFinished
 from antiphon.types.options import SpeakOptions
 from antiphon.types.results import ModelInfo
 
@@ -62,7 +62,7 @@ class SpeakPlan:
                     self._listener(samples)
                 else:
                     self._held[unit.index].append(samples)
-            case Spoken(unit):
+            case SentenceFinished(unit):
                 self._complete.add(unit.index)
                 self._go_on()
             case Failed(_, error):

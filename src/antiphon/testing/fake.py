@@ -12,7 +12,16 @@ import numpy as np
 
 from antiphon.models.session import AnySession
 from antiphon.types.audio import SAMPLE_RATE
-from antiphon.types.events import AudioChunk, Event, Failed, Finished, LanguageDetected, Sentence, Spoken, Window
+from antiphon.types.events import (
+    AudioChunk,
+    Event,
+    Failed,
+    LanguageDetected,
+    Sentence,
+    SentenceFinished,
+    Window,
+    WindowFinished,
+)
 from antiphon.types.results import ModelInfo, Piece, WindowResult, Word
 
 FAKE_INFO = ModelInfo(
@@ -133,7 +142,7 @@ class FakeSession:
         scripted = self._script(unit)
         if isinstance(scripted, Exception):
             return Failed(unit, scripted)
-        return Finished(unit, describe(unit) if scripted is None else scripted)
+        return WindowFinished(unit, describe(unit) if scripted is None else scripted)
 
 
 FAKE_VOICE_INFO = replace(
@@ -193,7 +202,7 @@ class FakeVoice:
             self._steps_left[unit] -= 1
             if self._steps_left[unit] == 0:
                 del self._steps_left[unit]
-                events.append(Spoken(unit))
+                events.append(SentenceFinished(unit))
         return events
 
     def leave(self, unit: Sentence) -> None:

@@ -231,7 +231,7 @@ class TranscriptionPlan:
                 follow = partial(self._window, place.run, decoded, depth)
             else:
                 decoded = end
-        elif unit.timestamps and self._left_speech(unit.start, closed, end):
+        elif unit.options.timestamps and self._left_speech(unit.start, closed, end):
             if unit.start < closed and place.depth < CONTINUATION_DEPTH:
                 decoded = self._resume_at(unit, closed)
                 follow = partial(self._unit, _Place(place.run, place.depth + 1), decoded, end, timestamps=True)
@@ -250,7 +250,7 @@ class TranscriptionPlan:
 
     def _gave_up(self, unit: Window, result: WindowResult) -> bool:
         """True if a window has next to no text for the voice in it, and was asked for no times, which might tell why."""
-        if self._judge is None or unit.timestamps or self._options.max_new_tokens is not None:
+        if self._judge is None or unit.options.timestamps or self._options.max_new_tokens is not None:
             return False
         end = unit.start + len(unit.samples)
         loud = self._loudness.speech_seconds(unit.start, end)
@@ -290,6 +290,6 @@ class TranscriptionPlan:
         """Let what was said lead the next window, unless it is of the kind that leads astray."""
         if not self._options.condition_on_previous_text:
             return
-        misled = result.doubtful or result.temperature > MOST_TEMPERATURE  # a loop leads to loops
+        misled = result.is_unreliable or result.temperature > MOST_TEMPERATURE  # a loop leads to loops
         said = tuple(token for piece in kept for token in piece.tokens)
         self._history = () if misled else (self._history + said)[-HISTORY:]

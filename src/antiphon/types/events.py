@@ -1,4 +1,4 @@
-"""Units of work, and the events that a session answers with."""
+"""Units of work, and the events a session returns for them."""
 
 from __future__ import annotations
 
@@ -9,35 +9,34 @@ from antiphon.types.audio import SAMPLE_RATE, Samples, Waveform
 from antiphon.types.options import SpeakOptions, TranscribeOptions
 from antiphon.types.results import WindowResult
 
-# What is read aloud at 155 words a minute, as audiobooks are, at six characters a word with its space: 15.5 a second.
+# 155 words a minute, the pace of audiobooks, at six characters a word with its space: 15.5 characters a second.
 SECONDS_PER_CHARACTER = 1 / 15
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Unit(ABC):
-    """The thing the scheduler queues and a session works on: a part of one request. Compared by identity."""
+    """The part of a request that the scheduler queues and a session works on. Compared by identity."""
 
     request: int
 
     @property
     @abstractmethod
     def seconds(self) -> float:
-        """The audio it takes in or is about to give: what the scheduler reckons with."""
+        """Seconds of audio in, or estimated seconds of audio out. The scheduler measures load in these."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Window(Unit):
-    """A window of audio to be heard.
+    """A window of audio to transcribe.
 
-    `samples` is mono float32 at 16 kHz, at most 480,000 of them, and may be read from a file whenever it is looked at;
-    `start` is the first one's index in the file.
-    `timestamps` may differ from the request's: a window whose end is a hard cut needs them to know where to go on.
-    `history` is the newest of the ids that the windows before it sampled, if it shall know them.
+    `samples` is mono float32 at 16 kHz, at most 480,000 of them, and may be read from disk each time it is sliced;
+    `start` is the index of the first one in the file. `options.timestamps` may be set although the request did not set
+    it: a window that ends in a hard cut needs timestamps to know where to continue. `history` holds the newest token ids
+    sampled in the windows before this one, for the prompt; empty unless conditioning on previous text is on.
     """
 
     samples: Waveform
     start: int
-    timestamps: bool
     options: TranscribeOptions
     history: tuple[int, ...] = ()
 
@@ -48,7 +47,7 @@ class Window(Unit):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sentence(Unit):
-    """A sentence to be spoken, the `index`-th of its request; `voice` is a name the model has."""
+    """A sentence to synthesise, the `index`-th of its request; `voice` is one of the model's voices."""
 
     text: str
     voice: str
@@ -62,7 +61,7 @@ class Sentence(Unit):
 
 @dataclass(frozen=True, slots=True)
 class LanguageDetected:
-    """The language heard in a window, told as soon as it is known so that the request's other windows can start."""
+    """The language of a window, sent before the window ends so that the request's other windows can start."""
 
     unit: Window
     language: str
@@ -71,33 +70,33 @@ class LanguageDetected:
 
 @dataclass(frozen=True, slots=True)
 class AudioChunk:
-    """The next samples of a sentence, mono at the model's rate; a sentence's chunks come in order."""
+    """The next samples of a sentence, mono at the model's rate; the chunks of a sentence come in order."""
 
     unit: Sentence
     samples: Samples
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
-    """A window's end: its result."""
+class WindowFinished:
+    """The end of a window, with its result."""
 
     unit: Window
     result: WindowResult
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
-    """A sentence's end: all of its audio was handed out."""
+class SentenceFinished:
+    """The end of a sentence: all of its audio has been sent."""
 
     unit: Sentence
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A unit's end: the error that took it."""
+    """The end of a unit that failed, with the error."""
 
     unit: Unit
     error: Exception
 
 
-Event = LanguageDetected | AudioChunk | Finished | Spoken | Failed
+Event = LanguageDetected | AudioChunk | WindowFinished | SentenceFinished | Failed

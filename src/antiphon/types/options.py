@@ -1,4 +1,4 @@
-"""What a caller asks of one request."""
+"""The options of a request."""
 
 from __future__ import annotations
 
@@ -7,37 +7,24 @@ from dataclasses import dataclass
 from typing import Literal
 
 Task = Literal["transcribe", "translate"]
-
-
 ModelTask = Literal["transcribe", "translate", "speak"]
-
-
-GraphTask = Literal["speech2text", "text2speech"]  # what OVMS calls the two jobs a model can have
-
-
+GraphTask = Literal["speech2text", "text2speech"]  # the task names OVMS uses
 Precision = Literal["auto", "bf16", "f32"]
-
-
 WeightFormat = Literal["auto", "fp32", "fp16", "int8"]
-
-
-AudioContext = Literal["full", "auto"]  # whole windows are heard, or about as much as there is audio
-
-
+AudioContext = Literal["full", "auto"]  # encode 30 s for every window, or only as much as its audio needs
 Vad = Literal["auto", "always", "energy", "none"]
-
 
 Report = Callable[[str], None]  # receives one line of progress while a model loads or an export runs
 
 
 @dataclass(frozen=True, slots=True)
 class VadOptions:
-    """How a file is searched for speech before it is heard.
+    """How a file is scanned for speech before it is transcribed.
 
-    `mode` "auto" has voice activity plan what is longer than a window, "always" shorter files too; "energy" goes by
-    loudness alone; "none" skips nothing and cuts nowhere but after 30 s. From `threshold` a frame's probability is
-    speech, which lasts while it is above `threshold` - 0.15; `padding` (s) is kept before speech where sound is skipped;
-    no pause shorter than `silence` (s) is cut in, None for the shortest that either way of looking finds.
+    `mode` "auto" plans files longer than one window with voice activity detection (VAD), "always" shorter ones too;
+    "energy" uses the signal level alone; "none" skips nothing and cuts every 30 s. A frame is speech if its probability
+    reaches `threshold`; speech lasts while it stays above `threshold` - 0.15. `padding` (s) is kept before speech where
+    audio is skipped. Files are not cut in pauses shorter than `silence` (s); None is the shortest pause either method finds.
     """
 
     mode: Vad = "auto"
@@ -48,13 +35,13 @@ class VadOptions:
 
 @dataclass(frozen=True, slots=True)
 class TranscribeOptions:
-    """What a caller asks of one recognition request.
+    """The options of one transcription or translation request.
 
-    `language` is a code the model knows, or None to detect it. `temperature` 0 is greedy; above it, sampling from `seed`.
-    `max_new_tokens` caps a window's answer; `min_new_tokens` holds the end token back (benchmarks force a length with it).
-    `timestamps` asks for segment times; without it a window is one segment. `words` asks for the times of words too,
-    which changes no text. With `condition_on_previous_text` windows are decoded one after the other, each with the text
-    before it in its prompt.
+    `language` is a code the model supports, or None to detect it. `temperature` 0 is greedy; above it, sampling from `seed`.
+    `max_new_tokens` limits the tokens of a window; `min_new_tokens` suppresses the end token (benchmarks force a length
+    with it). `timestamps` requests segment times; without it a window is one segment. `words` requests word times as well
+    and does not change the text. With `condition_on_previous_text` windows are decoded one after the other, each with the
+    preceding text in its prompt.
     """
 
     task: Task = "transcribe"
@@ -75,10 +62,10 @@ MIN_SPEED, MAX_SPEED = 0.25, 4.0  # of speech, times the voice's own; a model ma
 
 @dataclass(frozen=True, slots=True)
 class SpeakOptions:
-    """What a caller asks of one synthesis request.
+    """The options of one synthesis request.
 
-    `voice` is a name the model lists or one of OpenAI's, None for its default; `language` chooses a voice where voices are
-    languages; `seed` makes what is random about a voice repeatable. `speed` keeps the pitch.
+    `voice` is one of the model's voices or of OpenAI's names, None for the default; `language` selects a voice for models
+    whose voices are languages; `seed` makes random elements of a voice reproducible. `speed` keeps the pitch.
     """
 
     voice: str | None = None

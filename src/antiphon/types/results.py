@@ -1,4 +1,4 @@
-"""What a model or a request produced."""
+"""Results: words, segments and transcripts, and the description of a loaded model."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from pathlib import Path
 from antiphon.types.audio import SAMPLE_RATE
 from antiphon.types.options import MAX_SPEED, MIN_SPEED, ModelTask, Task
 
-# What a window's text must not reach if it is to be relied on: Whisper's own thresholds (Radford et al. 2022, section 4.5).
-MOST_REPETITION, LEAST_LOGPROB = 2.4, -1.0
+# A window whose text compresses better, or whose mean log-probability is lower, is unreliable (Radford et al. 2022,
+# section 4.5).
+COMPRESSION_RATIO_THRESHOLD = 2.4
+LOGPROB_THRESHOLD = -1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word and its marks as they stand in the text, leading space kept; when it is said, in seconds.
+    """A word with its punctuation, as in the text (leading space kept), and its times in seconds.
 
-    `probability` is the mean of what the model gives its tokens; 0 where the backend does not tell.
+    `probability` is the mean over its tokens; 0 if the backend does not report it.
     """
 
     text: str
@@ -28,10 +30,10 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A stretch of text inside a window: seconds from the window's start, text as decoded (leading space kept).
+    """A timed part of a window's text: seconds from the start of the window, text as decoded (leading space kept).
 
-    The texts of its `words`, if they were asked for, make up its own; their times are the window's too, and may lie a
-    little outside the piece.
+    `words`, if requested, concatenate to `text`; their times also count from the start of the window, and may lie slightly
+    outside the piece.
     """
 
     start: float
@@ -43,10 +45,10 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class WindowResult:
-    """What a session made of one unit.
+    """The result of one window.
 
-    `tokens` are the sampled ids without prompt and end token. `resume` is where, in seconds from the window's start, decoding
-    would have to go on: the window's end unless the model closed its last segment earlier (the abandoned tail).
+    `tokens` are the sampled ids without prompt and end token. `resume`, in seconds from the start of the window, is where
+    decoding has to continue: the window's end, unless the model closed its last segment earlier.
     """
 
     language: str
@@ -59,22 +61,22 @@ class WindowResult:
 
     @property
     def compression_ratio(self) -> float:
-        """Bytes of the text over its bytes when compressed, Whisper's measure of repetition; 0.0 for no text."""
+        """Size of the text over its size when compressed, Whisper's measure of repetition; 0.0 for no text."""
         encoded = "".join(piece.text for piece in self.pieces).strip().encode()
         return len(encoded) / len(zlib.compress(encoded)) if encoded else 0.0
 
     @property
-    def doubtful(self) -> bool:
-        """Whether the model was at a loss: it repeats itself, or chose among unlikely tokens."""
-        return self.compression_ratio > MOST_REPETITION or self.avg_logprob < LEAST_LOGPROB
+    def is_unreliable(self) -> bool:
+        """True if the text is repetitive or its tokens were unlikely."""
+        return self.compression_ratio > COMPRESSION_RATIO_THRESHOLD or self.avg_logprob < LOGPROB_THRESHOLD
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of the transcript; seconds from the start of the file. Scores are the window's, as Whisper reports them.
+    """A timed part of the transcript; seconds from the start of the file. Scores are the window's, as Whisper reports them.
 
-    `seek` is the start of the window it came from, in 10 ms frames. Where `words` were asked for it begins with the
-    first of them and ends with the last.
+    `seek` is the start of its window, in 10 ms frames. If `words` were requested, the segment starts with the first and
+    ends with the last of them.
     """
 
     id: int
@@ -92,7 +94,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """A finished recognition request. `language` is a code ("en"), `duration` is seconds of decoded audio."""
+    """The result of a transcription request. `language` is a code ("en"), `duration` is seconds of decoded audio."""
 
     task: Task
     language: str
@@ -102,20 +104,20 @@ class Transcript:
 
     @property
     def words(self) -> tuple[Word, ...]:
-        """The words of all segments, if they were asked for."""
+        """The words of all segments, if they were requested."""
         return tuple(word for segment in self.segments for word in segment.words)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What the outside may know of a loaded model.
+    """Description of a loaded model.
 
-    `languages` are codes, empty for one that takes none (".en" models). A model that speaks lists its `voices`, its own
-    default first, and the rate its samples come at; `stand_ins` are the voices that names of OpenAI's are given, in turn;
-    `reads_digits` is False for one that can only say letters, `longest_sentence` how many characters it can be given at
-    once, if that is limited. `reason` says why the backend is not the native one,
-    `no_words` why the times of words cannot be had, and what would mend it; `speeds` are the least and the greatest that
-    speech may be asked for at.
+    `languages` are codes, empty for models without language tokens (".en"). `reason` says why the model does not run on
+    the native backend, `no_words` why it has no word times and how to get them.
+
+    For speech: `voices`, the default first; `stand_ins`, the voices used for OpenAI's names, in turn; `sample_rate` of
+    the output; `reads_digits`, False if numbers must be spelled out first; `longest_sentence` in characters, if
+    limited; `speeds`, the lowest and highest allowed speed.
     """
 
     name: str

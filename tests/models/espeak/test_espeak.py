@@ -13,7 +13,7 @@ from antiphon.loader import load_session
 from antiphon.models.espeak.synthesiser import Synthesiser
 from antiphon.models.session import AnySession
 from antiphon.types.audio import Samples
-from antiphon.types.events import AudioChunk, Sentence, Spoken
+from antiphon.types.events import AudioChunk, Sentence, SentenceFinished
 from antiphon.types.options import SpeakOptions
 
 
@@ -29,7 +29,7 @@ def sentence(text: str, voice: str = "en-us") -> Sentence:
 def say(session: AnySession, unit: Sentence) -> Samples:
     assert session.join([unit]) == []
     *chunks, end = session.step()
-    assert end == Spoken(unit)
+    assert end == SentenceFinished(unit)
     assert all(isinstance(event, AudioChunk) and event.unit is unit for event in chunks)
     return np.concatenate([np.zeros(0, np.float32), *(event.samples for event in chunks)])
 
@@ -98,8 +98,8 @@ def test_the_one_who_waited_longest_is_next_and_leaving_is_final(session: AnySes
     session.join(units)
     session.leave(second)
     session.leave(second)
-    assert session.step()[-1] == Spoken(first)
-    assert session.step()[-1] == Spoken(third)
+    assert session.step()[-1] == SentenceFinished(first)
+    assert session.step()[-1] == SentenceFinished(third)
     assert session.step() == []
 
 

@@ -16,7 +16,7 @@ from antiphon.models.speecht5.load import load
 from antiphon.models.speecht5.session import SpeechT5Session, StopRule
 from antiphon.models.speecht5.vocoder import LONGEST_CHUNK_SECONDS
 from antiphon.runtime.openvino import Device, open_device
-from antiphon.types.events import AudioChunk, Event, Failed, Sentence, Spoken
+from antiphon.types.events import AudioChunk, Event, Failed, Sentence, SentenceFinished
 from tests.models.speecht5.conftest import Open
 from tests.support.speecht5_sessions import Floats, Guest, audio, sentence, speak
 from tests.support.tiny_speecht5 import SHAPE, SOUND
@@ -143,7 +143,7 @@ def test_every_unit_ends_once_and_after_its_audio(empty_session: SpeechT5Session
         events += empty_session.step()
     for unit in units:
         own = [event for event in events if event.unit is unit]
-        assert [type(event) for event in own] == [AudioChunk] * (len(own) - 1) + [Spoken]
+        assert [type(event) for event in own] == [AudioChunk] * (len(own) - 1) + [SentenceFinished]
         assert len(own) > 1
 
 
@@ -319,6 +319,6 @@ def _rest(session: SpeechT5Session, unit: Sentence) -> Floats:
         for event in session.step():
             if event.unit is unit and isinstance(event, AudioChunk):
                 chunks.append(event.samples)
-            if event.unit is unit and isinstance(event, Spoken):
+            if event.unit is unit and isinstance(event, SentenceFinished):
                 return np.concatenate(chunks)
     raise AssertionError("the unit never ended")

@@ -33,4 +33,4 @@ def empty_session(session: WhisperSession) -> WhisperSession:
 
 
 def finished(events: Sequence[Event]) -> list[Event]:
-    return [event for event in events if type(event).__name__ == "Finished"]
+    return [event for event in events if type(event).__name__ == "WindowFinished"]

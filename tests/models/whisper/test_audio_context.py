@@ -142,7 +142,7 @@ def test_a_doubtful_result_is_retried_with_the_full_context(
 ) -> None:
     free = [unit_of(kind, min_new_tokens=0, language="en") for kind in range(4)]
     whole = drive(empty_session, free)
-    monkeypatch.setattr("antiphon.types.results.LEAST_LOGPROB", 0.0)  # nothing is good enough
+    monkeypatch.setattr("antiphon.types.results.LOGPROB_THRESHOLD", 0.0)  # nothing is good enough
     encodings = count_encodings(auto, monkeypatch)
     for joins in ([0, 0, 0, 0], [0, 7, 2, 4]):
         encodings.clear()
@@ -152,15 +152,15 @@ def test_a_doubtful_result_is_retried_with_the_full_context(
 
 
 def test_a_good_result_is_not_retried(auto: WhisperSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("antiphon.types.results.LEAST_LOGPROB", -100.0)
-    monkeypatch.setattr("antiphon.types.results.MOST_REPETITION", 100.0)
+    monkeypatch.setattr("antiphon.types.results.LOGPROB_THRESHOLD", -100.0)
+    monkeypatch.setattr("antiphon.types.results.COMPRESSION_RATIO_THRESHOLD", 100.0)
     encodings = count_encodings(auto, monkeypatch)
     drive(auto, [unit_of(kind, min_new_tokens=0) for kind in range(3)])
     assert encodings == [256, 384, 384]
 
 
 def test_full_windows_are_never_retried(empty_session: WhisperSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("antiphon.types.results.LEAST_LOGPROB", 0.0)
+    monkeypatch.setattr("antiphon.types.results.LOGPROB_THRESHOLD", 0.0)
     encodings = count_encodings(empty_session, monkeypatch)
     drive(empty_session, [unit_of(kind, min_new_tokens=0) for kind in range(3)])
     assert encodings == [1500, 1500, 1500]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from antiphon.loader import load_session
 from antiphon.models.whisper.session import WhisperSession
-from antiphon.types.events import Finished, LanguageDetected, Window
+from antiphon.types.events import LanguageDetected, Window, WindowFinished
 from antiphon.types.results import Piece
 from tests.support.drive_session import drive, make_unit
 from tests.support.tiny_whisper import WIDTH, noise, write_tiny
@@ -68,7 +68,7 @@ def test_leaving_does_not_change_other_units(
         if step == after:
             session.leave(units[leaver])
         events += session.step()
-        results |= {id(event.unit): event.result.tokens for event in events if isinstance(event, Finished)}
+        results |= {id(event.unit): event.result.tokens for event in events if isinstance(event, WindowFinished)}
         events = []
     for index, unit in enumerate(units):
         if index != leaver or id(unit) in results:
@@ -95,7 +95,7 @@ def test_failing_join_does_not_change_units_in_flight(
     events = []
     while not events:
         events = empty_session.step()
-    assert isinstance(events[0], Finished)
+    assert isinstance(events[0], WindowFinished)
     assert events[0].result.tokens == alone[1]
 
 
@@ -213,7 +213,7 @@ def test_failing_align_graph_fails_only_units_with_word_timestamps(
     while not events:
         events = list(session.step())
     (event,) = events
-    assert isinstance(event, Finished)
+    assert isinstance(event, WindowFinished)
     assert event.result.tokens == alone[1]
 
 

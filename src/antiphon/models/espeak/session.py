@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from antiphon.models.espeak.synthesiser import Synthesiser
 from antiphon.models.session import AnySession
-from antiphon.types.events import AudioChunk, Event, Sentence, Spoken
+from antiphon.types.events import AudioChunk, Event, Sentence, SentenceFinished
 from antiphon.types.results import ModelInfo
 
 
@@ -37,7 +37,7 @@ class EspeakSession:
         unit = self._flight[0]
         samples = self._synthesiser.speak(unit.text, unit.voice)
         self.leave(unit)
-        return [AudioChunk(unit, samples), Spoken(unit)] if len(samples) else [Spoken(unit)]
+        return [AudioChunk(unit, samples), SentenceFinished(unit)] if len(samples) else [SentenceFinished(unit)]
 
     def leave(self, unit: Sentence) -> None:
         self._flight = [each for each in self._flight if each is not unit]

@@ -17,7 +17,7 @@ from antiphon.models.speecht5.tokens import SpeechT5Tokenizer
 from antiphon.models.speecht5.vocoder import Vocoder
 from antiphon.models.speecht5.voices import SpeakerEmbeddings
 from antiphon.runtime.memory import trim
-from antiphon.types.events import AudioChunk, Event, Failed, Sentence, Spoken
+from antiphon.types.events import AudioChunk, Event, Failed, Sentence, SentenceFinished
 from antiphon.types.results import ModelInfo
 
 Floats = NDArray[np.float32]
@@ -197,7 +197,7 @@ class SpeechT5Session:
         events: list[Event] = [AudioChunk(sentence.unit, samples)]
         if sentence.ended and sentence.done == len(frames):
             self._ended.remove(sentence)
-            events.append(Spoken(sentence.unit))
+            events.append(SentenceFinished(sentence.unit))
         return events
 
     def _flight(self) -> Iterable[SentenceState]:

@@ -18,7 +18,7 @@ from antiphon.models.whisper.sampling import language_of, probability, sample
 from antiphon.models.whisper.tokens import WhisperTokenizer
 from antiphon.models.whisper.word_times import TokenTimings, settle, split_words, time_words
 from antiphon.types.audio import SAMPLE_RATE
-from antiphon.types.events import Event, Finished, LanguageDetected, Window
+from antiphon.types.events import Event, LanguageDetected, Window, WindowFinished
 from antiphon.types.options import AudioContext
 from antiphon.types.results import ModelInfo, Piece, WindowResult
 
@@ -132,7 +132,7 @@ class WhisperSession:
     def _prepare(self, decoding: Decoding) -> None:
         unit, options = decoding.unit, decoding.unit.options
         decoding.prefix, decoding.start = self._tokenizer.prefix(
-            decoding.language, options.task, options.prompt, timestamps=unit.timestamps, history=unit.history
+            decoding.language, options.task, options.prompt, timestamps=unit.options.timestamps, history=unit.history
         )
         room = self._config.target_positions - len(decoding.prefix)
         # openai-whisper limits an answer to half of the positions; a request may ask for more, up to all that are left.
@@ -142,7 +142,7 @@ class WhisperSession:
         """Run the prefixes of rows `first` to `last - 1`, all of one length, and accept their first tokens."""
         group = self._flight[first:last]
         for row, decoding in enumerate(group, first):
-            self._rules.begin(row, timed=decoding.unit.timestamps, minimum=decoding.unit.options.min_new_tokens)
+            self._rules.begin(row, timed=decoding.unit.options.timestamps, minimum=decoding.unit.options.min_new_tokens)
         ids = np.array([decoding.prefix for decoding in group], np.int32)
         starts = [decoding.start for decoding in group]
         output = self.runner.prefill(first, ids, starts, self._rules.rows(first, last), _sampled_rows(group))
@@ -178,7 +178,7 @@ class WhisperSession:
             unit = self._flight[row].unit
             if unit.options.words:
                 result = replace(result, pieces=self._with_words(row, result.pieces))
-            events.append(Finished(unit, result))
+            events.append(WindowFinished(unit, result))
             self._free(row)
         return events
 
@@ -188,7 +188,7 @@ class WhisperSession:
         if not decoding.ended:
             return None
         result = self._result(decoding)
-        if self._can_try_again(decoding) and result.doubtful:
+        if self._can_try_again(decoding) and result.is_unreliable:
             self._try_again(row)
             return self._result_of_ended(row)  # the first token of the new attempt may already end it
         return result
@@ -219,7 +219,7 @@ class WhisperSession:
         """The result, without word timestamps."""
         tokens = tuple(decoding.tokens)
         seconds = len(decoding.unit.samples) / SAMPLE_RATE
-        split = self._tokenizer.split(tokens, seconds, timestamps=decoding.unit.timestamps)
+        split = self._tokenizer.split(tokens, seconds, timestamps=decoding.unit.options.timestamps)
         return WindowResult(
             language=decoding.language or self.info.default_language,
             pieces=split.pieces,
