@@ -31,7 +31,7 @@ from antiphon.types.audio import Samples
 from antiphon.types.options import SpeakOptions, TranscribeOptions, VadOptions
 from antiphon.types.results import Piece, WindowResult
 from tests.support.service import serving, speak, speak_async, transcribe, transcribe_async
-from tests.support.speech_map import SOUND, SPEECH, Knowing, Map
+from tests.support.speech_map import SOUND, SPEECH, Map, MapDetectors
 
 PLAIN = TranscribeOptions()
 LOUD = TranscribeOptions(vad=VadOptions("energy"))  # long noise is no speech otherwise
@@ -78,7 +78,7 @@ def test_hallucinations_without_voice_are_dropped_and_counted(monkeypatch: pytes
     telemetry = Telemetry()
     for mode, counted in (("always", 1.0), ("energy", 1.0)):
         with serving(session, hooks=telemetry.model) as service:
-            monkeypatch.setattr(service, "_detectors", Knowing())
+            monkeypatch.setattr(service, "_detectors", MapDetectors())
             options = TranscribeOptions(language="en", timestamps=True, vad=VadOptions(mode))  # type: ignore[arg-type]
             heard = transcribe(service, file, options)
         assert ("thank you" in heard.text) == (mode == "energy")

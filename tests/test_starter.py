@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 import antiphon
 from antiphon.local import Model
-from antiphon.transcription.chunking import plan
+from antiphon.transcription.chunking import plan_chunks
 from antiphon.transcription.energy import measure
 from antiphon.types.audio import WINDOW_SAMPLES
 from tests.support.espeak_voice import Voice
@@ -134,7 +134,7 @@ def test_long_audio_is_its_windows(starter: Model, voice: Voice) -> None:
     """Cut in pauses, a long file is its windows, token for token: at a cut no word is lost or doubled."""
     spoken = [voice.speak(text) for text in HELD_OUT[:18]]
     long = np.concatenate([part for clip in spoken for part in (clip, silence(0.6))])
-    runs = plan(measure(long))
+    runs = plan_chunks(measure(long))
     assert len(runs) >= 2
     assert all(run.end - run.start <= WINDOW_SAMPLES for run in runs)
     transcript = starter.transcribe(long)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from antiphon.local import Model
-from antiphon.transcription.silero import available
+from antiphon.transcription.vad import available
 from antiphon.types.audio import SAMPLE_RATE, WINDOW_SECONDS, Samples
 from antiphon.types.results import Transcript
 from tests.support.espeak_voice import Voice

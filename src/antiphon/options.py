@@ -9,7 +9,7 @@ from typing import get_args
 
 from antiphon.errors import InvalidParameter
 from antiphon.languages import normalise
-from antiphon.transcription.silero import available
+from antiphon.transcription.vad import available
 from antiphon.types.options import ModelTask, SpeakOptions, TranscribeOptions, Vad, VadOptions
 from antiphon.types.results import ModelInfo
 

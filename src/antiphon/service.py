@@ -21,8 +21,8 @@ from antiphon.scheduling.scheduler import Scheduler
 from antiphon.synthesis.plan import Listener, SpeakPlan, sentences_of
 from antiphon.synthesis.stream import AudioStream
 from antiphon.synthesis.voices import choose_voice
-from antiphon.transcription.plan import AHEAD, Progress, TranscriptionPlan
-from antiphon.transcription.silero import Detectors, available
+from antiphon.transcription.plan import MAX_WINDOWS_IN_FLIGHT, Progress, TranscriptionPlan
+from antiphon.transcription.vad import DetectorPool, available
 from antiphon.types.audio import SAMPLE_RATE, Samples, Waveform
 from antiphon.types.options import SpeakOptions, TranscribeOptions
 from antiphon.types.results import ModelInfo, Transcript
@@ -75,7 +75,7 @@ class SpeechService:
     def __init__(self, models: ModelServer, *, max_input_characters: int = 20_000) -> None:
         self.models = models
         self._max_input_characters = max_input_characters
-        self._detectors = Detectors() if available() else None
+        self._detectors = DetectorPool() if available() else None
         self._numbers = itertools.count(1)
 
     @overload
@@ -131,7 +131,7 @@ class AdmittedTranscription:
         policy: SchedulingPolicy,
         scheduler: Scheduler,
         number: int,
-        detectors: Detectors | None,
+        detectors: DetectorPool | None,
     ) -> None:
         self.info = scheduler.info
         self._options = request.options
@@ -167,10 +167,10 @@ class AdmittedTranscription:
             self._options,
             self.info,
             progress=progress,
-            ahead=max(AHEAD, 2 * self._scheduler.slots),
+            ahead=max(MAX_WINDOWS_IN_FLIGHT, 2 * self._scheduler.slots),
             detectors=self._detectors,
         )
-        logger.debug("%s: %.2f s of audio in %d runs", self.info.name, len(samples) / SAMPLE_RATE, len(plan.runs))
+        logger.debug("%s: %.2f s of audio in %d chunks", self.info.name, len(samples) / SAMPLE_RATE, len(plan.chunks))
         return plan
 
     def _observe(self, plan: TranscriptionPlan) -> None:

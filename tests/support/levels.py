@@ -1,4 +1,4 @@
-"""Sounds by their level, for tests of what is loud and what is not: seconds in, samples at 16 kHz out."""
+"""Noise, speech-like noise and silence of a given level and duration, at 16 kHz."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def noise(seconds: float, level: float, seed: int = 0) -> Samples:
 
 
 def speech(seconds: float, seed: int = 0) -> Samples:
-    """What is as loud as speech."""
+    """Noise as loud as speech."""
     return noise(seconds, -20.0, seed)
 
 

@@ -1,4 +1,4 @@
-"""Files that exist only as a map of what is in them, for tests of planning: what is speech, and how loud everything is."""
+"""Files that are only a map of speech, noise and silence, for tests of VAD and chunking."""
 
 from __future__ import annotations
 
@@ -9,22 +9,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from antiphon.transcription.energy import HOP, Energy
-from antiphon.transcription.silero import FRAME
-from antiphon.transcription.vad import Voice
+from antiphon.transcription.energy import HOP_SAMPLES, Energy
+from antiphon.transcription.vad import FRAME_SAMPLES, SpeechActivity
 from antiphon.types.audio import Samples
 from antiphon.types.options import VadOptions
 
-UNIT = 5 * FRAME  # samples: 160 ms, whole frames of the detector and whole hops
-SPEECH, MURMUR, SOUND, HUSH, DEAD = range(5)  # quiet speech, what is loud and no speech, quiet noise
+UNIT = 5 * FRAME_SAMPLES  # samples: 160 ms, whole frames of the detector and whole hops
+SPEECH, MURMUR, SOUND, HUSH, DEAD = range(5)  # MURMUR is quiet speech, SOUND loud noise, HUSH quiet noise
 LEVELS = np.array([-20.0, -58.0, -20.0, -60.0, -120.0], np.float32)  # dBFS
 THRESHOLD = -50.0
-# Every sample of a kind has the value that makes this level; it is positive in speech.
+# The value of all samples of a kind, at its level; positive in speech.
 VALUES = (10.0 ** (LEVELS / 20.0) * [1, 1, -1, -1, 0]).astype(np.float32)
 
 
 class Map:
-    """A file of whole units, whose samples tell what they are part of."""
+    """A file of whole units whose sample values encode the kind."""
 
     def __init__(self, stretches: Sequence[tuple[int, int]]) -> None:
         kinds = [np.full(units, kind) for kind, units in stretches]
@@ -40,19 +39,19 @@ class Map:
         return np.repeat(values, UNIT)[start - first * UNIT : end - first * UNIT]
 
     @property
-    def loudness(self) -> Energy:
-        return Energy(np.repeat(LEVELS[self.kinds], UNIT // HOP), THRESHOLD, len(self))
+    def energy(self) -> Energy:
+        return Energy(np.repeat(LEVELS[self.kinds], UNIT // HOP_SAMPLES), THRESHOLD, len(self))
 
-    def voice(self, options: VadOptions = VadOptions()) -> Voice:  # noqa: B008  immutable
-        return Voice(self, self.loudness, Knowing(), options)
+    def activity(self, options: VadOptions = VadOptions()) -> SpeechActivity:  # noqa: B008  immutable
+        return SpeechActivity(self, self.energy, MapDetectors(), options)
 
     def of(self, *kinds: int) -> NDArray[np.bool_]:
-        """Which samples are of one of the kinds."""
+        """True for the samples of one of these kinds."""
         return np.repeat(np.isin(self.kinds, kinds), UNIT)
 
 
-class Knowing:
-    """Detectors that read the truth off a map's samples. Counts the frames they were asked about."""
+class MapDetectors:
+    """Detectors that read the kind off a map's samples, and count the frames they analyse."""
 
     def __init__(self) -> None:
         self.frames = 0
@@ -62,6 +61,6 @@ class Knowing:
         yield self
 
     def probabilities(self, samples: Samples) -> NDArray[np.float32]:
-        values = samples[FRAME // 2 :: FRAME]
+        values = samples[FRAME_SAMPLES // 2 :: FRAME_SAMPLES]
         self.frames += len(values)
         return np.where(values > 0, 0.9, 0.05).astype(np.float32)

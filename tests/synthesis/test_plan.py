@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from antiphon.errors import EngineFailed
 from antiphon.synthesis.plan import SENTENCE_PAUSE, SpeakPlan
 from antiphon.types.audio import Samples
-from antiphon.types.events import AudioChunk, Failed, WindowFinished, SentenceFinished
+from antiphon.types.events import AudioChunk, Failed, SentenceFinished, WindowFinished
 from antiphon.types.options import SpeakOptions
 
 RATE = 100

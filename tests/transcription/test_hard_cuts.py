@@ -1,6 +1,6 @@
-"""Speech in one breath through the whole service, heard by an ear that makes no mistakes: a cut loses and doubles no word.
+"""Speech without pauses through the whole service, with a perfect model: hard cuts lose and double no word.
 
-The words are in the samples, so whatever is cut off, skipped or given twice shows in the text.
+The words are encoded in the samples, so audio that is cut off, skipped or sent twice shows in the text.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from antiphon.types.audio import SAMPLE_RATE, WINDOW_SECONDS, Samples
 from antiphon.types.events import Window
 from antiphon.types.options import TranscribeOptions, VadOptions
 from antiphon.types.results import Piece, WindowResult
-from tests.support.service import serving, transcribe
+from tests.support import service as support
 
-LENGTHS = np.array([0.31, 0.17, 0.43, 0.23, 0.59])  # seconds of the words, over and over
-WHOLE = 0.9  # of a word's samples, by which it is known; of less a fragment is heard
-STEP = 1e-3  # each word is louder than the one before it by so much
-GRID = 0.02  # seconds: Whisper's times
+LENGTHS = np.array([0.31, 0.17, 0.43, 0.23, 0.59])  # seconds of the words, repeated
+WHOLE = 0.9  # share of a word's samples that identifies it; with fewer it is a fragment
+STEP = 1e-3  # difference in level between consecutive words
+GRID = 0.02  # seconds, the resolution of Whisper's timestamps
 
 
-def breath(seconds: float) -> tuple[Samples, list[tuple[float, float]]]:
-    """Words without any pause, cut off after so many seconds; and when each of them is said."""
+def continuous_speech(seconds: float) -> tuple[Samples, list[tuple[float, float]]]:
+    """Words without any pause, cut off after `seconds`, and the times of each word."""
     lengths = np.resize(LENGTHS, int(seconds / LENGTHS.mean()) + 5)
     ends = np.round(np.cumsum(lengths) * SAMPLE_RATE).astype(int)
     numbers = np.searchsorted(ends, np.arange(round(seconds * SAMPLE_RATE)), side="right")
@@ -34,11 +34,11 @@ def whole(number: int, heard: int) -> bool:
     return heard >= WHOLE * LENGTHS[number % len(LENGTHS)] * SAMPLE_RATE
 
 
-class Ear:
-    """Gives every word it hears, a fragment where it hears a part of one, and the times of `group` words at a time.
+class PerfectModel:
+    """Transcribes every word, a part of a word as a fragment, in segments of `group` words.
 
-    Asked for times, it leaves what is cut off at the window's end open, as Whisper does, and stops after `patience`
-    groups in a window, if there are more.
+    With timestamps it leaves a word cut off by the end of the window open, as Whisper does, and stops after `patience`
+    segments.
     """
 
     def __init__(self, group: int, patience: int) -> None:
@@ -53,7 +53,7 @@ class Ear:
         said = [
             (number, count)
             for number, count in zip(numbers.tolist(), counts.tolist(), strict=True)
-            if count > 2 * GRID * SAMPLE_RATE  # no more than the grid allows
+            if count > 2 * GRID * SAMPLE_RATE  # the resolution of the timestamps
         ]
         ends = np.cumsum(counts)[np.isin(numbers, [number for number, _ in said])] / SAMPLE_RATE
         texts = [f" {number}" if whole(number, count) else f" part-of-{number}" for number, count in said]
@@ -77,32 +77,31 @@ def result(*pieces: Piece, resume: float) -> WindowResult:
     return WindowResult("en", pieces, (1,), resume, -0.2, 0.01, 0.0)
 
 
-def hear(
-    ear: Ear, samples: Samples, *, timestamps: bool, mode: str = "energy"
+def transcribe(
+    model: PerfectModel, samples: Samples, *, timestamps: bool, mode: str = "energy"
 ) -> tuple[str, list[tuple[float, float, str]]]:
     options = TranscribeOptions(language="en", timestamps=timestamps, vad=VadOptions(mode))  # type: ignore[arg-type]
-    with serving(FakeSession(script=ear)) as service:
-        transcript = transcribe(service, samples, options)
+    with support.serving(FakeSession(script=model)) as service:
+        transcript = support.transcribe(service, samples, options)
     return transcript.text, [(segment.start, segment.end, segment.text) for segment in transcript.segments]
 
 
 @pytest.mark.parametrize("mode", ["energy", "none"])
 @pytest.mark.parametrize("timestamps", [False, True], ids=["plain", "timed"])
 @pytest.mark.parametrize("seconds", [29.0, 29.98, 30.0, 30.02, 45.0, 59.9, 95.0])
-def test_every_word_is_heard_once(seconds: float, timestamps: bool, mode: str) -> None:
-    """T17."""
-    samples, times = breath(seconds)
-    ear = Ear(group=4, patience=100)
-    text, segments = hear(ear, samples, timestamps=timestamps, mode=mode)
+def test_every_word_is_transcribed_once(seconds: float, timestamps: bool, mode: str) -> None:
+    samples, times = continuous_speech(seconds)
+    model = PerfectModel(group=4, patience=100)
+    text, segments = transcribe(model, samples, timestamps=timestamps, mode=mode)
     last = round((float(samples[-1]) - 0.1) / STEP)
-    heard = seconds - times[last][0]  # of the word that the file ends in
+    heard = seconds - times[last][0]  # of the last word of the file
     ending = [f"{last}" if whole(last, round(heard * SAMPLE_RATE)) else f"part-of-{last}"] if heard > 2 * GRID else []
     assert text.split() == [str(number) for number in range(last)] + ending
 
-    assert len(ear.windows) >= -(-seconds // WINDOW_SECONDS)
-    for (start, length, timed), (following, _, _) in zip(ear.windows, ear.windows[1:], strict=False):
-        assert timed  # a hard cut: how far the window came is asked for
-        assert 0.5 < following - start <= length  # and there the next one begins
+    assert len(model.windows) >= -(-seconds // WINDOW_SECONDS)
+    for (start, length, timed), (following, _, _) in zip(model.windows, model.windows[1:], strict=False):
+        assert timed  # a hard cut needs timestamps
+        assert 0.5 < following - start <= length  # the next window starts where this one ended
     for start, end, said in segments:
         numbers = [int(word.removeprefix("part-of-")) for word in said.split()]
         assert start == pytest.approx(times[numbers[0]][0], abs=0.3)
@@ -110,12 +109,12 @@ def test_every_word_is_heard_once(seconds: float, timestamps: bool, mode: str) -
 
 
 @pytest.mark.parametrize("seconds", [29.0, 45.0, 59.9])
-def test_an_impatient_ear_is_asked_again(seconds: float) -> None:
-    """A1: it stops after a third of each window; what it left is heard all the same, and once."""
-    samples, _ = breath(seconds)
-    ear = Ear(group=5, patience=6)
-    text, _ = hear(ear, samples, timestamps=True)
+def test_rest_of_abandoned_windows_is_transcribed_once(seconds: float) -> None:
+    """The model stops after a third of each window."""
+    samples, _ = continuous_speech(seconds)
+    model = PerfectModel(group=5, patience=6)
+    text, _ = transcribe(model, samples, timestamps=True)
     numbers = [word for word in text.split() if not word.startswith("part-of-")]
     assert numbers == [str(number) for number in range(len(numbers))]
     assert len(numbers) >= np.unique(samples).size - 1
-    assert len(ear.windows) > 2
+    assert len(model.windows) > 2

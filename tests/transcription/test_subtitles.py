@@ -1,4 +1,4 @@
-"""Subtitles are read back by FFmpeg, which has parsers of its own."""
+"""Subtitles are parsed by FFmpeg."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def transcript(*lines: tuple[float, float, str]) -> Transcript:
 
 
 def parsed(subtitles: str, kind: str) -> list[tuple[float, float, str]]:
-    """Start, end (seconds) and text of every cue as FFmpeg finds them."""
+    """Start, end (seconds) and text of every cue, parsed by FFmpeg."""
     with av.open(io.BytesIO(subtitles.encode()), format=kind) as container:
         packets = [packet for packet in container.demux(subtitles=0) if packet.size]
         return [
@@ -40,7 +40,7 @@ def parsed(subtitles: str, kind: str) -> list[tuple[float, float, str]]:
         ]
 
 
-def test_subrip_is_what_ffmpeg_reads() -> None:
+def test_srt_is_parsed_by_ffmpeg() -> None:
     cues = parsed(to_srt(transcript(*LINES)), "srt")
     assert [text for _, _, text in cues] == ["Good morning.", "Ah!", "AT&T is <here>, and 1 -> 2.", "Ya está, señor."]
     starts = [start for start, _, _ in cues]
@@ -48,7 +48,7 @@ def test_subrip_is_what_ffmpeg_reads() -> None:
     assert [end for _, end, _ in cues] == pytest.approx([1.5, 1.55, 61.25, 3662.0], abs=1e-3)
 
 
-def test_webvtt_is_what_ffmpeg_reads() -> None:
+def test_vtt_is_parsed_by_ffmpeg() -> None:
     cues = parsed(to_vtt(transcript(*LINES)), "webvtt")
     assert [text for _, _, text in cues] == [
         "Good morning.",
@@ -59,12 +59,12 @@ def test_webvtt_is_what_ffmpeg_reads() -> None:
     assert [start for start, _, _ in cues] == pytest.approx([0.0, 1.5, 60.0, 3661.007], abs=1e-3)
 
 
-def test_nothing_said_is_no_cue() -> None:
+def test_empty_transcript_has_no_cues() -> None:
     assert to_srt(transcript()) == ""
     assert to_vtt(transcript()) == "WEBVTT\n"
 
 
-def test_a_list_has_a_word_a_line() -> None:
+def test_word_list_has_one_line_per_word() -> None:
     worded = transcript((0.0, 2.0, " Good morning."))
     words = (Word(" Good", 0.12, 0.5, 0.9), Word(" morning.", 0.5, 1.999, 0.8))
     worded = replace(worded, segments=(replace(worded.segments[0], words=words),))

@@ -1,7 +1,4 @@
-"""What the windows of a file said, put together as its segments: in order, inside the file, each with room of its own.
-
-Pure arithmetic on times; it must not know units, models or why a window was decoded.
-"""
+"""Build the segments of a file from the texts of its windows: in order, inside the file, each with a duration."""
 
 from __future__ import annotations
 
@@ -12,16 +9,17 @@ from antiphon.transcription.energy import Energy
 from antiphon.types.audio import SAMPLE_RATE
 from antiphon.types.results import Piece, Segment, WindowResult, Word
 
-FRAME = SAMPLE_RATE // 100  # samples in one `seek` step, 10 ms
-LEAST_TIME = 0.02  # seconds of anything said, one place of the encoder's
-INNER_PAUSE = 0.25  # seconds; a shorter silence may be inside a word, as before the t of "sixty"
+SEEK_SAMPLES = SAMPLE_RATE // 100  # one step of `seek`, 10 ms
+MIN_DURATION_S = 0.02  # of a word or segment: one encoder position
+MIN_SILENCE_S = 0.25  # a shorter silence may be part of a word, as before the t of "sixty"
 
 
 @dataclass(frozen=True, slots=True)
 class WindowText:
-    """A window's result, and those of its pieces that no follow-up decodes again: all before `limit`, in its seconds.
+    """A window's result, its position in samples, and those of its pieces that no later window decodes again.
 
-    Where the window stands, in samples, and not the window: its samples are of no more use, and a long file has many.
+    `limit`, in seconds from the start of the window, is where the next window starts. The window itself is not kept: it
+    would hold on to its samples.
     """
 
     start: int
@@ -33,66 +31,66 @@ class WindowText:
 
 @dataclass(slots=True)
 class _TimeSpan:
-    """Something said, on its way to its place: seconds of the file; it has to end by `limit`."""
+    """The times of a word or piece while they are adjusted: seconds of the file; it has to end by `limit`."""
 
     start: float
     end: float
     limit: float
 
 
-def arrange(heard: Sequence[WindowText], loudness: Energy) -> tuple[Segment, ...]:
-    """The segments of a file so loud, from its windows in any order; blank text is dropped.
+def build_segments(texts: Sequence[WindowText], energy: Energy) -> tuple[Segment, ...]:
+    """The segments of a file, from its windows in any order. Blank text is dropped, and segments do not overlap.
 
-    Nothing begins before what stands before it has ended. A word that attention has reach into a pause, which it does
-    most at a window's beginning, is where the sound is.
+    Word times that overlap silence are moved to the audible part: attention often reaches into a pause, most of all at
+    the start of a window.
     """
-    duration = loudness.total / SAMPLE_RATE
-    in_order = sorted(heard, key=lambda window: window.start)
-    said = [each for window in in_order for each in _said(window, loudness)]
-    _settle([span for _, _, spans in said for span in spans], duration)
-    return tuple(_segment(number, *each) for number, each in enumerate(said))
+    duration = energy.total / SAMPLE_RATE
+    in_order = sorted(texts, key=lambda text: text.start)
+    timed = [item for text in in_order for item in _timed_pieces(text, energy)]
+    _remove_overlaps([span for _, _, spans in timed for span in spans], duration)
+    return tuple(_segment(number, *item) for number, item in enumerate(timed))
 
 
-def _said(window: WindowText, loudness: Energy) -> Iterator[tuple[WindowText, Piece, list[_TimeSpan]]]:
-    """The pieces of a window with the time of each of their words, or of the whole if they have none."""
-    offset = window.start / SAMPLE_RATE
-    window_end = window.end / SAMPLE_RATE
-    limit = min(round(offset + window.limit, 3), window_end)
-    for piece in window.pieces:
-        # A piece that starts in the padding behind the audio was made up.
+def _timed_pieces(text: WindowText, energy: Energy) -> Iterator[tuple[WindowText, Piece, list[_TimeSpan]]]:
+    """The pieces of a window, each with the times of its words, or with its own if it has no words."""
+    offset = text.start / SAMPLE_RATE
+    window_end = text.end / SAMPLE_RATE
+    limit = min(round(offset + text.limit, 3), window_end)
+    for piece in text.pieces:
+        # A piece that starts in the padding after the audio is a hallucination.
         if not piece.text.strip() or offset + piece.start >= window_end:
             continue
-        times = [_sounding(offset + word.start, offset + word.end, loudness) for word in piece.words]
+        times = [_audible_part(offset + word.start, offset + word.end, energy) for word in piece.words]
         times = times or [(offset + piece.start, offset + piece.end)]
-        yield window, piece, [_TimeSpan(round(start, 3), round(end, 3), limit) for start, end in times]
+        yield text, piece, [_TimeSpan(round(start, 3), round(end, 3), limit) for start, end in times]
 
 
-def _settle(spans: Sequence[_TimeSpan], duration: float) -> None:
-    """Put everything in order and inside the file; as far as there is room, each lasts as long as can be told.
+def _remove_overlaps(spans: Sequence[_TimeSpan], duration: float) -> None:
+    """Order the spans and keep them inside the file, each at least `MIN_DURATION_S` long where there is room.
 
-    A model may begin and end something at the same moment, most often the last word of a file.
+    A model may start and end a word at the same moment, most often the last word of a file.
     """
-    reached = 0.0
+    position = 0.0
     for span in spans:
-        span.start = min(max(span.start, reached), max(span.limit, reached))
-        span.end = min(max(span.end, round(span.start + LEAST_TIME, 3)), max(span.limit, span.start))
-        reached = span.end
-    following = duration  # when what comes next begins
+        span.start = min(max(span.start, position), max(span.limit, position))
+        span.end = min(max(span.end, round(span.start + MIN_DURATION_S, 3)), max(span.limit, span.start))
+        position = span.end
+    next_start = duration
     for span in reversed(spans):
-        span.end = min(span.end, following)
-        span.start = max(0.0, min(span.start, round(span.end - LEAST_TIME, 3)))
-        following = span.start
+        span.end = min(span.end, next_start)
+        span.start = max(0.0, min(span.start, round(span.end - MIN_DURATION_S, 3)))
+        next_start = span.start
 
 
-def _segment(number: int, window: WindowText, piece: Piece, spans: Sequence[_TimeSpan]) -> Segment:
-    result = window.result
+def _segment(number: int, text: WindowText, piece: Piece, spans: Sequence[_TimeSpan]) -> Segment:
+    result = text.result
     words: tuple[Word, ...] = ()
     if piece.words:
         timed = zip(piece.words, spans, strict=True)
         words = tuple(replace(word, start=span.start, end=span.end) for word, span in timed)
     return Segment(
         id=number,
-        seek=round(window.start / FRAME),
+        seek=round(text.start / SEEK_SAMPLES),
         start=spans[0].start,
         end=spans[-1].end,
         text=piece.text,
@@ -105,16 +103,16 @@ def _segment(number: int, window: WindowText, piece: Piece, spans: Sequence[_Tim
     )
 
 
-def _sounding(start: float, end: float, loudness: Energy) -> tuple[float, float]:
-    """What of a word's time is not silence: its longest part between the pauses that reach into it."""
+def _audible_part(start: float, end: float, energy: Energy) -> tuple[float, float]:
+    """The longest part of [start, end) between the pauses that overlap it."""
     parts: list[tuple[float, float]] = []
     begin = start
-    for pause in loudness.between(round(start * SAMPLE_RATE), round(end * SAMPLE_RATE)):
-        silent, loud = pause.start / SAMPLE_RATE, pause.end / SAMPLE_RATE
-        if silent > begin and loud < end and loud - silent < INNER_PAUSE:
+    for pause in energy.pauses_in(round(start * SAMPLE_RATE), round(end * SAMPLE_RATE)):
+        pause_start, pause_end = pause.start / SAMPLE_RATE, pause.end / SAMPLE_RATE
+        if pause_start > begin and pause_end < end and pause_end - pause_start < MIN_SILENCE_S:
             continue
-        parts.append((begin, silent))
-        begin = loud
+        parts.append((begin, pause_start))
+        begin = pause_end
     parts.append((begin, end))
     first, last = max(parts, key=lambda part: part[1] - part[0])
-    return (first, last) if last - first >= LEAST_TIME else (start, end)
+    return (first, last) if last - first >= MIN_DURATION_S else (start, end)

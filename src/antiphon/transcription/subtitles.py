@@ -1,14 +1,10 @@
-"""A finished transcript as a subtitle file, SubRip or WebVTT, or as a list of its words.
-
-It must not know requests, JSON or HTTP; the words and times are taken as they are.
-"""
+"""Render a transcript as subtitles (SubRip or WebVTT) or as a list of words."""
 
 from __future__ import annotations
 
 from antiphon.types.results import Segment, Transcript
 
-# A zero-length cue is shown by no player; this is long enough for one frame of any film.
-_SHORTEST = 0.05  # seconds
+_MIN_CUE_S = 0.05  # one frame of any film; players do not show cues without a duration
 
 
 def to_srt(transcript: Transcript) -> str:
@@ -21,18 +17,18 @@ def to_srt(transcript: Transcript) -> str:
 
 
 def to_vtt(transcript: Transcript) -> str:
-    """WebVTT (W3C): `&`, `<` and `>` stand for markup there, so in text they are escaped."""
+    """WebVTT (W3C): `&`, `<` and `>` are markup, so they are escaped."""
     cues = [f"{_span(segment, '.')}\n{_escaped(_one_line(segment.text))}\n" for segment in transcript.segments]
     return "\n".join(["WEBVTT\n", *cues])
 
 
 def to_word_list(transcript: Transcript) -> str:
-    """A line for each word: when it begins and ends, in seconds, and the word, with tabs between."""
+    """One line per word: start and end in seconds, and the word, separated by tabs."""
     return "\n".join(f"{word.start:.2f}\t{word.end:.2f}\t{_one_line(word.text)}" for word in transcript.words)
 
 
 def _span(segment: Segment, point: str) -> str:
-    end = max(segment.end, segment.start + _SHORTEST)
+    end = max(segment.end, segment.start + _MIN_CUE_S)
     return f"{_clock(segment.start, point)} --> {_clock(end, point)}"
 
 
@@ -44,7 +40,7 @@ def _clock(seconds: float, point: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    """A blank line would end the cue, and in SubRip an arrow would begin one."""
+    """The text on one line: a blank line would end the cue, and in SubRip an arrow would start one."""
     return " ".join(text.split()).replace("-->", "->")
 
 

