@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 
-from antiphon.audio.time_stretch import Stretch
+from antiphon.audio.time_stretch import TimeStretcher
 from antiphon.errors import InvalidAudio
 from antiphon.model_server import ModelServer
 from antiphon.options import check_speak_options, check_text, check_transcribe_options
@@ -197,7 +197,7 @@ class AdmittedSpeech:
     async def speak(self) -> AsyncGenerator[Samples, None]:
         """Mono samples at `info.sample_rate`, as they are made; closing the iterator cancels the work."""
         speed = self._request.options.speed
-        stretch = Stretch(self.info.sample_rate, speed)
+        stretch = TimeStretcher(self.info.sample_rate, speed)
         stream = AudioStream()
         speaking = asyncio.create_task(self._scheduler.run(self._plan(stream.put), self._policy))
         speaking.add_done_callback(lambda _: stream.end())
@@ -217,7 +217,7 @@ class AdmittedSpeech:
 
     def speak_blocking(self) -> Samples:
         """All samples of the text, in the calling thread."""
-        stretch = Stretch(self.info.sample_rate, self._request.options.speed)
+        stretch = TimeStretcher(self.info.sample_rate, self._request.options.speed)
         pieces: list[Samples] = [np.zeros(0, np.float32)]
         self._scheduler.run_blocking(self._plan(pieces.append), self._policy)
         samples = np.concatenate(pieces)

@@ -1,4 +1,4 @@
-"""Any container becomes mono 16 kHz float32; what is not whole audio is refused with a sentence that says why."""
+"""Decoding: any container becomes mono 16 kHz float32; incomplete or invalid audio is refused with the reason."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from antiphon.errors import Cancelled, InvalidAudio, TooLarge
 from tests.support.sounds import encode, make_audio, tone
 
 CONTAINERS = [
-    # container, codec, rate, how far the length may be off (one frame of the codec), and muxer options
+    # container, codec, rate, tolerance of the length (one frame of the codec), and muxer options
     ("wav", "pcm_u8", 16_000, 0.0, {}),
     ("wav", "pcm_s16le", 16_000, 0.0, {}),
     ("wav", "pcm_s24le", 44_100, 0.0, {}),
@@ -77,19 +77,19 @@ def test_every_rate_becomes_16_khz(rate: int) -> None:
     assert dominant_frequency(samples[4_000:20_000]) == pytest.approx(440, abs=2)
 
 
-def test_blocks_are_resampled_without_a_seam() -> None:
+def test_resampling_has_no_seams_between_blocks() -> None:
     samples = decode(make_audio(3.0, rate=44_100, codec="pcm_f32le"))
     expected = tone(3.0, 16_000)
     np.testing.assert_allclose(samples[1_000:47_000], expected[1_000:47_000], atol=1e-3)
 
 
-def test_what_lies_above_8_khz_is_gone_and_does_not_fold_back() -> None:
+def test_resampling_removes_content_above_8_khz_without_aliasing() -> None:
     sound = tone(1.0, 48_000, frequency=11_000)[None]
     samples = decode(encode(sound, 48_000, codec="pcm_f32le"))
     assert np.abs(samples[2_000:14_000]).max() < 1e-3
 
 
-def test_16_khz_samples_are_not_touched() -> None:
+def test_16_khz_samples_are_unchanged() -> None:
     sound = tone(0.5, 16_000)
     np.testing.assert_array_equal(decode(encode(sound[None], 16_000, codec="pcm_f32le")), sound)
 
@@ -129,7 +129,7 @@ def wav(
     after: bytes = b"",
     tag: int = 1,
 ) -> bytes:
-    """A 16 kHz 16-bit wav with sizes and format tag as told."""
+    """A 16 kHz 16-bit wav with the given sizes and format tag."""
     fmt = b"fmt " + struct.pack("<IHHIIHH", 16, tag, 1, 16_000, 32_000, 2, 16)
     body = b"WAVE" + fmt + before + b"data"
     body += struct.pack("<I", len(samples) if data_size is None else data_size) + samples + after
@@ -140,39 +140,39 @@ PCM = (tone(1.0, 16_000) * 32_767).astype("<i2").tobytes()
 
 
 @pytest.mark.parametrize("size", [0, 0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000, 0x80000000, 0xFFFFFFFF - 36])
-def test_wavs_of_encoders_that_cannot_seek_are_read_to_the_end(size: int) -> None:
+def test_wav_without_sizes_is_read_to_the_end(size: int) -> None:
     for riff_size in (0, 0xFFFFFFFF, size):
         assert len(decode(wav(PCM, data_size=size, riff_size=riff_size))) == 16_000
 
 
-def test_a_wrong_riff_size_alone_does_not_matter() -> None:
+def test_wrong_riff_size_alone_is_accepted() -> None:
     for riff_size in (0, 10, 0xFFFFFFFF, 10**6):
         assert len(decode(wav(PCM, riff_size=riff_size))) == 16_000
 
 
-def test_chunks_before_and_after_the_samples_are_not_heard() -> None:
+def test_wav_chunks_around_the_samples_are_ignored() -> None:
     extra = b"LIST" + struct.pack("<I", 5) + b"INFOx\0"
     samples = decode(wav(PCM, before=extra, after=extra * 20))
     assert len(samples) == 16_000
 
 
-def test_a_name_that_is_not_utf_8_is_no_fault_of_the_audio() -> None:
+def test_file_name_that_is_not_utf_8_is_accepted() -> None:
     entry = b"INAM" + struct.pack("<I", 4) + b"Caf\xe9"
     info = b"LIST" + struct.pack("<I", 4 + len(entry)) + b"INFO" + entry
     for tagged in (wav(PCM, before=info), wav(PCM, after=info)):
         assert len(decode(tagged)) == 16_000
 
 
-def test_a_title_with_a_bad_byte_is_no_fault_of_the_audio() -> None:
-    title = b"\x03Caf\xe9"  # 3 promises UTF-8
+def test_title_tag_that_is_not_utf_8_is_accepted() -> None:
+    title = b"\x03Caf\xe9"  # 3 declares UTF-8
     frame = b"TIT2" + struct.pack(">IH", len(title), 0) + title
     tag = b"ID3\x04\0\0" + struct.pack(">I", len(frame)) + frame
     mp3 = make_audio(1.0, "mp3", "libmp3lame", rate=48_000, id3v2_version="0")
     assert len(decode(tag + mp3)) == len(decode(mp3))
 
 
-def test_a_codec_that_ffmpeg_does_not_know_is_named() -> None:
-    with pytest.raises(InvalidAudio, match=r"stream 0 of the wav file\) is in a codec that FFmpeg does not know"):
+def test_unsupported_codec_error_names_the_stream() -> None:
+    with pytest.raises(InvalidAudio, match=r"stream 0 of the wav file\) is in a codec that FFmpeg does not support"):
         decode(wav(PCM, tag=0x9999))
 
 
@@ -208,7 +208,7 @@ def test_a_wav_without_samples_is_refused(after: bytes) -> None:
     ],
     ids=lambda data: repr(data[:12]),
 )
-def test_what_is_not_audio_is_refused(data: bytes) -> None:
+def test_file_that_is_not_audio_is_refused(data: bytes) -> None:
     with pytest.raises(InvalidAudio) as caught:
         decode(data)
     assert caught.value.param == "file"
@@ -249,7 +249,9 @@ def test_damaged_bytes_never_escape_as_another_error(container: str, codec: str)
     for round_ in range(24):
         data = bytearray(whole)
         for _ in range(int(random.integers(1, 8))):
-            place = int(random.integers(min(len(data), 400) if round_ % 2 else len(data)))  # every other in the headers
+            place = int(
+                random.integers(min(len(data), 400) if round_ % 2 else len(data))
+            )  # every second one in the headers
             data[place] = int(random.integers(256))
         try:
             decode(bytes(data[: len(data) - round_ % 3 * 7]), max_seconds=60.0)
@@ -257,7 +259,7 @@ def test_damaged_bytes_never_escape_as_another_error(container: str, codec: str)
             continue
 
 
-def test_decoding_stops_when_nobody_wants_it() -> None:
+def test_decoding_stops_when_cancelled() -> None:
     asked = []
 
     def cancelled() -> bool:
@@ -272,13 +274,13 @@ def test_decoding_stops_when_nobody_wants_it() -> None:
         assert len(decode(data)) == pytest.approx(80_000, abs=800)
 
 
-def test_a_walk_over_many_empty_headers_stops_too() -> None:
+def test_header_scan_stops_when_cancelled() -> None:
     wanted = iter([False] * 100)
     with pytest.raises(Cancelled):
         decode(b"\0\0\0\x08ftyp" + b"\0\0\0\x08free" * 10_000, cancelled=lambda: next(wanted, True))
 
 
-def test_nothing_is_refused() -> None:
+def test_empty_file_is_refused() -> None:
     with pytest.raises(InvalidAudio, match="empty"):
         decode(b"")
 
@@ -288,33 +290,33 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         decode(tmp_path / "gone.wav")
 
 
-def test_a_file_with_only_a_picture_has_no_audio() -> None:
+def test_file_without_an_audio_track_is_refused() -> None:
     with pytest.raises(InvalidAudio):
         decode(b"\x89PNG\r\n\x1a\n" + bytes(200))
 
 
-def test_samples_that_are_not_numbers_are_refused() -> None:
+def test_nan_samples_are_refused() -> None:
     sound = tone(0.5, 16_000)
     sound[100] = np.nan
     with pytest.raises(InvalidAudio, match="not numbers"):
         decode(encode(sound[None], 16_000, codec="pcm_f32le"))
 
 
-def test_infinities_that_meet_are_refused_without_a_warning() -> None:
+def test_infinite_samples_are_refused_without_a_warning() -> None:
     left = tone(0.5, 16_000)
     left[100] = np.inf
     with pytest.raises(InvalidAudio, match="not numbers"):
         decode(encode(np.stack([left, -left]), 16_000, codec="pcm_f32le"))
 
 
-def test_a_forged_rate_is_refused() -> None:
+def test_implausible_sample_rate_is_refused() -> None:
     data = bytearray(wav(PCM))
     data[24:28] = struct.pack("<I", 1)
     with pytest.raises(InvalidAudio, match="1 Hz"):
         decode(bytes(data))
 
 
-def test_too_long_is_told_while_decoding() -> None:
+def test_too_long_audio_is_refused_while_decoding() -> None:
     data = make_audio(3.0, "mp3", "libmp3lame", rate=44_100)
     assert len(decode(data, max_seconds=3.0)) == pytest.approx(48_000, abs=420)
     with pytest.raises(TooLarge, match="longer than the 2 seconds") as caught:

@@ -1,4 +1,4 @@
-"""Samples become files that other programs read: the right length, no click at a seam, and bytes that come out soon."""
+"""Encoding: files that FFmpeg reads, with the right length, no clicks between blocks, and low latency."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tests.support.sounds import tone
 
 RATES = [8_000, 16_000, 22_050, 24_000, 44_100, 48_000]
 EXACT: list[AudioFormat] = ["flac", "wav"]
-HINTS = {"aac": "aac"}  # FFmpeg must see a few frames of aac before it believes them, unless it is told
+HINTS = {"aac": "aac"}  # FFmpeg needs a few frames to detect aac, or a hint
 
 
 def sweep(seconds: float, rate: int) -> Samples:
-    """A rising tone: unlike a steady one, it fits itself at one place only."""
+    """A rising tone: unlike a steady one, it matches itself at one position only."""
     times = np.arange(round(seconds * rate)) / rate
     return (0.4 * np.sin(2 * np.pi * (200 + 500 * times) * times)).astype(np.float32)
 
@@ -37,7 +37,7 @@ def encode(
 
 
 def read(data: bytes, container_format: str | None = None) -> tuple[Samples, int]:
-    """What FFmpeg decodes, with nothing left out, and at what rate."""
+    """All samples that FFmpeg decodes, and their rate."""
     with av.open(io.BytesIO(data), "r", format=container_format) as container:
         blocks = [frame.to_ndarray().reshape(-1) for frame in container.decode(audio=0)]
         rate = container.streams.audio[0].rate
@@ -47,7 +47,7 @@ def read(data: bytes, container_format: str | None = None) -> tuple[Samples, int
 
 
 def lag(heard: Samples, said: Samples, most: int) -> int:
-    """How many samples later `said` is in `heard`."""
+    """By how many samples `said` is delayed in `heard`."""
     start, length = len(said) // 4, len(said) // 2
     piece = said[start : start + length]
     return max(range(most), key=lambda shift: float(piece @ heard[start + shift : start + shift + length]))
@@ -70,7 +70,7 @@ def test_content_types(audio_format: AudioFormat, media_type: str) -> None:
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_a_whole_wav_is_plain_16_bit_with_true_sizes(rate: int) -> None:
+def test_wav_of_known_length_has_true_sizes(rate: int) -> None:
     samples = sweep(0.5, rate)
     data = encode("wav", samples, rate, announced=True)
     with wave.open(io.BytesIO(data)) as file:
@@ -81,7 +81,7 @@ def test_a_whole_wav_is_plain_16_bit_with_true_sizes(rate: int) -> None:
     assert int.from_bytes(data[40:44], "little") == len(data) - 44 == 2 * len(samples)
 
 
-def test_a_streamed_wav_has_the_sizes_of_a_stream_and_nothing_behind_its_samples() -> None:
+def test_streamed_wav_has_stream_sizes_and_no_trailer() -> None:
     samples = sweep(0.5, 24_000)
     data = encode("wav", samples, 24_000, block=100)
     assert data[:4] == b"RIFF"
@@ -92,13 +92,13 @@ def test_a_streamed_wav_has_the_sizes_of_a_stream_and_nothing_behind_its_samples
     np.testing.assert_allclose(read(data)[0], samples, atol=2**-16)
 
 
-def test_a_wav_too_long_for_its_sizes_has_those_of_a_stream() -> None:
+def test_wav_above_4_gib_has_stream_sizes() -> None:
     header = Encoder("wav", 24_000, samples=2**31).encode(np.zeros(1, np.float32))
     assert header[4:8] == header[40:44] == b"\xff\xff\xff\xff"
 
 
 @pytest.mark.parametrize("rate", RATES)
-def test_pcm_is_24_khz_whatever_the_rate(rate: int) -> None:
+def test_pcm_is_24_khz_for_any_rate(rate: int) -> None:
     samples = np.frombuffer(encode("pcm", tone(2.0, rate), rate, block=500), "<i2") / 32_768
     assert abs(len(samples) - 48_000) <= 1
     np.testing.assert_allclose(samples[2_000:46_000], tone(2.0, 24_000)[2_000:46_000], atol=2e-3)
@@ -127,7 +127,7 @@ def test_opus_has_the_right_length_and_no_delay(rate: int, seconds: float) -> No
 @pytest.mark.parametrize("seconds", [0.0005, 0.02, 0.7, 1.234])
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("audio_format", ["mp3", "aac"])
-def test_mp3_and_aac_have_one_frame_of_silence_before_and_less_than_one_behind(
+def test_mp3_and_aac_have_one_frame_of_silence_before_and_less_than_one_after(
     audio_format: AudioFormat, rate: int, seconds: float
 ) -> None:
     samples = sweep(seconds, rate)
@@ -146,8 +146,8 @@ def test_mp3_and_aac_have_one_frame_of_silence_before_and_less_than_one_behind(
 @pytest.mark.parametrize(
     ("audio_format", "rate", "frame"), [("mp3", 16_000, 576), ("mp3", 48_000, 1_152), ("aac", 24_000, 1_024)]
 )
-def test_no_file_ends_with_a_frame_of_nothing(audio_format: AudioFormat, rate: int, frame: int) -> None:
-    """FFmpeg's encoders make one behind some lengths."""
+def test_no_file_ends_with_an_empty_frame(audio_format: AudioFormat, rate: int, frame: int) -> None:
+    """FFmpeg's encoders add one after some lengths."""
     for length in [*range(10, 3 * frame, 97), frame - 1, frame, frame + 1, 2 * frame]:
         heard, _ = read(encode(audio_format, tone(0.5, rate)[:length], rate), audio_format)
         assert 0 <= len(heard) - frame - length < frame
@@ -157,7 +157,7 @@ def test_no_file_ends_with_a_frame_of_nothing(audio_format: AudioFormat, rate: i
     ("audio_format", "rate", "nearest"),
     [("mp3", 7_000, 8_000), ("mp3", 96_000, 48_000), ("mp3", 30_000, 32_000), ("aac", 20_000, 22_050)],
 )
-def test_a_rate_the_codec_has_not_becomes_the_next_it_has(audio_format: AudioFormat, rate: int, nearest: int) -> None:
+def test_unsupported_rate_becomes_the_next_supported_one(audio_format: AudioFormat, rate: int, nearest: int) -> None:
     heard, heard_rate = read(encode(audio_format, tone(1.0, rate), rate))
     assert heard_rate == nearest
     middle = heard[nearest // 4 : nearest // 4 + nearest // 2]
@@ -168,7 +168,7 @@ def test_a_rate_the_codec_has_not_becomes_the_next_it_has(audio_format: AudioFor
 @pytest.mark.parametrize("audio_format", AUDIO_FORMATS)
 @settings(derandomize=True, deadline=None, max_examples=15)
 @given(cuts=st.lists(st.integers(0, 6_000), max_size=30), rate=st.sampled_from([16_000, 22_050, 24_000]))
-def test_how_samples_are_cut_up_changes_no_byte(audio_format: AudioFormat, cuts: list[int], rate: int) -> None:
+def test_block_sizes_do_not_change_the_bytes(audio_format: AudioFormat, cuts: list[int], rate: int) -> None:
     samples = sweep(0.25, 24_000)
     with Encoder(audio_format, rate) as encoder:
         pieces = [encoder.encode(piece) for piece in np.split(samples, sorted(cuts))]
@@ -177,8 +177,8 @@ def test_how_samples_are_cut_up_changes_no_byte(audio_format: AudioFormat, cuts:
 
 @pytest.mark.parametrize("rate", [16_000, 24_000])
 @pytest.mark.parametrize("audio_format", ["mp3", "opus", "aac", "flac", "wav"])
-def test_bytes_come_out_soon(audio_format: AudioFormat, rate: int) -> None:
-    """What has come out by any moment is all of the sound but the last 150 ms."""
+def test_bytes_are_returned_early(audio_format: AudioFormat, rate: int) -> None:
+    """At any time all of the sound but the last 150 ms has been returned."""
     samples, block = sweep(0.6, rate), rate // 100
     data = b""
     with Encoder(audio_format, rate) as encoder:
@@ -191,7 +191,7 @@ def test_bytes_come_out_soon(audio_format: AudioFormat, rate: int) -> None:
 
 
 @pytest.mark.parametrize("audio_format", AUDIO_FORMATS)
-def test_too_loud_is_clipped(audio_format: AudioFormat) -> None:
+def test_samples_beyond_full_scale_are_clipped(audio_format: AudioFormat) -> None:
     loud = tone(0.3, 24_000) * 5
     assert encode(audio_format, loud, 24_000) == encode(audio_format, loud.clip(-1, 1), 24_000)
 
@@ -202,8 +202,8 @@ def test_clipping_does_not_wrap() -> None:
     assert written.tolist() == [0, 32_767, -32_768, 32_767, -32_768, 32_767, -32_768]
 
 
-def test_resampling_does_not_wrap_either() -> None:
-    """A square wave at full scale overshoots when it is filtered."""
+def test_resampling_does_not_wrap() -> None:
+    """A filtered square wave at full scale overshoots."""
     square = np.sign(tone(0.5, 16_000, 100.0))
     written = np.frombuffer(encode("pcm", square, 16_000), "<i2").astype(int)
     assert np.abs(written).max() >= 32_767
@@ -212,32 +212,32 @@ def test_resampling_does_not_wrap_either() -> None:
 
 @pytest.mark.parametrize("audio_format", AUDIO_FORMATS)
 @pytest.mark.parametrize("fault", [np.nan, np.inf, -np.inf])
-def test_samples_that_are_no_numbers_are_a_bug(audio_format: AudioFormat, fault: float) -> None:
+def test_samples_that_are_not_finite_raise(audio_format: AudioFormat, fault: float) -> None:
     samples = tone(0.1, 24_000)
     samples[1_000] = fault
-    with Encoder(audio_format, 24_000) as encoder, pytest.raises(ValueError, match="not finite numbers"):
+    with Encoder(audio_format, 24_000) as encoder, pytest.raises(ValueError, match="must be finite numbers"):
         encoder.encode(samples)
 
 
 @pytest.mark.parametrize("samples", [np.zeros(10), np.zeros(10, np.int16), np.zeros((1, 10), np.float32)])
-def test_samples_are_a_row_of_float32(samples: Samples) -> None:
-    with Encoder("wav", 24_000) as encoder, pytest.raises(ValueError, match="row of float32"):
+def test_samples_that_are_not_one_dimensional_float32_raise(samples: Samples) -> None:
+    with Encoder("wav", 24_000) as encoder, pytest.raises(ValueError, match="one-dimensional float32"):
         encoder.encode(samples)
 
 
 @pytest.mark.parametrize("audio_format", AUDIO_FORMATS)
 @pytest.mark.parametrize("announced", [999, 1_001])
-def test_another_number_of_samples_than_announced_is_a_bug(audio_format: AudioFormat, announced: int) -> None:
+def test_wrong_number_of_announced_samples_raises(audio_format: AudioFormat, announced: int) -> None:
     samples = np.zeros(1_000, np.float32)
     with Encoder(audio_format, 24_000, samples=announced) as encoder:
         if announced > 1_000:
             encoder.encode(samples)
-        with pytest.raises(ValueError, match=f"{announced} samples were announced, and 1000 came"):
+        with pytest.raises(ValueError, match=f"{announced} samples were announced, but 1000 received"):
             _ = encoder.finish() if announced > 1_000 else encoder.encode(samples)
 
 
-def test_mp3_replies_can_be_glued() -> None:
-    """No tag tells a length, and no frame needs the ones before it: an mp3's first bits say how far back it reaches."""
+def test_mp3_replies_can_be_concatenated() -> None:
+    """There is no tag with a length, and no frame depends on earlier ones: its first bits say how far back it refers."""
     samples = sweep(0.5, 24_000)
     data = encode("mp3", samples, 24_000, announced=True)
     assert data[:2] == b"\xff\xf3"
@@ -250,13 +250,13 @@ def test_mp3_replies_can_be_glued() -> None:
 
 
 def test_headers_are_short() -> None:
-    """FFmpeg would put 8 KiB of nothing into flac's."""
+    """FFmpeg would put 8 KiB of padding into flac's."""
     for audio_format in AUDIO_FORMATS:
         with Encoder(audio_format, 24_000) as encoder:
             assert len(encoder.encode(np.zeros(1, np.float32))) < 200
 
 
-def test_flac_tells_its_length_if_it_is_known() -> None:
+def test_flac_header_has_the_length_if_known() -> None:
     samples = sweep(0.5, 24_000)
     with av.open(io.BytesIO(encode("flac", samples, 24_000, announced=True)), "r") as container:
         assert container.duration == 500_000
@@ -266,14 +266,14 @@ def test_flac_tells_its_length_if_it_is_known() -> None:
 
 @pytest.mark.parametrize("audio_format", ["mp3", "opus", "aac", "flac", "wav"])
 @pytest.mark.parametrize("announced", [False, True])
-def test_this_server_hears_what_it_says(audio_format: AudioFormat, announced: bool) -> None:
+def test_encoded_audio_is_decoded_again(audio_format: AudioFormat, announced: bool) -> None:
     samples = decode(encode(audio_format, tone(1.0, 24_000), 24_000, announced=announced))
     assert 16_000 <= len(samples) < 16_000 + 2 * 1_024 * 16_000 / 24_000
     spectrum = np.abs(np.fft.rfft(samples[2_000:14_000]))
     assert spectrum.argmax() * 16_000 / 12_000 == pytest.approx(440, abs=2)
 
 
-def test_nothing_said_is_an_empty_file() -> None:
+def test_no_samples_is_an_empty_file() -> None:
     with wave.open(io.BytesIO(encode("wav", np.empty(0, np.float32), 16_000, announced=True))) as file:
         assert file.getnframes() == 0
     assert encode("pcm", np.empty(0, np.float32), 16_000) == b""
@@ -284,7 +284,7 @@ def test_nothing_said_is_an_empty_file() -> None:
 
 
 @pytest.mark.parametrize("audio_format", AUDIO_FORMATS)
-def test_a_closed_encoder_is_closed(audio_format: AudioFormat) -> None:
+def test_closed_encoder_raises(audio_format: AudioFormat) -> None:
     with Encoder(audio_format, 16_000) as abandoned:
         abandoned.encode(tone(0.3, 16_000))
     finished = Encoder(audio_format, 16_000)

@@ -1,4 +1,4 @@
-"""Faster and slower speech: as long as it should be, as high as it was, and the same however it comes in."""
+"""Time stretching: length, pitch, and independence of the block sizes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from antiphon.audio.time_stretch import Stretch
+from antiphon.audio.time_stretch import TimeStretcher
 from antiphon.types.audio import Samples
 from tests.support.sounds import tone
 
@@ -15,7 +15,7 @@ SPEEDS = [0.25, 0.3, 0.5, 0.75, 0.9, 1.1, 1.5, 2.0, 2.5, 3.0, 4.0]
 
 
 def stretch(samples: Samples, rate: int, speed: float, *, block: int | None = None) -> Samples:
-    stream = Stretch(rate, speed)
+    stream = TimeStretcher(rate, speed)
     step = block or max(1, len(samples))
     pieces = [stream.push(samples[start : start + step]) for start in range(0, len(samples), step)]
     return np.concatenate([*pieces, stream.finish()])
@@ -23,7 +23,7 @@ def stretch(samples: Samples, rate: int, speed: float, *, block: int | None = No
 
 @pytest.mark.parametrize("rate", [16_000, 24_000])
 @pytest.mark.parametrize("speed", SPEEDS)
-def test_the_length_changes_and_the_pitch_does_not(speed: float, rate: int) -> None:
+def test_time_stretch_changes_length_and_keeps_pitch(speed: float, rate: int) -> None:
     samples = stretch(tone(3.0, rate), rate, speed)
     assert samples.dtype == np.float32
     assert len(samples) == round(3 * rate / speed)
@@ -34,8 +34,8 @@ def test_the_length_changes_and_the_pitch_does_not(speed: float, rate: int) -> N
 
 
 @pytest.mark.parametrize("speed", SPEEDS)
-def test_sound_stays_where_it_was(speed: float) -> None:
-    """Half a second of tone, a second into silence."""
+def test_time_stretch_keeps_relative_positions(speed: float) -> None:
+    """Half a second of tone after a second of silence."""
     rate = 24_000
     quiet = np.zeros(rate, np.float32)
     samples = stretch(np.concatenate([quiet, tone(0.5, rate), quiet]), rate, speed)
@@ -44,8 +44,8 @@ def test_sound_stays_where_it_was(speed: float) -> None:
     assert sounding[-1] == pytest.approx(1.5 / speed, abs=0.05 / min(speed, 1.0))
 
 
-def test_a_speed_of_one_touches_nothing() -> None:
-    stream = Stretch(24_000, 1.0)
+def test_speed_1_passes_samples_through() -> None:
+    stream = TimeStretcher(24_000, 1.0)
     samples = tone(0.1, 24_000)
     assert stream.push(samples) is samples
     assert stream.finish().size == 0
@@ -58,9 +58,9 @@ def test_a_speed_of_one_touches_nothing() -> None:
     speed=st.floats(0.25, 4.0),
     rate=st.sampled_from([8_000, 16_000, 22_050, 24_000]),
 )
-def test_how_samples_are_cut_up_changes_nothing(cuts: list[int], total: int, speed: float, rate: int) -> None:
+def test_block_sizes_do_not_change_the_result(cuts: list[int], total: int, speed: float, rate: int) -> None:
     samples = tone(20_000 / rate, rate, 300.0)[:total]
-    stream = Stretch(rate, speed)
+    stream = TimeStretcher(rate, speed)
     pieces = [stream.push(piece) for piece in np.split(samples, sorted(cuts))]
     result = np.concatenate([*pieces, stream.finish()])
     assert len(result) == round(total / speed)
@@ -68,14 +68,14 @@ def test_how_samples_are_cut_up_changes_nothing(cuts: list[int], total: int, spe
 
 
 @pytest.mark.parametrize("speed", [0.25, 0.9, 1.0, 4.0])
-def test_nothing_becomes_nothing(speed: float) -> None:
+def test_empty_input_gives_empty_output(speed: float) -> None:
     assert stretch(np.empty(0, np.float32), 24_000, speed).size == 0
 
 
 @pytest.mark.parametrize("speed", SPEEDS)
-def test_little_is_held_back(speed: float) -> None:
+def test_at_most_0_35_s_is_held_back(speed: float) -> None:
     rate, block = 24_000, 240
-    stream = Stretch(rate, speed)
+    stream = TimeStretcher(rate, speed)
     returned = 0
     for start in range(0, rate, block):
         returned += len(stream.push(tone(1.0, rate)[start : start + block]))
@@ -84,6 +84,6 @@ def test_little_is_held_back(speed: float) -> None:
 
 
 @pytest.mark.parametrize("speed", [0.0, -1.0, 0.249, 4.001, float("nan"), float("inf")])
-def test_other_speeds_are_a_bug(speed: float) -> None:
+def test_speed_out_of_range_raises(speed: float) -> None:
     with pytest.raises(ValueError, match=r"The speed must be from 0\.25 to 4"):
-        Stretch(24_000, speed)
+        TimeStretcher(24_000, speed)

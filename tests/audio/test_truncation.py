@@ -1,4 +1,4 @@
-"""What headers say about lengths, and the tails real files have that must not be taken for damage."""
+"""Truncation: lengths in headers, and the trailing data of real files, which is not damage."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import pytest
 
 from antiphon.audio.decode import decode
-from antiphon.audio.truncation import announced_mpeg_frames, fault, mpeg_frame
+from antiphon.audio.truncation import announced_mpeg_frames, find_truncation, mpeg_frame
 from antiphon.errors import InvalidAudio
 from tests.support.sounds import make_audio
 
@@ -22,18 +22,18 @@ from tests.support.sounds import make_audio
         ("fffda0c4", 626),  # MPEG-1 layer II, 192 kbit/s, 44.1 kHz
     ],
 )
-def test_the_size_of_an_mpeg_frame(header: str, size: int) -> None:
+def test_mpeg_frame_size(header: str, size: int) -> None:
     frame = mpeg_frame(bytes.fromhex(header))
     assert frame is not None
     assert frame.size == size
 
 
 @pytest.mark.parametrize("header", ["", "fffb", "49443304", "fffb00c4", "fffbf0c4", "ffeb90c4", "fff990c4", "fffb9cc4"])
-def test_what_is_no_mpeg_frame_of_a_known_size(header: str) -> None:
+def test_invalid_mpeg_frame_header_is_none(header: str) -> None:
     assert mpeg_frame(bytes.fromhex(header)) is None
 
 
-def test_an_mp3_announces_its_frames() -> None:
+def test_mp3_frame_count_is_read_from_its_header() -> None:
     frames = announced_mpeg_frames(io.BytesIO(make_audio(2.0, "mp3", "libmp3lame", rate=48_000)))
     assert frames is not None
     assert abs(frames - 2 * 48_000 / 1_152) < 3
@@ -41,26 +41,26 @@ def test_an_mp3_announces_its_frames() -> None:
 
 @pytest.mark.parametrize("name", [b"Xing", b"Info"])
 @pytest.mark.parametrize("rest", [b"", b"\0", b"\0\0\0\1", b"\0\0\0\1\0\0"])
-def test_an_announcement_that_is_cut_off_is_none(name: bytes, rest: bytes) -> None:
+def test_truncated_xing_header_is_none(name: bytes, rest: bytes) -> None:
     data = b"\xff\xfb\x90\x00" + bytes(32) + name + rest
     assert announced_mpeg_frames(io.BytesIO(data)) is None
     with pytest.raises(InvalidAudio):
         decode(data)
 
 
-def test_a_vbri_announcement_that_is_cut_off_is_none() -> None:
+def test_truncated_vbri_header_is_none() -> None:
     data = b"\xff\xfb\x90\x00" + bytes(32) + b"VBRI" + bytes(range(10, 28))
     assert announced_mpeg_frames(io.BytesIO(data[:54])) is not None
     assert announced_mpeg_frames(io.BytesIO(data[:53])) is None
 
 
-def test_an_mp3_from_a_pipe_announces_nothing_and_is_whole() -> None:
+def test_mp3_without_frame_count_is_complete() -> None:
     data = make_audio(2.0, "mp3", "libmp3lame", rate=48_000, seekable=False, write_xing="0")
     assert announced_mpeg_frames(io.BytesIO(data)) is None
     assert len(decode(data)) == pytest.approx(32_000, abs=1_000)
 
 
-def test_an_mp3_cut_between_two_frames_is_noticed_by_its_announcement() -> None:
+def test_mp3_truncated_between_frames_is_detected_by_its_frame_count() -> None:
     data = make_audio(2.0, "mp3", "libmp3lame", rate=48_000)
     start = data.index(b"\xff\xfb")
     frames = (len(data) - start) // 192
@@ -79,25 +79,25 @@ def test_an_mp3_cut_between_two_frames_is_noticed_by_its_announcement() -> None:
     ],
     ids=["id3v1", "padding", "ape", "lyrics"],
 )
-def test_tags_and_padding_at_the_end_of_an_mp3_are_not_damage(tail: bytes) -> None:
+def test_mp3_tags_and_padding_at_the_end_are_accepted(tail: bytes) -> None:
     data = make_audio(2.0, "mp3", "libmp3lame", rate=44_100)
     assert len(decode(data + tail)) == pytest.approx(32_000, abs=420)
 
 
 @pytest.mark.parametrize(("container", "codec"), [("mp3", "libmp3lame"), ("adts", "aac"), ("ogg", "libopus")])
-def test_files_glued_together_are_heard_one_after_the_other(container: str, codec: str) -> None:
+def test_concatenated_files_are_decoded_completely(container: str, codec: str) -> None:
     data = make_audio(2.0, container, codec, rate=48_000)
     assert len(decode(data + data)) == pytest.approx(64_000, abs=1_500)
 
 
-def test_a_hole_in_the_middle_of_an_mp3_is_damage() -> None:
+def test_mp3_with_a_hole_is_refused() -> None:
     data = make_audio(2.0, "mp3", "libmp3lame", rate=44_100)
     middle = len(data) // 2
     with pytest.raises(InvalidAudio, match="damaged"):
         decode(data[:middle] + bytes(4_000) + data[middle + 4_000 :])
 
 
-def test_a_damaged_flac_is_refused() -> None:
+def test_damaged_flac_is_refused() -> None:
     data = bytearray(make_audio(2.0, "flac", "flac", rate=44_100))
     middle = len(data) // 2
     data[middle : middle + 400] = bytes(400)
@@ -105,23 +105,23 @@ def test_a_damaged_flac_is_refused() -> None:
         decode(bytes(data))
 
 
-def test_a_flac_of_unknown_length_is_read_to_its_end() -> None:
+def test_flac_of_unknown_length_is_read_to_its_end() -> None:
     assert len(decode(make_audio(2.0, "flac", "flac", rate=44_100, seekable=False))) == pytest.approx(32_000, abs=1)
 
 
 @pytest.mark.parametrize(("container", "codec"), [("webm", "libopus"), ("matroska", "flac"), ("ogg", "libopus")])
-def test_a_live_recording_without_sizes_is_whole_until_it_is_cut(container: str, codec: str) -> None:
+def test_live_recording_without_sizes_is_complete_unless_truncated(container: str, codec: str) -> None:
     data = make_audio(2.0, container, codec, rate=48_000, seekable=False)
     assert len(decode(data)) == pytest.approx(32_000, abs=400)
-    assert fault(io.BytesIO(data)) is None
-    assert fault(io.BytesIO(data[: len(data) * 2 // 3])) is not None
+    assert find_truncation(io.BytesIO(data)) is None
+    assert find_truncation(io.BytesIO(data[: len(data) * 2 // 3])) is not None
 
 
-def test_a_tag_after_the_last_ogg_page_is_not_damage() -> None:
+def test_ogg_tag_after_the_last_page_is_accepted() -> None:
     data = make_audio(1.0, "ogg", "libopus", rate=48_000)
-    assert fault(io.BytesIO(data + b"TAG" + bytes(125))) is None
+    assert find_truncation(io.BytesIO(data + b"TAG" + bytes(125))) is None
 
 
-def test_a_rate_that_changes_on_the_way_is_followed() -> None:
+def test_sample_rate_change_within_a_file() -> None:
     first, second = (make_audio(2.0, "adts", "aac", rate=rate) for rate in (48_000, 24_000))
     assert len(decode(first + second)) == pytest.approx(64_000, abs=2_500)

@@ -1,4 +1,4 @@
-"""A text's sentences, spoken side by side, are heard in the order of the text."""
+"""SpeakPlan: sentences are synthesised concurrently, and their audio is returned in text order."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antiphon.errors import EngineFailed
-from antiphon.synthesis.plan import SENTENCE_PAUSE, SpeakPlan
+from antiphon.synthesis.plan import SENTENCE_PAUSE_S, SpeakPlan
 from antiphon.types.audio import Samples
 from antiphon.types.events import AudioChunk, Failed, SentenceFinished, WindowFinished
 from antiphon.types.options import SpeakOptions
 
 RATE = 100
-PAUSE = [0.0] * round(SENTENCE_PAUSE * RATE)
+PAUSE = [0.0] * round(SENTENCE_PAUSE_S * RATE)
 
 
 def make_plan(count: int) -> tuple[SpeakPlan, list[Samples]]:
@@ -28,7 +28,7 @@ def chunk(*values: float) -> Samples:
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=6), st.randoms(use_true_random=False))
-def test_whatever_order_the_engine_works_in(chunks: list[int], order: object) -> None:
+def test_audio_is_in_text_order_whatever_the_engine_order(chunks: list[int], order: object) -> None:
     plan, heard = make_plan(len(chunks))
     units = plan.start()
     assert [unit.text for unit in units] == [f"Sentence {index}." for index in range(len(chunks))]
@@ -53,7 +53,7 @@ def test_whatever_order_the_engine_works_in(chunks: list[int], order: object) ->
     assert np.concatenate([chunk(), *heard]).tolist() == wanted
 
 
-def test_the_first_sentence_is_heard_while_it_is_spoken() -> None:
+def test_first_sentence_is_streamed_while_it_is_synthesised() -> None:
     plan, heard = make_plan(2)
     first, second = plan.start()
     plan.receive(AudioChunk(second, chunk(2.0)))
@@ -62,7 +62,7 @@ def test_the_first_sentence_is_heard_while_it_is_spoken() -> None:
     assert [samples.tolist() for samples in heard] == [[1.0]]
 
 
-def test_one_failed_sentence_ends_the_request() -> None:
+def test_failed_sentence_ends_the_request() -> None:
     plan, _ = make_plan(3)
     units = plan.start()
     plan.receive(Failed(units[1], EngineFailed("no")))
@@ -71,7 +71,7 @@ def test_one_failed_sentence_ends_the_request() -> None:
         plan.result()
 
 
-def test_a_sentence_is_no_window() -> None:
+def test_window_event_raises_type_error() -> None:
     plan, _ = make_plan(1)
     with pytest.raises(TypeError, match="WindowFinished"):
         plan.receive(WindowFinished(plan.start()[0], None))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Which voice a request means."""
+"""Voice selection by name and language."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ CALLED = replace(
 
 
 @pytest.mark.parametrize("name", [None, "", "default", "unused"])
-def test_no_name_means_the_first_voice(name: str | None) -> None:
+def test_no_voice_name_is_the_default_voice(name: str | None) -> None:
     assert choose_voice(FAKE_VOICE_INFO, name) == "plain"
 
 
-def test_a_voice_of_its_own_is_taken_as_it_is() -> None:
+def test_models_own_voice_name_is_used() -> None:
     assert choose_voice(FAKE_VOICE_INFO, "loud") == "loud"
     assert choose_voice(replace(FAKE_VOICE_INFO, voices=("plain", "alloy", "nova")), "nova") == "nova"
 
 
-def test_openais_names_are_dealt_out_in_alphabetical_order() -> None:
+def test_openai_voice_names_map_to_stand_ins_in_alphabetical_order() -> None:
     assert list(OPENAI_VOICES) == sorted(OPENAI_VOICES)
     assert len(OPENAI_VOICES) == 13
     dealt = [choose_voice(FAKE_VOICE_INFO, name) for name in OPENAI_VOICES]
@@ -44,7 +44,7 @@ def test_openais_names_are_dealt_out_in_alphabetical_order() -> None:
     assert choose_voice(replace(FAKE_VOICE_INFO, stand_ins=()), "ash") == "loud"
 
 
-def test_any_other_name_is_refused_with_the_list() -> None:
+def test_unknown_voice_lists_the_valid_ones() -> None:
     with pytest.raises(InvalidParameter, match=r"'bob'.*plain, loud.*alloy, ash") as caught:
         choose_voice(FAKE_VOICE_INFO, "bob")
     assert caught.value.param == "voice"
@@ -59,7 +59,7 @@ def test_any_other_name_is_refused_with_the_list() -> None:
         ("nothing like it", r"has\. There are 41 \(v00, v01, v02, v03, v04, …\), which GET "),
     ],
 )
-def test_of_many_the_nearest_are_told(wanted: str, told: str) -> None:
+def test_unknown_voice_of_many_suggests_similar_ones(wanted: str, told: str) -> None:
     names = tuple(f"v{number:02}{variant}" for variant in ("", "+f") for number in range(20))
     with pytest.raises(InvalidParameter, match=told) as caught:
         choose_voice(replace(FAKE_VOICE_INFO, voices=(*names, "plain")), wanted)
@@ -76,7 +76,7 @@ def test_of_many_the_nearest_are_told(wanted: str, told: str) -> None:
         ("EN-US+F1", "`en-us+f1`"),
     ],
 )
-def test_another_case_or_the_name_of_a_language_finds_its_voice(wanted: str, told: str) -> None:
+def test_unknown_voice_suggests_by_case_and_language_name(wanted: str, told: str) -> None:
     with pytest.raises(InvalidParameter) as caught:
         choose_voice(LANGUAGES, wanted)
     every = "Valid: en-us, cmn, en-gb, es, es-419, pt-br, en-us+f1; and OpenAI's alloy, ash, "
@@ -99,22 +99,22 @@ def test_another_case_or_the_name_of_a_language_finds_its_voice(wanted: str, tol
         ("en-US", "en-us"),
     ],
 )
-def test_a_language_chooses_its_voice(language: str, voice: str) -> None:
+def test_language_selects_its_voice(language: str, voice: str) -> None:
     assert choose_voice(LANGUAGES, None, language) == voice
     assert choose_voice(LANGUAGES, "alloy", language) == voice
 
 
-def test_a_language_that_the_stand_in_speaks_leaves_it_alone() -> None:
+def test_language_of_the_stand_in_keeps_it() -> None:
     assert choose_voice(LANGUAGES, "ash", "en") == "en-us+f1"
     assert choose_voice(FAKE_VOICE_INFO, "ash", "en") == "loud"
 
 
-def test_a_named_voice_outranks_the_language() -> None:
+def test_voice_name_takes_precedence_over_language() -> None:
     assert choose_voice(LANGUAGES, "en-gb", "es") == "en-gb"
 
 
 @pytest.mark.parametrize("language", ["de", "klingon"])
-def test_a_language_nobody_speaks(language: str) -> None:
+def test_unknown_language_is_invalid(language: str) -> None:
     with pytest.raises(InvalidParameter, match="pt-br") as caught:
         choose_voice(LANGUAGES, None, language)
     assert caught.value.param == "language"
@@ -125,13 +125,13 @@ def test_a_language_nobody_speaks(language: str) -> None:
 @pytest.mark.parametrize(
     ("language", "voice"), [("es", "Spanish"), ("es-MX", "Spanish"), ("spanish", "Spanish"), ("en", "english")]
 )
-def test_a_language_chooses_the_voice_called_after_it(language: str, voice: str) -> None:
+def test_language_selects_the_voice_named_after_it(language: str, voice: str) -> None:
     assert choose_voice(CALLED, None, language) == voice
     assert choose_voice(CALLED, "alloy", language) == voice
     assert choose_voice(CALLED, "zoe", language) == "zoe"
 
 
-def test_what_language_a_voice_speaks() -> None:
+def test_language_of_a_voice() -> None:
     assert [language_of(CALLED, voice) for voice in CALLED.voices] == ["en", "es", "en"]
     assert [language_of(LANGUAGES, voice) for voice in LANGUAGES.voices] == ["en", "zh", "en", "es", "es", "pt", "en"]
     assert language_of(FAKE_VOICE_INFO, "loud") == "en"

@@ -1,7 +1,4 @@
-"""Any audio file, judged by its content alone, becomes mono float32 at 16 kHz; a file that is not whole is refused.
-
-The one place that knows PyAV's errors. It must not know models, requests or windows.
-"""
+"""Decode an audio file to mono float32 at 16 kHz. The format is detected from the content; incomplete files are refused."""
 
 from __future__ import annotations
 
@@ -27,44 +24,45 @@ from antiphon.audio.sample_store import SampleStore
 from antiphon.errors import Cancelled, InvalidAudio, TooLarge
 from antiphon.types.audio import Samples, Waveform
 
-# FFmpeg's names. A list of what is let in, because playlists (hls, concat, dash) would open other files and addresses.
+# FFmpeg's names of the allowed containers. Playlists (hls, concat, dash) would open other files and addresses.
 _CONTAINERS = "aac,aiff,amr,asf,au,avi,caf,flac,matroska,mov,mp3,mpegts,ogg,w64,wav"
 _OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"}
-# FFmpeg looks for DTS and AC-3 in up to 32 packets of a wav's PCM, which is 4 of the 5 ms that opening three seconds took: in
-# one it takes a tenth. Its packets of 4 kB then take 1.8 ms to read, those of 8 kB 1.4, larger ones longer to look into.
+# FFmpeg searches up to 32 packets of a wav's PCM for DTS and AC-3, which took 4 of the 5 ms to open a file of 3 s; one packet
+# takes a tenth of that. Reading then takes 1.8 ms in packets of 4 kB and 1.4 ms in packets of 8 kB; larger ones take longer
+# to probe.
 _WAV_OPTIONS = {**_OPTIONS, "max_probe_packets": "1", "max_size": "8192"}
-_RATES = range(1_000, 768_001)  # Hz; a forged rate would blow a few bytes up to hours
-_TOGETHER = 1 << 16  # samples of a channel; numpy takes as long over a frame of a thousand as over thirty of them
+_SAMPLE_RATES_HZ = range(1_000, 768_001)  # a forged rate would turn a few bytes into hours of audio
+_BATCH_SAMPLES = 1 << 16  # per channel; numpy takes as long for a frame of a thousand as for thirty of them
 
-Cancelling = Callable[[], bool]
+CancelCheck = Callable[[], bool]
 
 
-class _Nameless:
-    """A file without its name: FFmpeg lets a name's extension weigh in the guess, and names lie."""
+class _UnnamedFile:
+    """A file without its name: FFmpeg would use the extension to guess the format, and extensions can be wrong."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.read, self.seek, self.tell = file.read, file.seek, file.tell
 
 
-class _Watched:
-    """A file whose reading stops when nobody wants it any more: a forged one can hold millions of empty headers.
+class _CancellableFile:
+    """A file that raises Cancelled from `read` after cancellation: a forged file can hold millions of empty headers.
 
-    Not for FFmpeg, where an error in the middle of a read may surface in the thread's next file.
+    Not for FFmpeg: an error raised during one of its reads may surface in the thread's next file.
     """
 
-    def __init__(self, file: BinaryIO, cancelled: Cancelling) -> None:
+    def __init__(self, file: BinaryIO, cancelled: CancelCheck) -> None:
         self.seek = file.seek
         self._read = file.read
         self._cancelled = cancelled
 
     def read(self, size: int) -> bytes:
-        _check_wanted(self._cancelled)
+        _raise_if_cancelled(self._cancelled)
         return self._read(size)
 
 
 @dataclass(slots=True)
 class _Progress:
-    """How far decoding has come; only here to say where it broke and whether the end was reached."""
+    """How far decoding has come, for error messages and the check that the end was reached."""
 
     seconds: float = 0.0
     packets: int = 0
@@ -72,27 +70,29 @@ class _Progress:
     last_size: int = 0
 
 
-class _Mono:
-    """Frames become mono float32 at 16 kHz and go into a spool, a few seconds of them at a time."""
+class _MonoConverter:
+    """Converts frames to mono float32 at 16 kHz, a few seconds at a time, and appends them to a SampleStore."""
 
     def __init__(self) -> None:
-        self.spool = SampleStore()
+        self.store = SampleStore()
         self._resampler = Resampler()
-        self._kind: tuple[int, int, bool] | None = None  # rate, channels, planar: of the blocks that wait
+        self._kind: tuple[int, int, bool] | None = None  # rate, channels, planar, of the collected blocks
         self._blocks: list[NDArray[Any]] = []
         self._count = 0
 
     def feed(self, frame: AudioFrame) -> None:
         block = frame.to_ndarray()
         kind = frame.sample_rate, frame.layout.nb_channels, frame.format.is_planar
-        if self._blocks and (kind != self._kind or block.dtype != self._blocks[0].dtype or self._count >= _TOGETHER):
+        if self._blocks and (
+            kind != self._kind or block.dtype != self._blocks[0].dtype or self._count >= _BATCH_SAMPLES
+        ):
             self._convert()
         self._kind = kind
         self._blocks.append(block)
         self._count += frame.samples
 
     def finish(self) -> None:
-        """Nothing may be fed afterwards."""
+        """Convert the rest. Nothing may be fed afterwards."""
         self._convert()
         self._append(self._resampler.flush())
 
@@ -108,100 +108,99 @@ class _Mono:
     def _append(self, block: Samples) -> None:
         if not np.isfinite(block).all():
             raise InvalidAudio("The audio holds samples that are not numbers.")
-        self.spool.append(block)
+        self.store.append(block)
 
 
 def decode(
-    source: Path | bytes | BinaryIO, *, max_seconds: float | None = None, cancelled: Cancelling | None = None
+    source: Path | bytes | BinaryIO, *, max_seconds: float | None = None, cancelled: CancelCheck | None = None
 ) -> Waveform:
-    """Return the whole of `source` as mono float32 at 16 kHz, an array unless it is long. Blocking: call it off the event
-    loop.
+    """Decode all of `source` to mono float32 at 16 kHz: an array, or a SampleStore if it is long. Blocks.
 
-    InvalidAudio if it is not audio, damaged, cut short or empty; TooLarge as soon as it is longer than `max_seconds`;
-    Cancelled soon after `cancelled`, which is asked often and must be quick, says so.
+    Raises InvalidAudio if it is not audio, damaged, truncated or empty; TooLarge as soon as it exceeds `max_seconds`;
+    Cancelled soon after `cancelled()` returns True. `cancelled` is called often and must be fast.
     """
-    asked = cancelled or _never
+    is_cancelled = cancelled or _never
     if isinstance(source, Path):
         try:
             with source.open("rb") as file:
-                return _decode(file, max_seconds, asked)
+                return _decode(file, max_seconds, is_cancelled)
         except OSError as error:
             raise InvalidAudio(f"Cannot read {source}: {error.strerror}.") from error
-    return _decode(BytesIO(source) if isinstance(source, bytes) else source, max_seconds, asked)
+    return _decode(BytesIO(source) if isinstance(source, bytes) else source, max_seconds, is_cancelled)
 
 
 def _never() -> bool:
     return False
 
 
-def _check_wanted(cancelled: Cancelling) -> None:
+def _raise_if_cancelled(cancelled: CancelCheck) -> None:
     if cancelled():
-        raise Cancelled("The audio is not wanted any more.")
+        raise Cancelled("The decoding was cancelled.")
 
 
-def _decode(file: BinaryIO, max_seconds: float | None, cancelled: Cancelling) -> Waveform:
+def _decode(file: BinaryIO, max_seconds: float | None, cancelled: CancelCheck) -> Waveform:
     if not file.seek(0, 2):
         raise InvalidAudio("The file is empty.")
-    headers = _Watched(file, cancelled)
-    if reason := truncation.fault(headers):
+    headers = _CancellableFile(file, cancelled)
+    if reason := truncation.find_truncation(headers):
         raise InvalidAudio(f"The audio cannot be used: {reason}.")
     announced = truncation.announced_mpeg_frames(headers)
     file.seek(0)
     progress = _Progress()
-    sound = _Mono()
-    with _translated(progress), _opened(file) as container:
+    converter = _MonoConverter()
+    with _translate_errors(progress), _open(file) as container:
         stream = _audio_track(container)
         for frame in _frames(container, stream, progress, cancelled):
-            progress.seconds += frame.samples / _checked_rate(frame)
+            progress.seconds += frame.samples / _sample_rate(frame)
             if max_seconds is not None and progress.seconds > max_seconds:
                 raise TooLarge(
-                    f"The audio is longer than the {max_seconds:g} seconds this server takes.",
+                    f"The audio is longer than the {max_seconds:g} seconds this server accepts.",
                     param="file",
                     code="audio_too_long",
                 )
-            sound.feed(frame)
+            converter.feed(frame)
         _check_end(container, stream, progress, announced)
-    sound.finish()
-    if not len(sound.spool):
+    converter.finish()
+    if not len(converter.store):
         raise InvalidAudio("The audio holds no samples.")
-    return sound.spool.finished()
+    return converter.store.finished()
 
 
-def _opened(file: BinaryIO) -> InputContainer:
+def _open(file: BinaryIO) -> InputContainer:
     head = file.read(12)
     file.seek(0)
     options = _WAV_OPTIONS if head[:4] == b"RIFF" and head[8:] == b"WAVE" else _OPTIONS
-    # Tags are in whatever encoding their writer liked, and nothing here reads them.
-    return av.open(_Nameless(file), "r", options=options, metadata_errors="replace")
+    # Tags may be in any encoding, and are not used here.
+    return av.open(_UnnamedFile(file), "r", options=options, metadata_errors="replace")
 
 
 def _audio_track(container: InputContainer) -> AudioStream:
     if not container.streams.audio:
         raise InvalidAudio("The file has no audio track.")
     stream = container.streams.audio[0]
-    context: AudioCodecContext | None = stream.codec_context  # PyAV's types do not tell that there may be none
+    context: AudioCodecContext | None = stream.codec_context  # PyAV's types do not allow for None
     if context is None:
         raise InvalidAudio(
             f"The audio track (stream {stream.index} of the {container.format.name} file) is in a codec that FFmpeg does "
-            "not know: convert it."
+            "not support: convert it."
         )
     return stream
 
 
 def _frames(
-    container: InputContainer, stream: AudioStream, progress: _Progress, cancelled: Cancelling
+    container: InputContainer, stream: AudioStream, progress: _Progress, cancelled: CancelCheck
 ) -> Iterator[AudioFrame]:
-    # PCM of unknown length ends in a short read, which FFmpeg flags too; the header check has dealt with those.
+    # FFmpeg also flags the short read at the end of PCM of unknown length; find_truncation has checked those files.
     pcm = stream.codec_context.name.startswith("pcm_")
-    stream.codec_context.thread_count = 1  # the cores belong to the models
+    stream.codec_context.thread_count = 1  # the cores are for the models
     junk = False
     for packet in container.demux(stream):
-        _check_wanted(cancelled)
+        _raise_if_cancelled(cancelled)
         if packet.is_corrupt and not pcm:
             raise _damaged(progress)
         if packet.size and container.format.name == "mp3":
-            # Padding at either end reaches us as packets without a frame's sync word; in the middle it is damage.
-            # Tags may stand anywhere: clients glue whole files together.
+            # Packets without a frame's sync word are padding at either end of the file, and damage in the middle.
+            # Tags may be anywhere: clients concatenate whole files.
             head = bytes(memoryview(packet)[:4])
             if head[:3] in (b"ID3", b"TAG", b"APE"):
                 continue
@@ -219,7 +218,7 @@ def _frames(
 def _check_end(
     container: InputContainer, stream: AudioStream, progress: _Progress, announced_frames: int | None
 ) -> None:
-    """Refuse a stream that stopped before its own end, where the container could not tell but the codec can."""
+    """Raise InvalidAudio for a stream that stopped early, where the codec shows it and the container does not."""
     if container.format.name == "mp3":
         frame = truncation.mpeg_frame(progress.last)
         if frame is not None and progress.last_size < frame.size:
@@ -233,19 +232,19 @@ def _check_end(
             raise _damaged(progress)
 
 
-def _checked_rate(frame: AudioFrame) -> int:
-    if frame.sample_rate not in _RATES:
+def _sample_rate(frame: AudioFrame) -> int:
+    if frame.sample_rate not in _SAMPLE_RATES_HZ:
         raise InvalidAudio(f"The audio claims a sample rate of {frame.sample_rate} Hz.")
     return frame.sample_rate
 
 
 def _mono(block: NDArray[Any]) -> Samples:
-    """The average of the channels, the rows of `block`, full scale at 1.0."""
+    """Average the channels, the rows of `block`, and scale to ±1.0."""
     if block.dtype == np.uint8:
         block = (block.astype(np.float32) - 128) / 128
     elif block.dtype.kind == "i":
         block = block.astype(np.float32) / 2.0 ** (8 * block.dtype.itemsize - 1)
-    with np.errstate(invalid="ignore", over="ignore"):  # infinities are refused at the end, without a word in the log
+    with np.errstate(invalid="ignore", over="ignore"):  # infinities are rejected at the end
         mono = block[0] if len(block) == 1 else block.mean(axis=0, dtype=np.float32)
         return np.ascontiguousarray(mono, np.float32)
 
@@ -255,8 +254,8 @@ def _damaged(progress: _Progress) -> InvalidAudio:
 
 
 @contextmanager
-def _translated(progress: _Progress) -> Iterator[None]:
-    """PyAV's errors in our words."""
+def _translate_errors(progress: _Progress) -> Iterator[None]:
+    """Convert PyAV's errors to InvalidAudio."""
     try:
         yield
     except FFmpegError as error:

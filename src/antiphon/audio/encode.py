@@ -1,7 +1,4 @@
-"""Mono float32 samples become the bytes of an audio file, a few at a time, in each of the formats OpenAI names.
-
-It must not know texts, voices, requests or HTTP, but for the name a format has there.
-"""
+"""Encode mono float32 samples incrementally, in the audio formats of OpenAI's API."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ from antiphon.types.audio import Samples
 
 AudioFormat = Literal["mp3", "opus", "aac", "flac", "wav", "pcm"]
 AUDIO_FORMATS: tuple[AudioFormat, ...] = ("mp3", "opus", "aac", "flac", "wav", "pcm")  # in OpenAI's order
-PCM_RATE = 24_000  # Hz; what every client takes headerless samples for, whatever the model's own rate
+PCM_RATE = 24_000  # Hz; clients assume this rate for headerless samples
 
 _CONTENT_TYPES: Mapping[AudioFormat, str] = MappingProxyType(
     {
@@ -34,16 +31,16 @@ _CONTENT_TYPES: Mapping[AudioFormat, str] = MappingProxyType(
         "pcm": "audio/pcm",
     }
 )
-_UNKNOWN_SIZE = 0xFFFFFFFF  # a RIFF size that nobody can know yet; what FFmpeg writes into a pipe too
+_UNKNOWN_SIZE = 0xFFFFFFFF  # the RIFF size of a stream, as FFmpeg writes it to a pipe
 _WAV_HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
-_FLAC_SAMPLES = slice(18, 26)  # of the file; the number of samples is the low 36 bits
+_FLAC_SAMPLES = slice(18, 26)  # bytes of the file; the number of samples is in their low 36 bits
 
 
 @dataclass(frozen=True, slots=True)
 class _Codec:
-    """How FFmpeg is asked for a format.
+    """FFmpeg's settings for a format.
 
-    `delay` is the number of samples of silence the codec puts first, where the container has no place to say so.
+    `delay` is the number of samples of silence the codec puts first, if the container cannot declare it.
     """
 
     name: str
@@ -57,8 +54,8 @@ class _Codec:
 
 _CODECS: Mapping[AudioFormat, _Codec] = MappingProxyType(
     {
-        # Without tags, because clients glue replies together, and a tag's length would be the first one's. Without a
-        # reservoir of bits, because then no frame needs those before it: the first can go, and the glue has no seam.
+        # No tags: clients concatenate replies, and a tag would declare the length of the first one only. No bit reservoir:
+        # no frame depends on earlier ones, so the first can be dropped and concatenated replies play without a gap.
         "mp3": _Codec(
             "libmp3lame",
             "mp3",
@@ -68,12 +65,12 @@ _CODECS: Mapping[AudioFormat, _Codec] = MappingProxyType(
             options={"reservoir": "0"},
             muxer={"write_xing": "0", "id3v2_version": "0"},
         ),
-        # A page goes out when the next one begins: two pages of 40 ms before there is sound. "bitexact" numbers the
-        # stream 0 where FFmpeg would draw lots.
+        # A page is sent when the next one begins: sound starts after two pages of 40 ms. "bitexact" sets the serial number
+        # to 0, which FFmpeg otherwise draws at random.
         "opus": _Codec(
             "libopus", "ogg", "flt", bit_rate=48_000, muxer={"page_duration": "40000", "fflags": "bitexact"}
         ),
-        # The plain coder, without noise put in for sound: on speech the error is a fifth of the default's, for half the time.
+        # The fast coder without noise substitution: on speech a fifth of the default's error in half the time.
         "aac": _Codec(
             "aac",
             "adts",
@@ -93,15 +90,15 @@ def content_type(audio_format: AudioFormat) -> str:
 
 
 class Encoder:
-    """One file of `audio_format` out of samples at `rate`: `encode` as often as you like, then `finish`, or `close`.
+    """Encodes samples at `rate` into one file: call `encode` any number of times, then `finish`, or `close` to give up.
 
-    How the samples are cut up changes no byte. A full scale of 1.0 is clipped at, never wrapped; a sample that is not a
-    finite number is a ValueError. If the number of samples is known, `samples` puts it where the header of wav and flac
-    has a place for it, and any other number is a ValueError; without it, wav has the sizes of a stream, 0xFFFFFFFF.
+    The result does not depend on the block sizes. Samples beyond ±1.0 are clipped. `samples`, if known, goes into the
+    header of wav and flac; without it wav has the sizes of a stream, 0xFFFFFFFF. Raises ValueError for samples that are
+    not finite, and if their number is not the announced one.
 
-    pcm is resampled to 24 kHz; mp3, opus and aac to the next rate they have; wav and flac keep any. What remains: mp3 and
-    aac begin with exactly one frame of silence (576 or 1,152 samples of mp3, 1,024 of aac) and end with less than one,
-    because neither has a place to say what a decoder should skip. The others decode to the samples they were given.
+    pcm is resampled to 24 kHz; mp3, opus and aac to the next higher rate they support; wav and flac keep any rate. mp3
+    and aac start with exactly one frame of silence (576 or 1,152 samples of mp3, 1,024 of aac) and end with less than
+    one, because they cannot declare what a decoder should skip. The other formats decode to the input.
     """
 
     def __init__(self, audio_format: AudioFormat, rate: int, *, samples: int | None = None) -> None:
@@ -111,33 +108,33 @@ class Encoder:
         codec = _CODECS.get(audio_format)
         if codec is not None:
             target = _rate_for(codec, rate)
-            self._track: _Track = _Coded(codec, target, samples if audio_format == "flac" else None)
+            self._track: _Track = _CodecTrack(codec, target, samples if audio_format == "flac" else None)
         else:
             target = PCM_RATE if audio_format == "pcm" else rate
-            self._track = _Plain(b"" if audio_format == "pcm" else _wav_header(rate, samples))
+            self._track = _PcmTrack(b"" if audio_format == "pcm" else _wav_header(rate, samples))
         self._resampler: soxr.ResampleStream | None = None
         if target != rate:
             self._resampler = soxr.ResampleStream(rate, target, 1, dtype="float32", quality="HQ")
 
     def encode(self, samples: Samples) -> bytes:
-        """The bytes that are ready once `samples` have been heard; often none."""
+        """Add samples and return the bytes that are ready, often none."""
         self._check_open()
         if samples.ndim != 1 or samples.dtype != np.float32:
-            raise ValueError(f"Samples are a row of float32, not {samples.dtype} of shape {samples.shape}.")
+            raise ValueError(f"Samples must be one-dimensional float32, not {samples.dtype} of shape {samples.shape}.")
         if not np.isfinite(samples).all():
-            raise ValueError("There are samples that are not finite numbers.")
+            raise ValueError("Samples must be finite numbers.")
         self._received += len(samples)
         if self._announced is not None and self._received > self._announced:
-            raise ValueError(f"{self._announced} samples were announced, and {self._received} came.")
+            raise ValueError(f"{self._announced} samples were announced, but {self._received} received.")
         if self._resampler is not None and len(samples):
             samples = np.asarray(self._resampler.resample_chunk(samples), np.float32)
         return self._track.write(samples)
 
     def finish(self) -> bytes:
-        """The end of the file. Nothing can be encoded afterwards."""
+        """Return the end of the file. Nothing can be encoded afterwards."""
         self._check_open()
         if self._announced is not None and self._received != self._announced:
-            raise ValueError(f"{self._announced} samples were announced, and {self._received} came.")
+            raise ValueError(f"{self._announced} samples were announced, but {self._received} received.")
         rest = b""
         if self._resampler is not None:
             held_back = self._resampler.resample_chunk(np.empty(0, np.float32), last=True)
@@ -147,7 +144,7 @@ class Encoder:
         return rest
 
     def close(self) -> None:
-        """Give up what FFmpeg holds; after `finish` there is nothing left to give up."""
+        """Free FFmpeg's resources; `finish` does so as well."""
         self._closed = True
         self._track.close()
         self._resampler = None
@@ -166,7 +163,7 @@ class Encoder:
 
 
 class _Track(Protocol):
-    """What becomes of samples at the file's own rate."""
+    """Writes samples at the file's own rate."""
 
     def write(self, samples: Samples) -> bytes: ...
 
@@ -175,7 +172,7 @@ class _Track(Protocol):
     def close(self) -> None: ...
 
 
-class _Plain:
+class _PcmTrack:
     """A header, if any, and 16-bit integers."""
 
     def __init__(self, header: bytes) -> None:
@@ -193,7 +190,7 @@ class _Plain:
 
 
 class _Sink:
-    """Where FFmpeg's muxer writes. It has no `seek`, so that nothing already sent is gone back to."""
+    """The file FFmpeg's muxer writes to. Without `seek`, so the muxer cannot rewrite bytes already sent."""
 
     def __init__(self) -> None:
         self._data = bytearray()
@@ -208,8 +205,8 @@ class _Sink:
         return data
 
 
-class _Coded:
-    """A codec and a container of FFmpeg's. Every packet is flushed as it comes."""
+class _CodecTrack:
+    """One of FFmpeg's codecs and containers. Every packet is flushed at once."""
 
     def __init__(self, codec: _Codec, rate: int, samples: int | None) -> None:
         self._codec = codec
@@ -220,23 +217,23 @@ class _Coded:
             self._sink, "w", format=codec.container, options={**codec.muxer, "flush_packets": "1"}
         )
         stream = self._container.add_stream(codec.name, rate=rate, options=dict(codec.options))
-        assert isinstance(stream, AudioStream)  # PyAV's types do not tell by the name
+        assert isinstance(stream, AudioStream)  # PyAV's types do not follow from the name
         self._stream = stream
         context = stream.codec_context
         context.layout = "mono"
         context.format = codec.sample_format
-        context.thread_count = 1  # the cores belong to the models
+        context.thread_count = 1  # the cores are for the models
         if codec.bit_rate is not None:
             context.bit_rate = codec.bit_rate
         self._container.start_encoding()
         self._frame_size = context.frame_size
-        # Silence that rounds the codec's own up to whole frames; all of those frames but the last are left out. That one
-        # has to stay, because a frame is only right with the half of it that lies in the frame before.
+        # Silence that extends the codec's delay to whole frames. All of those but the last are dropped: transform frames
+        # overlap by half, so the first frame of sound needs the one before it.
         delay = codec.delay or 0
         lead = -delay % self._frame_size
         self._pending: Samples = np.zeros(lead, np.float32)
-        self._position = -lead  # of the first pending sample; 0 is the first that was given
-        self._decoded = -lead - delay  # the same of the first sample that a decoder makes of the next packet
+        self._position = -lead  # of the first pending sample; 0 is the first one received
+        self._decoded = -lead - delay  # of the first sample that the next packet decodes to
 
     def write(self, samples: Samples) -> bytes:
         pending = np.concatenate([self._pending, samples])
@@ -268,7 +265,7 @@ class _Coded:
     def _mux(self, frame: AudioFrame | None) -> None:
         for packet in self._stream.encode(frame):
             if self._codec.delay is not None:
-                # What the packet decodes to begins here; its pts may be some samples off at the end.
+                # Computed, because the pts of the last packets may be off by some samples.
                 begins = self._decoded
                 self._decoded += self._frame_size
                 if not -self._frame_size <= begins < self._position:
@@ -285,7 +282,7 @@ class _Coded:
 
 
 def _rate_for(codec: _Codec, rate: int) -> int:
-    """The lowest rate of the codec's that loses nothing, or its highest."""
+    """The codec's lowest rate of at least `rate`, or its highest."""
     rates = av.Codec(codec.name, "w").audio_rates
     if rates is None:
         return rate
@@ -293,7 +290,7 @@ def _rate_for(codec: _Codec, rate: int) -> int:
 
 
 def _integers(samples: Samples) -> NDArray[np.int16]:
-    """16-bit integers on the scale `decode` reads them: -1.0 is -32,768."""
+    """Convert to 16-bit integers on the scale of `decode`: -1.0 is -32,768."""
     scaled: Samples = np.rint(samples * np.float32(32_768))
     return scaled.clip(-32_768, 32_767).astype(np.int16)
 

@@ -1,7 +1,4 @@
-"""Mono blocks at any rate become mono blocks at 16 kHz, with no seam between blocks.
-
-It knows rates and samples; it must not know containers, files or requests.
-"""
+"""Resample mono blocks of any rate to 16 kHz, without discontinuities between blocks."""
 
 from __future__ import annotations
 
@@ -12,14 +9,14 @@ from antiphon.types.audio import SAMPLE_RATE, Samples
 
 
 class Resampler:
-    """A stream of blocks at one rate after another (a chained ogg may change it); what comes out is 16 kHz."""
+    """Resamples a stream of blocks to 16 kHz. The rate may change between blocks, as in a chained ogg file."""
 
     def __init__(self) -> None:
         self._rate = SAMPLE_RATE
         self._stream: soxr.ResampleStream | None = None
 
     def feed(self, block: Samples, rate: int) -> Samples:
-        """The 16 kHz samples that are ready once `block` has been heard."""
+        """Add a block and return the 16 kHz samples that are ready."""
         if rate == self._rate:
             return self._convert(block)
         rest = self.flush()
@@ -30,7 +27,7 @@ class Resampler:
         return np.concatenate([rest, self._convert(block)])
 
     def flush(self) -> Samples:
-        """What the filter still holds back; nothing may be fed at this rate afterwards."""
+        """Return the samples the filter holds back. Nothing may be fed at this rate afterwards."""
         if self._stream is None:
             return np.empty(0, np.float32)
         return np.asarray(self._stream.resample_chunk(np.empty(0, np.float32), last=True), dtype=np.float32)

@@ -1,7 +1,4 @@
-"""Speech becomes faster or slower with its pitch kept, a block of samples at a time.
-
-It knows samples, a rate and a speed; it must not know texts, voices, requests or files.
-"""
+"""Change the speed of speech without changing its pitch, block by block."""
 
 from __future__ import annotations
 
@@ -18,11 +15,11 @@ from antiphon.types.audio import Samples
 from antiphon.types.options import MAX_SPEED, MIN_SPEED
 
 
-class Stretch:
-    """One stream of samples at `rate`, made `speed` times as fast: `push` as often as you like, then `finish`.
+class TimeStretcher:
+    """A stream of samples at `rate`, played `speed` times as fast: call `push` any number of times, then `finish`.
 
-    How the samples are cut up changes nothing. In all, as many come out as went in over `speed`, rounded. At a speed of 1
-    they come out untouched and at once; at others a tenth of a second is held back, and up to a third near 4.
+    The result does not depend on the block sizes, and its length is the input's over `speed`, rounded. At speed 1 samples
+    pass through unchanged; otherwise 0.1 s are held back, and up to 0.33 s at speeds near 4.
     """
 
     def __init__(self, rate: int, speed: float) -> None:
@@ -30,14 +27,14 @@ class Stretch:
             raise ValueError(f"The speed must be from {MIN_SPEED:g} to {MAX_SPEED:g}, not {speed:g}.")
         self._speed = speed
         self._filter = None if speed == 1.0 else _Tempo(rate, speed)
-        self._block = rate // 50  # samples; the filter's result depends a little on how many it is given at a time
-        self._tail = rate // 2  # samples of silence behind the end: the filter gives up less than it holds
+        self._block = rate // 50  # samples; the filter's result depends slightly on the block size
+        self._tail = rate // 2  # samples of silence after the end: the filter does not return all that it holds
         self._pending: Samples = np.empty(0, np.float32)
         self._received = 0
         self._returned = 0
 
     def push(self, samples: Samples) -> Samples:
-        """The samples that are ready once `samples` have been heard."""
+        """Add samples and return the stretched ones that are ready."""
         if self._filter is None:
             return samples
         self._received += len(samples)
@@ -50,7 +47,7 @@ class Stretch:
         return stretched
 
     def finish(self) -> Samples:
-        """The samples held back. Nothing can be pushed afterwards."""
+        """Return the samples held back. Nothing can be pushed afterwards."""
         if self._filter is None:
             return np.empty(0, np.float32)
         left = round(self._received / self._speed) - self._returned
@@ -59,7 +56,7 @@ class Stretch:
 
 
 class _Tempo:
-    """FFmpeg's `atempo`, one behind the other where one would skip samples (beyond 2) or refuse (below 0.5)."""
+    """FFmpeg's `atempo`, chained where one alone would skip samples (above 2) or is not allowed (below 0.5)."""
 
     def __init__(self, rate: int, speed: float) -> None:
         self._rate = rate
@@ -91,5 +88,5 @@ class _Tempo:
                 frame = self._sink.pull()
             except (NothingReady, NothingLeft):
                 return np.concatenate(blocks)
-            assert isinstance(frame, AudioFrame)  # a graph can carry pictures too
+            assert isinstance(frame, AudioFrame)  # filter graphs can also produce video frames
             blocks.append(frame.to_ndarray()[0])

@@ -1,7 +1,4 @@
-"""What a file says about its own length, read from its headers: is all of it here?
-
-FFmpeg plays a cut file to its end without a word. This knows container layouts; it must not know codecs or samples.
-"""
+"""Detect truncated files by the sizes in their container headers. FFmpeg decodes them to their end without an error."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ import struct
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-# Encoders that cannot seek back write 0, 2^32-1, or about 2^31 (sox, espeak-ng, arecord) where the size should be.
+# Encoders that cannot seek back write 0, 2^32-1, or about 2^31 (sox, espeak-ng, arecord) instead of the size.
 _UNKNOWN_RIFF_SIZE = 0x7FFF0000
 
 _BITRATES = {  # kbit/s by (MPEG-1?, layer); index 0 is "free format", 15 is forbidden
@@ -25,7 +22,7 @@ _RATES = (44_100, 48_000, 32_000)  # MPEG-1; MPEG-2 has half, MPEG-2.5 a quarter
 
 
 class Readable(Protocol):
-    """What of a binary file is used here."""
+    """The methods of a binary file that are used here."""
 
     def read(self, size: int, /) -> bytes: ...
 
@@ -33,7 +30,7 @@ class Readable(Protocol):
 
 
 class MpegFrame(NamedTuple):
-    """The part of an MPEG audio frame header that matters here. `size` is in bytes, header included."""
+    """The fields of an MPEG audio frame header that are used here. `size` is in bytes, header included."""
 
     size: int
     mpeg1: bool
@@ -41,7 +38,7 @@ class MpegFrame(NamedTuple):
 
 
 def mpeg_frame(header: bytes) -> MpegFrame | None:
-    """Read four bytes as an MPEG audio frame header; None if they are not one, or its size cannot be computed."""
+    """Parse four bytes as an MPEG audio frame header; None if they are not one, or the size cannot be computed."""
     if len(header) < 4 or header[0] != 0xFF or header[1] & 0xE0 != 0xE0:
         return None
     version, layer = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3)
@@ -80,8 +77,8 @@ def announced_mpeg_frames(file: Readable) -> int | None:
     return None
 
 
-def fault(file: Readable) -> str | None:
-    """Why the file is not whole, as far as its container tells; None if nothing is missing or it cannot tell."""
+def find_truncation(file: Readable) -> str | None:
+    """Describe what is missing according to the container; None if nothing is, or the container does not say."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     head = file.read(12)
@@ -117,7 +114,7 @@ def _riff(file: Readable, size: int) -> str | None:
             elif length >= _UNKNOWN_RIFF_SIZE:
                 return None
             if length == 0 and riff_size + 8 == size:
-                return "it holds no samples"  # a finished header: whatever follows is not audio
+                return "it holds no samples"  # the header is final, so the rest is not audio
             return _missing(position + 8 + length, size)
         position += 8 + length + length % 2
     return None
@@ -176,6 +173,6 @@ def _ebml(file: Readable, size: int) -> str | None:
             return _missing(position + max(start, len(header) + 1), size)
         mask = (1 << 7 * size_length) - 1
         length = int.from_bytes(header[id_length:start]) & mask
-        # A live muxer leaves the size of Segment and Cluster open: step inside. Everything else says how long it is.
+        # Live muxers leave the size of Segment and Cluster open: step inside. All other elements have a size.
         position += start if length == mask else start + length
     return _missing(position, size)

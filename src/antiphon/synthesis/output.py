@@ -1,4 +1,4 @@
-"""Writes speech into an audio file, piece by piece or all at once."""
+"""Write synthesised speech to an audio file, block by block or all at once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from antiphon.types.audio import Samples
 
 
 class AudioFileWriter:
-    """Encodes mono float32 samples at `rate` into the bytes of one file. Not safe to use from two threads at once.
+    """Encodes mono float32 samples at `rate` into the bytes of one file. Not thread-safe.
 
     `whole` takes all samples at once, so that the header has the true length; `add` and `finish` take them as they come.
     """
@@ -18,20 +18,20 @@ class AudioFileWriter:
         self._encoder: Encoder | None = None
 
     def add(self, samples: Samples) -> bytes:
-        """The bytes that are ready after these samples, which may be none."""
+        """Add samples and return the bytes that are ready, often none."""
         return self._open(None).encode(samples) if len(samples) else b""
 
     def finish(self) -> bytes:
-        """The bytes that are left."""
+        """Return the rest of the file."""
         return self._open(None).finish()
 
     def whole(self, samples: Samples) -> bytes:
-        """The whole file, with the true sizes in its header; nothing may have been added before."""
+        """Return the whole file at once, with its true length in the header; nothing may have been added before."""
         encoder = self._open(len(samples))
         return encoder.encode(samples) + encoder.finish()
 
     def close(self) -> None:
-        """Free the encoder. Needed when the file is given up unfinished."""
+        """Free the encoder; needed if the file is not finished."""
         if self._encoder is not None:
             self._encoder.close()
 

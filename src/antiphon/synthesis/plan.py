@@ -1,7 +1,4 @@
-"""One synthesis request: its sentences as units, and their audio put back into the order of the text.
-
-Pure bookkeeping on the worker thread; it must not know models, sound formats or who listens.
-"""
+"""One synthesis request as a state machine: its sentences are the units, their audio is returned in the order of the text."""
 
 from __future__ import annotations
 
@@ -10,23 +7,23 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from antiphon.synthesis.normalise.numbers import spell_numbers
-from antiphon.synthesis.sentences import LONGEST, split_sentences
+from antiphon.synthesis.sentences import MAX_SENTENCE, split_sentences
 from antiphon.synthesis.voices import language_of
 from antiphon.types.audio import Samples
 from antiphon.types.events import AudioChunk, Event, Failed, Sentence, SentenceFinished
 from antiphon.types.options import SpeakOptions
 from antiphon.types.results import ModelInfo
 
-SENTENCE_PAUSE = 0.2  # seconds of silence between two sentences; models end a sentence with its last sound
+SENTENCE_PAUSE_S = 0.2  # of silence between two sentences; models end a sentence with its last sound
 
 Listener = Callable[[Samples], None]
 
 
 class SpeakPlan:
-    """The state machine of one request (`scheduler/job.py`'s Plan).
+    """The state of one request.
 
-    Sentences are spoken side by side; `listener` gets the audio of the first as it is made, and that of the others as soon as
-    all before them is complete. It is called on the worker thread: it must be quick and must not raise.
+    Sentences are synthesised concurrently. `listener` gets the audio of the first one as it is made, that of the others once
+    all sentences before them are complete. It is called on the worker thread: it must be fast and must not raise.
     """
 
     def __init__(
@@ -35,8 +32,8 @@ class SpeakPlan:
         self._units = [Sentence(request, text, voice, index, options) for index, text in enumerate(sentences)]
         self._held: dict[int, list[Samples]] = {index: [] for index in range(len(sentences))}
         self._complete: set[int] = set()
-        self._speaking = 0  # the sentence whose audio goes straight to the listener
-        self._pause = np.zeros(round(SENTENCE_PAUSE * rate), np.float32)
+        self._current = 0  # the sentence whose audio goes straight to the listener
+        self._pause = np.zeros(round(SENTENCE_PAUSE_S * rate), np.float32)
         self._listener = listener
         self._error: Exception | None = None
 
@@ -50,7 +47,7 @@ class SpeakPlan:
 
     @property
     def done(self) -> bool:
-        return self._error is not None or self._speaking == len(self._units)
+        return self._error is not None or self._current == len(self._units)
 
     def start(self) -> Sequence[Sentence]:
         return self._units
@@ -58,45 +55,45 @@ class SpeakPlan:
     def receive(self, event: Event) -> Sequence[Sentence]:
         match event:
             case AudioChunk(unit, samples):
-                if unit.index == self._speaking:
+                if unit.index == self._current:
                     self._listener(samples)
                 else:
                     self._held[unit.index].append(samples)
             case SentenceFinished(unit):
                 self._complete.add(unit.index)
-                self._go_on()
+                self._advance()
             case Failed(_, error):
                 self._error = error
             case _:
-                raise TypeError(f"a sentence cannot end in {type(event).__name__}")
+                raise TypeError(f"A sentence cannot receive {type(event).__name__}.")
         return ()
 
     def result(self) -> None:
         if self._error is not None:
             raise self._error
 
-    def _go_on(self) -> None:
-        """Let the next sentences be heard, as far as those before them are complete."""
-        while self._speaking in self._complete:
-            self._speaking += 1
-            if self._speaking < len(self._units):
+    def _advance(self) -> None:
+        """Send the audio held for the next sentences, as far as those before them are complete."""
+        while self._current in self._complete:
+            self._current += 1
+            if self._current < len(self._units):
                 self._listener(self._pause)
-                for samples in self._held.pop(self._speaking):
+                for samples in self._held.pop(self._current):
                     self._listener(samples)
 
 
 def sentences_of(text: str, info: ModelInfo, voice: str) -> list[str]:
-    """The sentences of `text` as the model can read them: short enough, and without digits if it reads none."""
+    """Split `text` into sentences that the model can read: short enough, and without digits if it cannot read them."""
     language = language_of(info, voice)
-    longest = min(LONGEST, info.longest_sentence or LONGEST)
-    sentences = split_sentences(text, language, longest=longest)
+    longest = min(MAX_SENTENCE, info.longest_sentence or MAX_SENTENCE)
+    sentences = split_sentences(text, language, max_length=longest)
     if info.reads_digits:
         return sentences
-    # Spelt sentence by sentence, as "1999. five" no longer looks like a sentence end; then split again, as spelling
-    # makes a sentence longer.
-    spelt = [spell_numbers(sentence, language) for sentence in sentences]
+    # Numbers are spelled out after the split, because "1999. five" no longer looks like the end of a sentence; then the
+    # sentences are split again, because they are longer.
+    spelled = [spell_numbers(sentence, language) for sentence in sentences]
     return [
         part
-        for sentence in spelt
-        for part in split_sentences(sentence, language, first_longest=longest, longest=longest)
+        for sentence in spelled
+        for part in split_sentences(sentence, language, max_first=longest, max_length=longest)
     ]

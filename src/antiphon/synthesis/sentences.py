@@ -1,6 +1,7 @@
-"""A text becomes the sentences it is spoken in: none too long for a model, the first short, no word lost or doubled.
+"""Split a text into sentences: none longer than a model accepts, the first one short, all text kept.
 
-Pure text; it must not know voices, models, units or audio.
+The rules are our own: sentencex 1.0.32 gives other boundaries in 17 of the 37 cases of the tests (abbreviations before a
+name or a number, closing quotes and brackets, Spanish dialogue dashes, Japanese quotes, lists).
 """
 
 from __future__ import annotations
@@ -12,22 +13,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-FIRST_LONGEST = 80  # characters; about five seconds of speech
-LONGEST = 240  # characters; about fifteen seconds of speech
-_LEAST = 4  # a part cut off at a clause has at least this part of the limit: a lone "Well," makes no sentence
-# How far is looked, so that no text takes long: for the end of a bracket, and around a full stop.
-_BRACKET_REACH = 300
-_WORD_REACH = 40
-_WRAPPED = 40  # characters; a line as long as this may have been broken at a margin, a shorter one was meant to end
+# In characters.
+MAX_FIRST_SENTENCE = 80  # about five seconds of speech
+MAX_SENTENCE = 240  # about fifteen seconds of speech
+_MIN_CLAUSE_FRACTION = 4  # a clause is cut off only if it has a quarter of the limit: a lone "Well," sounds wrong
+# Bounds on searches, so that the time stays linear: for a closing bracket, and for the words around a full stop.
+_BRACKET_SEARCH = 300
+_WORD_SEARCH = 40
+_MIN_WRAPPED_LINE = 40  # a line as long as this may have been wrapped at a margin; a shorter one ends on purpose
 
-# Scripts without spaces end a sentence at the mark itself; elsewhere a space has to follow.
+# Scripts without spaces end a sentence at the mark itself; in others a space has to follow.
 _WIDE_STOPS = "。！？｡．"
 _STOPS = ".!?…‽؟۔।॥։።၊။។"
 _CLOSING = ")\\]}）"
 _CLOSERS = rf"\"'”’»›」』】》〉］{_CLOSING}"
 _MARK = re.compile(
     rf"(?P<open>[(\[{{（])|(?P<close>[{_CLOSING}])"
-    # A Japanese quote may be the middle of its sentence.
+    # A Japanese quotation may be inside a longer sentence.
     rf"|(?P<wide>(?<![{_WIDE_STOPS}])[{_WIDE_STOPS}][{_WIDE_STOPS}{_STOPS}]*+[{_CLOSERS}]*+)(?!\d|と|って|[、，])"
     # French puts a space before its closing quote.
     rf"|(?P<stop>(?<![{_STOPS}])[{_STOPS}]++(?:[{_CLOSERS}]|[ \u00a0\u202f]»(?=\s|$))*+)(?=\s|$)"
@@ -37,7 +39,7 @@ _LAST_WORD = re.compile(r"[^\s(\[{\"'“‘«¿¡/–—-]*$")
 _NEXT_WORD = re.compile(r"\W*(?P<word>\w[\w'’]*)(?P<dot>\.?)")
 _ACRONYM = re.compile(r"(?:[^\W\d_]{1,2}\.)+[^\W\d_]{1,2}|[^\W\d_]")
 _TIME = re.compile(r"\d\s*[ap]\.\s?m$", re.IGNORECASE)
-# Where a sentence that is too long is cut, best first: behind what nearly ends one, and behind any other clause.
+# Where a sentence that is too long is cut, in order of preference: after a mark that almost ends it, after any clause.
 _CLAUSES = (
     re.compile(
         rf"[{_WIDE_STOPS}；：][{_CLOSERS}]*|(?:[{_STOPS[1:]};:]|\.\.+)[{_CLOSERS}]*\s+|\s+(?=[–—]\s?\w)|\s+(?=-\s)"
@@ -48,12 +50,12 @@ _SPACES = re.compile(r"\s+")
 
 
 @dataclass(frozen=True, slots=True)
-class _Habits:
-    """The words of a language, in lower case and without the last dot, whose full stop is no end.
+class _Abbreviations:
+    """The abbreviations of a language, in lower case and without the last dot.
 
-    After one of `before_name` a name follows, whatever it begins with; after one of `before_number` it is no end if a
-    number follows; one of `anywhere` ends a sentence if one of `starters`, words that often begin one, comes next. "p.m."
-    does unless one of `after_time` does. `letters` are the words of one letter that are no initials.
+    The dot of one in `before_name` never ends a sentence; of one in `before_number` not if a number follows; of one in
+    `anywhere` only if one of `starters` follows, words that often start a sentence. That of "p.m." does, unless a word of
+    `after_time` follows. `letters` are words of one letter that are not initials.
     """
 
     before_name: frozenset[str] = frozenset()
@@ -68,9 +70,9 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-_HABITS: Mapping[str, _Habits] = MappingProxyType(
+_ABBREVIATIONS: Mapping[str, _Abbreviations] = MappingProxyType(
     {
-        "en": _Habits(
+        "en": _Abbreviations(
             before_name=_words(
                 "mr mrs ms mx dr prof rev fr hon gen col maj capt cmdr lt sgt cpl pvt gov sen rep pres supt messrs st mt ft "
                 "vs cf e.g eg i.e viz approx ca resp"
@@ -95,7 +97,7 @@ _HABITS: Mapping[str, _Habits] = MappingProxyType(
             ),
             letters=_words("i"),
         ),
-        "es": _Habits(
+        "es": _Abbreviations(
             before_name=_words(
                 "sr sra srta sres sras dr dra dres prof profa lic ing arq dña gral cnel cap tte sgto mons hno hna sto sta "
                 "pbro excmo excma ilmo ilma ej p.ej cf vs aprox av avda pl pza ctra"
@@ -115,7 +117,7 @@ _HABITS: Mapping[str, _Habits] = MappingProxyType(
                 "es son era fue está están todo todos muchos"
             ),
         ),
-        "fr": _Habits(
+        "fr": _Abbreviations(
             before_name=_words("mm mme mmes mlle mlles dr pr me mgr st ste cf av bd ex"),
             before_number=_words("n no p pp vol chap fig art env"),
             anywhere=_words("janv févr juil sept oct nov déc j.-c"),
@@ -123,19 +125,19 @@ _HABITS: Mapping[str, _Habits] = MappingProxyType(
                 "le la les un une des ce cet cette ces je tu il elle on nous vous ils elles mais et dans en"
             ),
         ),
-        "de": _Habits(
+        "de": _Abbreviations(
             before_name=_words("hr fr dr prof st z.b d.h u.a bzw ca vgl evtl ggf inkl sog"),
             before_number=_words("nr bd s abb kap art"),
             anywhere=_words("usw etc str jan feb mär apr aug sept okt nov dez jh chr"),
             starters=_words("der die das ein eine er sie es wir ihr ich du aber und in im am auf mit nach dann"),
         ),
-        "it": _Habits(
+        "it": _Abbreviations(
             before_name=_words("sig sigg sig.ra dott dott.ssa prof ing avv arch on cfr es ca"),
             before_number=_words("n p pp vol cap fig art"),
             anywhere=_words("s.p.a s.r.l"),
             starters=_words("il lo la i gli le un una questo questa ma e in a per con non io lui lei noi voi loro"),
         ),
-        "pt": _Habits(
+        "pt": _Abbreviations(
             before_name=_words("sr sra srta dr dra prof profa eng av cf ex aprox"),
             before_number=_words("n nº núm p pp pág vol cap fig art"),
             anywhere=_words("ltda"),
@@ -145,75 +147,77 @@ _HABITS: Mapping[str, _Habits] = MappingProxyType(
         ),
     }
 )
-_NO_HABITS = _Habits()
-# Where a number with a dot is "the third": "am 3. Oktober".
+_NO_ABBREVIATIONS = _Abbreviations()
+# Languages that write ordinals as a number with a dot: "am 3. Oktober".
 _DOTTED_ORDINALS = _words("de da no nb nn fi cs sk sl hr sr bs pl hu et lv tr is fo eu")
 
 
 def split_sentences(
-    text: str, language: str, *, first_longest: int = FIRST_LONGEST, longest: int = LONGEST
+    text: str, language: str, *, max_first: int = MAX_FIRST_SENTENCE, max_length: int = MAX_SENTENCE
 ) -> list[str]:
-    """The sentences of `text`, in order and trimmed; none is empty.
+    """Split `text` into sentences, in order and trimmed; none is empty.
 
-    The end of a line ends one, unless the line is long and the next goes on in lower case; marks without a word go with the
-    sentence before. One longer than `longest` characters is cut at a clause, else between words, else anywhere. A first one
-    longer than `first_longest` is cut at a clause, if it has one. `language` is a code such as "en" or "es-MX"; to one that
-    is not known here, no word is an abbreviation.
+    The end of a line ends a sentence, unless the line is long and the next one continues in lower case; marks without a
+    word are joined to the sentence before. A sentence longer than `max_length` characters is cut at a clause, else between
+    words, else anywhere; a first sentence longer than `max_first` is cut at a clause, if it has one. `language` is a code
+    such as "en" or "es-MX"; in languages without a table here, no word counts as an abbreviation.
     """
-    if min(first_longest, longest) < 1:
+    if min(max_first, max_length) < 1:
         raise ValueError("A sentence needs a limit of at least one character.")
     base = re.split(r"[-_]", language.lower())[0]
-    habits = _HABITS.get(base, _NO_HABITS)
+    abbreviations = _ABBREVIATIONS.get(base, _NO_ABBREVIATIONS)
     groups: list[list[str]] = [[]]
-    spoken = False
-    for line in _unwrapped(text):
-        for sentence in _split_line(re.sub(r"[ \t]+", " ", line), habits, base in _DOTTED_ORDINALS):
+    words_seen = False
+    for line in _unwrap(text):
+        for sentence in _split_line(re.sub(r"[ \t]+", " ", line), abbreviations, base in _DOTTED_ORDINALS):
             has_word = any(character.isalnum() for character in sentence)
-            if spoken and has_word:
+            if words_seen and has_word:
                 groups.append([])
-            spoken = spoken or has_word
+            words_seen = words_seen or has_word
             groups[-1].append(sentence)
     sentences = [" ".join(group) for group in groups if group]
-    sentences[:1] = [part for sentence in sentences[:1] for part in _begin_short(sentence, first_longest, longest)]
-    return [part for sentence in sentences for part in _cut(sentence, longest)]
+    sentences[:1] = [part for sentence in sentences[:1] for part in _shorten_first(sentence, max_first, max_length)]
+    return [part for sentence in sentences for part in _cut(sentence, max_length)]
 
 
-def _unwrapped(text: str) -> list[str]:
-    """The lines of a text, those joined that only a margin parts: a long one that goes on in lower case."""
+def _unwrap(text: str) -> list[str]:
+    """The lines of a text, with wrapped lines joined: a long line whose next one continues in lower case."""
     lines: list[str] = []
     for line in text.splitlines():
-        begun = lines[-1].rstrip() if lines else ""
-        if len(begun) >= _WRAPPED and line.lstrip()[:1].islower() and begun[-1] not in _STOPS + _WIDE_STOPS:
-            lines[-1] = f"{begun} {line}"
+        last = lines[-1].rstrip() if lines else ""
+        if len(last) >= _MIN_WRAPPED_LINE and line.lstrip()[:1].islower() and last[-1] not in _STOPS + _WIDE_STOPS:
+            lines[-1] = f"{last} {line}"
         else:
             lines.append(line)
     return lines
 
 
-def _split_line(line: str, habits: _Habits, dotted_ordinals: bool) -> Iterator[str]:
-    # People who write no capitals at all still write full stops.
+def _split_line(line: str, abbreviations: _Abbreviations, dotted_ordinals: bool) -> Iterator[str]:
+    # A lower-case word after a full stop says nothing in a text without capitals.
     capitals = line != line.lower()
     start = 0
-    depth = 0  # of the brackets that opened inside this sentence: what ends in there is not its end
+    depth = 0  # of the open brackets; a full stop inside them does not end the sentence
     for mark in _MARK.finditer(line):
         if mark["open"]:
             inside = line[start : min(mark.start(), start + 2)].strip() != ""
-            depth += inside and _CLOSING_BRACKET.search(line, mark.end(), mark.end() + _BRACKET_REACH) is not None
+            depth += inside and _CLOSING_BRACKET.search(line, mark.end(), mark.end() + _BRACKET_SEARCH) is not None
             continue
         depth = max(0, depth - sum(character in _CLOSING for character in mark[0]))
         if depth or mark["close"]:
             continue
-        before = line[max(start, mark.start() - _WORD_REACH) : mark.start()]
-        after = line[mark.end() : mark.end() + _WORD_REACH]
-        if mark["wide"] or _ends(before, mark["stop"], after, habits, capitals, dotted_ordinals):
+        before = line[max(start, mark.start() - _WORD_SEARCH) : mark.start()]
+        after = line[mark.end() : mark.end() + _WORD_SEARCH]
+        if mark["wide"] or _ends(before, mark["stop"], after, abbreviations, capitals, dotted_ordinals):
             yield line[start : mark.end()].strip()
             start = mark.end()
     if rest := line[start:].strip():
         yield rest
 
 
-def _ends(before: str, stop: str, after: str, habits: _Habits, capitals: bool, dotted_ordinals: bool) -> bool:
-    """Whether `stop` is the end of a sentence, rather than of an abbreviation or of a quote inside it."""
+def _ends(
+    before: str, stop: str, after: str, abbreviations: _Abbreviations, capitals: bool, dotted_ordinals: bool
+) -> bool:
+    """True if `stop` ends a sentence, and not an abbreviation or a quotation inside one."""
     word = _LAST_WORD.findall(before)[0]
     following = _NEXT_WORD.match(after)
     if following is None:
@@ -223,53 +227,54 @@ def _ends(before: str, stop: str, after: str, habits: _Habits, capitals: bool, d
         return False
     if stop[0] != "." or stop[1:2] == ".":
         return True
-    known, next_known = word.lower(), next_word.lower()
+    lower, next_lower = word.lower(), next_word.lower()
     initial_next = len(next_word) == 1 and following["dot"] == "."
-    if known in habits.before_name or (known in habits.before_number and next_word[0].isdecimal()):
+    if lower in abbreviations.before_name or (lower in abbreviations.before_number and next_word[0].isdecimal()):
         return False
     if _TIME.search(before):
-        return next_known not in habits.after_time
-    if known in habits.letters and word.isupper():
+        return next_lower not in abbreviations.after_time
+    if lower in abbreviations.letters and word.isupper():
         return not initial_next
-    if known in habits.anywhere or _ACRONYM.fullmatch(word):
-        return next_known in habits.starters and not initial_next
+    if lower in abbreviations.anywhere or _ACRONYM.fullmatch(word):
+        return next_lower in abbreviations.starters and not initial_next
     if word.isdecimal() and len(word) <= 3:
-        # The number of a paragraph, or an ordinal.
+        # The number of a list item, or an ordinal.
         return not (
-            word == before.strip() or (dotted_ordinals and len(word) <= 2 and next_known not in habits.starters)
+            word == before.strip() or (dotted_ordinals and len(word) <= 2 and next_lower not in abbreviations.starters)
         )
     return True
 
 
-def _begin_short(sentence: str, first_longest: int, longest: int) -> list[str]:
-    """The sentence, in two if it is longer than a first one should be and has a clause that can stand alone."""
-    if len(sentence) <= first_longest:
+def _shorten_first(sentence: str, max_first: int, max_length: int) -> list[str]:
+    """The first sentence, cut in two at a clause if it is longer than `max_first` and both parts are long enough."""
+    if len(sentence) <= max_first:
         return [sentence]
-    least = max(1, first_longest // _LEAST)
-    found = [match.end() for clause in _CLAUSES for match in clause.finditer(sentence, 0, longest + 1)]
-    places = [place for place in found if least <= place <= len(sentence) - least]
-    if not places:
+    least = max(1, max_first // _MIN_CLAUSE_FRACTION)
+    ends = [match.end() for clause in _CLAUSES for match in clause.finditer(sentence, 0, max_length + 1)]
+    cuts = [end for end in ends if least <= end <= len(sentence) - least]
+    if not cuts:
         return [sentence]
-    place = max((place for place in places if place <= first_longest + 1), default=min(places))
-    return [sentence[:place].rstrip(), sentence[place:].lstrip()]
+    cut = max((cut for cut in cuts if cut <= max_first + 1), default=min(cuts))
+    return [sentence[:cut].rstrip(), sentence[cut:].lstrip()]
 
 
-def _cut(sentence: str, longest: int) -> Iterator[str]:
-    while len(sentence) > longest:
-        place = _cutting_place(sentence, longest)
-        yield sentence[:place].rstrip()
-        sentence = sentence[place:].lstrip()
+def _cut(sentence: str, max_length: int) -> Iterator[str]:
+    while len(sentence) > max_length:
+        cut = _choose_cut(sentence, max_length)
+        yield sentence[:cut].rstrip()
+        sentence = sentence[cut:].lstrip()
     yield sentence
 
 
-def _cutting_place(sentence: str, longest: int) -> int:
-    """The place that comes nearest to parts of equal length; a space that ends the first part may lie beyond `longest`."""
-    ideal = len(sentence) / math.ceil(len(sentence) / longest)
-    for pattern, least in (*((clause, longest // _LEAST) for clause in _CLAUSES), (_SPACES, 1)):
-        places = [match.end() for match in pattern.finditer(sentence, 0, longest + 1) if match.end() >= max(least, 1)]
-        if places:
-            return min(places, key=lambda place: abs(place - ideal))
-    place = longest
-    while place > 1 and unicodedata.category(sentence[place])[0] == "M":  # an accent belongs to the letter before
-        place -= 1
-    return place if place > 1 else longest
+def _choose_cut(sentence: str, max_length: int) -> int:
+    """The cut closest to parts of equal length. It may be one past `max_length` if a space ends the first part."""
+    ideal = len(sentence) / math.ceil(len(sentence) / max_length)
+    for pattern, least in (*((clause, max_length // _MIN_CLAUSE_FRACTION) for clause in _CLAUSES), (_SPACES, 1)):
+        matches = pattern.finditer(sentence, 0, max_length + 1)
+        cuts = [match.end() for match in matches if match.end() >= max(least, 1)]
+        if cuts:
+            return min(cuts, key=lambda cut: abs(cut - ideal))
+    cut = max_length
+    while cut > 1 and unicodedata.category(sentence[cut])[0] == "M":  # do not separate an accent from its letter
+        cut -= 1
+    return cut if cut > 1 else max_length

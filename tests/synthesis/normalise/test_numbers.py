@@ -1,4 +1,4 @@
-"""Numbers are said as people say them. The expectations were written by hand."""
+"""Numbers in words. The expectations were written by hand."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ ENGLISH = [
 ]  # fmt: skip
 
 SPANISH = [
-    # whole numbers, agreeing with what they count
+    # whole numbers, in agreement with the noun
     ("Hay 0, 7 o 16.", "Hay cero, siete o dieciséis."),
     ("Tengo 21.", "Tengo veintiuno."),
     ("21 años, 1 libro y 31 días", "veintiún años, un libro y treinta y un días"),
@@ -151,7 +151,7 @@ def test_what_is_not_known_stays_as_it_is(language: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("language", ["EN", "en-US", "en_GB"])
-def test_a_region_is_no_other_language(language: str) -> None:
+def test_language_with_region_uses_the_same_rules(language: str) -> None:
     assert spell_numbers("42", language) == "forty-two"
 
 
@@ -182,8 +182,8 @@ def test_any_number_has_words_in_any_language(number: int, language: str) -> Non
     "piece", ["1", "1,", "1.", "123.", "123,", "123 ", "1-", "1/", "1:", "$1", "+1", "12 345 ", " ", "-"]
 )
 @pytest.mark.parametrize("language", ["en", "es", "fr"])
-def test_no_text_takes_long(piece: str, language: str) -> None:
-    """About a second; with a quadratic step it is minutes."""
+def test_time_is_linear_in_the_text(piece: str, language: str) -> None:
+    """Takes about a second; minutes with a quadratic step."""
     started = time.process_time()
     assert not re.search(r"\d", spell_numbers(piece * (40_000 // len(piece)) + "1", language))
     assert time.process_time() - started < 15

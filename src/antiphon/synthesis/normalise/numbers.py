@@ -1,7 +1,4 @@
-"""Numbers in a text become words, for voices that read letters and cannot say a digit.
-
-Pure text; it must not know voices, models, sentences or audio.
-"""
+"""Spell out the numbers of a text, for models whose vocabulary has letters only (SpeechT5)."""
 
 from __future__ import annotations
 
@@ -14,10 +11,10 @@ from types import MappingProxyType
 
 from num2words import CONVERTER_CLASSES, num2words
 
-_LONGEST_NUMBER = 15  # digits; beyond, few languages have a word
-_PHONE_LIKE = 7  # digits from which a number without groups is read digit by digit, unless it is a round one
+_MAX_CARDINAL_DIGITS = 15  # few languages have words for longer numbers
+_MIN_CODE_DIGITS = 7  # ungrouped numbers from this length on are read digit by digit, unless they are round
 
-_BROKEN = ("am",)  # num2words 0.5.14 raises TypeError for 1,999 in Amharic, and for more
+_BROKEN_LANGUAGES = ("am",)  # num2words 0.5.14 raises TypeError for 1,999 and other numbers in Amharic
 
 _Match = re.Match[str]
 _Rule = tuple[re.Pattern[str], Callable[[_Match], str]]
@@ -25,7 +22,7 @@ _Rule = tuple[re.Pattern[str], Callable[[_Match], str]]
 
 @dataclass(frozen=True, slots=True)
 class _Currency:
-    """The names of one and of many; of cents, if it has them."""
+    """Singular and plural of a currency and of its cents, if it has them."""
 
     one: str
     many: str
@@ -36,10 +33,10 @@ class _Currency:
 
 @dataclass(frozen=True, slots=True)
 class _Grammar:
-    """How a language writes its numbers, and what it calls the marks in them.
+    """How a language writes numbers, and the words for the marks in them.
 
-    `whole` is a pattern for what stands before the decimals, `marks` says what may stand between. `fractions_by_digit`:
-    "three point one four", not "tres coma catorce". `scales` are the words that may follow a sum of money, by spelling.
+    `whole` is a pattern for the integer part; `marks` maps decimal marks to words. `fractions_by_digit`: "three point one
+    four", not "tres coma catorce". `scales` maps the words that may follow a sum of money to their spoken form.
     """
 
     code: str
@@ -62,11 +59,11 @@ class _Grammar:
 
     @property
     def number(self) -> str:
-        # Atomic, that is, never tried a second way: in a long row of numbers that would take minutes.
+        # Atomic groups: backtracking over a long row of numbers would take minutes.
         return rf"(?>{self.whole})(?>(?:{self.fraction}\d+)*)"
 
 
-_THIN = r"\u00a0\u2009\u202f"  # spaces that set groups of three apart in any language
+_THIN = r"\u00a0\u2009\u202f"  # spaces used between groups of three digits in any language
 _DOT_GROUPS = rf"\d{{1,3}}(?:[.{_THIN}]\d{{3}})+(?!\d)"
 _FRENCH_GROUPS = r"\d{1,3}(?: \d{3}){1,4}(?! ?\d)"
 _SPACE_GROUPS = r"(?:\d{2,3} \d{3}|\d{1,2}(?: \d{3}){2,4})(?! ?\d)"
@@ -92,7 +89,7 @@ _ENGLISH = _Grammar(
 )
 _SPANISH = _Grammar(
     code="es",
-    # "1,000.5" and "1,000,000" are Mexico's way; "1,000" could be anybody's, and is read Spain's.
+    # "1,000.5" and "1,000,000" are Mexican; "1,000" is ambiguous and is read as in Spain.
     whole=rf"{_DOT_GROUPS}|{_SPACE_GROUPS}|\d{{1,3}}(?:,\d{{3}}){{1,4}}(?=\.\d)|\d{{1,3}}(?:,\d{{3}}){{2,4}}(?!,?\d)|\d+",
     marks={",": "coma", ".": "punto"},
     minus="menos",
@@ -111,7 +108,7 @@ _SPANISH = _Grammar(
         "¥": _Currency("yen", "yenes"),
     },
 )
-# Languages of which less is known: no money, no times, no ordinals.
+# Without money, times and ordinals.
 _PLAIN_GRAMMARS = (
     _Grammar("fr", rf"{_DOT_GROUPS}|{_FRENCH_GROUPS}|\d+", {",": "virgule"}, "moins", "pour cent", "à", "sur"),
     _Grammar("de", rf"{_DOT_GROUPS}|\d+", {",": "Komma"}, "minus", "Prozent", "bis", "Strich", fractions_by_digit=True),
@@ -121,7 +118,7 @@ _PLAIN_GRAMMARS = (
 )
 
 _NEXT_WORD = re.compile(r"[^\S\r\n]([^\W\d_]+)")
-# Spanish words that are not what the number before them counts, and nouns that are not what they end like.
+# Spanish words that a number before them does not count, and nouns whose ending does not show their gender.
 _NOT_COUNTED = re.compile(
     r"al?|ante|aún|así|como|con|contra|cuando|del?|desde|donde|el?|ella|en|entre|era|es|está|están|fue|ha|hasta|las?|los?|"
     r"más|menos|mi|ni|no|o|para|pero|por|porque|que|se|según|si|sin|sobre|son|su|también|tras|u|ya?"
@@ -133,15 +130,14 @@ _FEMININE = re.compile(
 
 
 def spell_numbers(text: str, language: str) -> str:
-    """`text` with its numbers in the words of `language`, a code such as "en" or "es-MX".
+    """Replace the numbers of `text` with words of `language`, a code such as "en" or "es-MX".
 
-    English and Spanish: whole numbers, decimals, ordinals, money, percentages, times, ranges, telephone numbers; English
-    years and decades too. French, German, Italian, Portuguese, Dutch: whole numbers, decimals, percentages, ranges. In any
-    other language that num2words knows, whole numbers alone; in one that it does not know, digits stay digits. Numbers too
-    long for words are read digit by digit.
+    English and Spanish: integers, decimals, ordinals, money, percentages, times, ranges, telephone numbers; in English
+    years and decades as well. French, German, Italian, Portuguese, Dutch: integers, decimals, percentages, ranges. Other
+    languages of num2words: integers only; in all others digits are kept. Very long numbers are read digit by digit.
     """
     base = re.split(r"[-_]", language.lower())[0]
-    if base not in CONVERTER_CLASSES or base in _BROKEN:
+    if base not in CONVERTER_CLASSES or base in _BROKEN_LANGUAGES:
         return text
     text = re.sub(r"\d", lambda digit: str(unicodedata.decimal(digit[0])), text)
     for pattern, say in _RULES.get(base) or _lone_number(base):
@@ -150,7 +146,7 @@ def spell_numbers(text: str, language: str) -> str:
 
 
 def _set_apart(say: Callable[[_Match], str], match: _Match) -> str:
-    """The words, with a space to letters that stood against the digits: "5km". Scripts without spaces get none."""
+    """The words, separated by a space from letters next to the digits ("5km"), except in scripts without spaces."""
     start, end = match.span()
     before, after = match.string[max(start - 1, 0) : start], match.string[end : end + 1]
     return " " * _is_spaced_letter(before) + say(match) + " " * _is_spaced_letter(after)
@@ -161,7 +157,7 @@ def _is_spaced_letter(character: str) -> bool:
 
 
 def _cardinal(code: str, digits: str) -> str:
-    if len(digits) > _LONGEST_NUMBER:
+    if len(digits) > _MAX_CARDINAL_DIGITS:
         return _by_digit(code, digits)
     try:
         words = str(num2words(int(digits), lang=code)).replace(",", "")
@@ -178,9 +174,9 @@ def _by_digit(code: str, digits: str) -> str:
 
 
 def _plain(code: str, digits: str) -> str:
-    """Digits without a mark in them: a year, a row of digits, or how many."""
-    round_number = digits.endswith("000") and len(digits) <= _LONGEST_NUMBER
-    if len(digits) > 1 and (digits[0] == "0" or (len(digits) >= _PHONE_LIKE and not round_number)):
+    """Digits without marks: a year, a code, or an integer."""
+    round_number = digits.endswith("000") and len(digits) <= _MAX_CARDINAL_DIGITS
+    if len(digits) > 1 and (digits[0] == "0" or (len(digits) >= _MIN_CODE_DIGITS and not round_number)):
         return _by_digit(code, digits)
     if code == "en" and len(digits) == 4 and "1100" <= digits < "2100":
         return str(num2words(int(digits), lang=code, to="year"))
@@ -188,17 +184,17 @@ def _plain(code: str, digits: str) -> str:
 
 
 def _quantity(grammar: _Grammar, text: str) -> str:
-    """A number as it is written, with its groups and decimals, without a sign: how many."""
+    """A number with its groups and decimals, without a sign."""
     match = re.fullmatch(rf"((?>{grammar.whole}))((?:{grammar.fraction}\d+)*)", text)
-    assert match is not None  # the rules take nothing else for a number
+    assert match is not None  # the rules match nothing else
     words = _cardinal(grammar.code, re.sub(r"\D", "", match[1]))
     parts = re.findall(r"(\D)(\d+)", match[2])
     # The parts of a version are numbers: "two point ten point one".
     by_digit = grammar.fractions_by_digit and len(parts) == 1
     for mark, digits in parts:
         as_number = len(digits) <= 2 and digits[0] != "0" and not by_digit
-        spoken = _cardinal(grammar.code, digits) if as_number else _by_digit(grammar.code, digits)
-        words += f" {grammar.marks[mark]} {spoken}"
+        fraction = _cardinal(grammar.code, digits) if as_number else _by_digit(grammar.code, digits)
+        words += f" {grammar.marks[mark]} {fraction}"
     return words
 
 
@@ -214,7 +210,7 @@ def _agreeing(words: str, *, feminine: bool) -> str:
 
 
 def _counting(words: str, match: _Match) -> str:
-    """Spanish number words as what stands behind the number wants them."""
+    """Spanish number words in agreement with the noun after the number."""
     following = _NEXT_WORD.match(match.string, match.end())
     if following is None or _NOT_COUNTED.fullmatch(noun := following[1].lower()):
         return words
@@ -228,17 +224,17 @@ def _say_phone(grammar: _Grammar, match: _Match) -> str:
 
 
 def _say_money(grammar: _Grammar, match: _Match) -> str:
-    currency = grammar.currencies[match["before"] or match["behind"]]
+    currency = grammar.currencies[match["before"] or match["after"]]
     amount, more, scale = match["amount"], match["more"], grammar.scales.get((match["scale"] or "").lower())
     minus = f"{grammar.minus} " if match["minus"] else ""
     coins = re.fullmatch(rf"(.+){grammar.fraction}(\d\d)", amount)
     if coins is not None and currency.cents and not more and not scale:
-        said = []
+        parts = []
         if coins[1].strip("0") or coins[2] == "00":
-            said.append(_counted(grammar, coins[1], currency.one, currency.many, feminine=currency.feminine))
+            parts.append(_counted(grammar, coins[1], currency.one, currency.many, feminine=currency.feminine))
         if coins[2] != "00":
-            said.append(_counted(grammar, coins[2], currency.cent, currency.cents, feminine=False))
-        return minus + grammar.cents_joint.join(said)
+            parts.append(_counted(grammar, coins[2], currency.cent, currency.cents, feminine=False))
+        return minus + grammar.cents_joint.join(parts)
     if not more and not scale:
         return minus + _counted(grammar, amount, currency.one, currency.many, feminine=currency.feminine)
     words = _quantity(grammar, amount)
@@ -257,27 +253,27 @@ def _counted(grammar: _Grammar, amount: str, one: str, many: str, *, feminine: b
 
 
 def _of(words: str, many: str) -> str:
-    """Spanish has "millones de euros"."""
+    """Words and unit; Spanish has "millones de euros"."""
     return f"{words} de {many}" if re.search(r"ill(?:ón|ones)$", words) else f"{words} {many}"
 
 
 def _say_english_time(match: _Match) -> str:
     hour, minute, second = (_cardinal("en", part) if part else "" for part in match.group(1, 2, 3))
     if int(match[2]):
-        said = f"{hour} {minute}" if int(match[2]) > 9 else f"{hour} oh {minute}"
+        words = f"{hour} {minute}" if int(match[2]) > 9 else f"{hour} oh {minute}"
     elif match["half"] is not None:
-        said = hour
+        words = hour
     else:
-        said = f"{hour} o'clock" if 1 <= int(match[1]) <= 12 else f"{hour} hundred"
-    return f"{said} and {second} second{'s' * (second != 'one')}" if second else said
+        words = f"{hour} o'clock" if 1 <= int(match[1]) <= 12 else f"{hour} hundred"
+    return f"{words} and {second} second{'s' * (second != 'one')}" if second else words
 
 
 def _say_spanish_time(match: _Match) -> str:
     hour, minute, second = (_cardinal("es", part) if part else "" for part in match.group(1, 2, 3))
-    said = _agreeing(hour, feminine=True)
+    words = _agreeing(hour, feminine=True)
     if int(match[2]):
-        said += f" y {minute}"
-    return f"{said} y {_agreeing(second, feminine=False)} segundo{'s' * (second != 'uno')}" if second else said
+        words += f" y {minute}"
+    return f"{words} y {_agreeing(second, feminine=False)} segundo{'s' * (second != 'uno')}" if second else words
 
 
 def _say_english_ordinal(match: _Match) -> str:
@@ -322,7 +318,7 @@ def _say_lone(code: str, match: _Match) -> str:
     return _plain(code, match[0])
 
 
-_APART = r"(?<![\w.,])"  # not in the middle of a word or a number
+_APART = r"(?<![\w.,])"  # not inside a word or a number
 _MINUS = r"(?P<minus>(?<![\w.,)\]%$€£¥])[-−])?"
 _TIME = r"(?<![\d:.,])([01]?\d|2[0-4]):([0-5]\d)(?::([0-5]\d))?(?![\d:])(?P<half>(?=\s?[ap]\.?\s?m\b))?"
 _ENGLISH_ORDINAL = rf"{_APART}(\d{{1,3}}(?:,\d{{3}}){{1,4}}|\d{{1,15}})(?:st|nd|rd|th)\b"
@@ -332,7 +328,7 @@ _GAP = r"[^\S\r\n]"  # a space, but not the end of a line
 
 
 def _lone_number(code: str) -> tuple[_Rule, ...]:
-    """Of a language whose marks are not known, only digits that have none."""
+    """For languages without a grammar here: only digits without marks."""
     return ((re.compile(r"(?<![\d.,:/'’])\d+(?!\d|[.,:/'’]\d)"), partial(_say_lone, code)),)
 
 
@@ -361,8 +357,8 @@ def _money_rule(grammar: _Grammar) -> _Rule:
     number = grammar.number
     sign = "|".join(map(re.escape, grammar.currencies))
     amount = rf"(?P<amount>{number})(?:[-–](?:{sign})?(?P<more>{number}))?(?:{_GAP}?(?P<scale>{'|'.join(grammar.scales)})\b)?"
-    before, behind = rf"(?:(?:\bUS)?(?P<before>{sign}){_GAP}?)", rf"(?:{_GAP}de)?{_GAP}?(?P<behind>{sign})(?!\d)"
-    pattern = rf"(?<![\d.,]){_MINUS}{before}?{amount}(?(before)|{behind})"
+    before, after = rf"(?:(?:\bUS)?(?P<before>{sign}){_GAP}?)", rf"(?:{_GAP}de)?{_GAP}?(?P<after>{sign})(?!\d)"
+    pattern = rf"(?<![\d.,]){_MINUS}{before}?{amount}(?(before)|{after})"
     return re.compile(pattern, re.IGNORECASE), partial(_say_money, grammar)
 
 
