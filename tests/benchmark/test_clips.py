@@ -1,4 +1,4 @@
-"""What is sent: clips exactly as long as asked, whose text is in them; files of the user's with their own text."""
+"""Clips: generated ones with exact lengths and reference texts, and the user's files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,16 @@ import pytest
 
 from antiphon.audio.decode import decode
 from antiphon.benchmark import clips
-from antiphon.benchmark.clips import FILES, GAP, NOISE, SPOKEN, make_clips, pack_sentences, parse_lengths, read_clips
+from antiphon.benchmark.clips import (
+    FILES,
+    NOISE,
+    SENTENCE_GAP_S,
+    SPEECH,
+    make_clips,
+    pack_sentences,
+    parse_lengths,
+    read_clips,
+)
 from antiphon.benchmark.sentences import SENTENCES
 from antiphon.errors import ConfigError
 from antiphon.transcription.energy import measure
@@ -26,9 +35,10 @@ def test_lengths(text: str, ranges: tuple[tuple[float, float], ...]) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x", "5-3", "0", "-3", "3-5,", "nan", "3-inf", "3-4-5"])
-def test_wrong_lengths_are_told(text: str) -> None:
-    with pytest.raises(ConfigError, match="--lengths"):
+def test_invalid_lengths_are_a_config_error(text: str) -> None:
+    with pytest.raises(ConfigError) as refused:
         parse_lengths(text)
+    assert refused.value.setting == "lengths"
 
 
 def test_packing_takes_whole_sentences() -> None:
@@ -38,18 +48,18 @@ def test_packing_takes_whole_sentences() -> None:
     assert len(clip) == 9 * SAMPLE_RATE
     assert np.count_nonzero(clip == np.float32(0.1)) == said.count("one.") * SAMPLE_RATE
     assert np.count_nonzero(clip == np.float32(0.2)) == said.count("two.") * 2 * SAMPLE_RATE
-    seconds = said.count("one.") + 2 * said.count("two.") + GAP * len(said)
-    assert 9 - seconds < 1  # no other one fits
+    seconds = said.count("one.") + 2 * said.count("two.") + SENTENCE_GAP_S * len(said)
+    assert 9 - seconds < 1  # no other sentence fits
 
 
-def test_packing_less_than_a_sentence_is_told() -> None:
+def test_clip_shorter_than_any_sentence_is_a_config_error() -> None:
     with pytest.raises(ConfigError, match=r"the shortest takes 1\.0 s"):
         pack_sentences({"one.": np.zeros(SAMPLE_RATE, np.float32)}, 0.9, np.random.default_rng(0))
 
 
-def test_spoken_clips_have_their_length_and_their_text() -> None:
+def test_synthesised_clips_have_their_length_and_reference() -> None:
     made = make_clips(((3, 5), (12, 12)), seed=0)
-    assert made.kind == SPOKEN
+    assert made.kind == SPEECH
     assert len(made.clips) == 16
     for index, clip in enumerate(made.clips):
         assert 3 <= clip.seconds <= 5 if index % 2 == 0 else clip.seconds == 12
@@ -61,7 +71,7 @@ def test_spoken_clips_have_their_length_and_their_text() -> None:
 
 
 def test_the_same_seed_makes_the_same_clips() -> None:
-    """But for their last digits: the voice's oscillators run on from one sentence to the next."""
+    """Except for their last digits: the voice's oscillators run on from one sentence to the next."""
     one, same, other = (
         [(len(clip.samples), clip.reference) for clip in make_clips(((3, 5),), seed).clips] for seed in (1, 1, 2)
     )
@@ -69,7 +79,7 @@ def test_the_same_seed_makes_the_same_clips() -> None:
     assert one != other
 
 
-def test_without_a_voice_there_is_noise_with_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clips_without_espeak_are_noise_with_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clips, "built_in_models", lambda: ())
     made = make_clips(((20, 20),), seed=0)
     assert made.kind == NOISE
@@ -77,7 +87,7 @@ def test_without_a_voice_there_is_noise_with_pauses(monkeypatch: pytest.MonkeyPa
     assert len(measure(made.clips[0].samples).pauses) == 5
 
 
-def test_files_and_folders_with_texts_beside_them(tmp_path: Path) -> None:
+def test_clips_from_files_and_folders_with_references(tmp_path: Path) -> None:
     (tmp_path / "b.wav").write_bytes(make_audio(1.0))
     (tmp_path / "a.mp3").write_bytes(make_audio(2.0, "mp3", "libmp3lame", rate=48_000))
     (tmp_path / "a.txt").write_text(" Hello there.\n")
@@ -92,10 +102,11 @@ def test_files_and_folders_with_texts_beside_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "why"), [("missing", "no such file"), ("empty", "no file in it"), ("bad", "bad.wav")])
-def test_what_cannot_be_read_is_told(tmp_path: Path, name: str, why: str) -> None:
+def test_unreadable_audio_is_a_config_error(tmp_path: Path, name: str, why: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "bad.wav").write_bytes(b"no sound")
-    with pytest.raises(ConfigError, match=why) as told:
+    with pytest.raises(ConfigError, match=why) as refused:
         read_clips([tmp_path / name])
-    assert str(told.value).startswith(f"--audio {tmp_path / name}")
+    assert refused.value.setting == "audio"
+    assert refused.value.message.startswith(str(tmp_path / name))

@@ -1,4 +1,4 @@
-"""Word errors: what a leaderboard does not count as wrong is not, everything else is, over all words together."""
+"""Word error rate on normalised text, over all words."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from antiphon.errors import ConfigError
         ("we went along the river", "we went along river", 1),
         ("we went along the river", "we went along by the river", 1),
         ("we went along the river", "we went along the road", 1),
-        ("one two", "", 1),  # both are one number, and it is missing
+        ("one two", "", 1),  # both words are one number, which is missing
     ],
 )
-def test_edits_are_of_normalised_words(said: str, heard: str, errors: int) -> None:
+def test_word_errors_are_counted_on_normalised_text(said: str, heard: str, errors: int) -> None:
     found = count_word_errors(["a plain text", said], ["a plain text", heard])
     assert round(found.rate * found.words) == errors
 
 
-def test_the_rate_is_over_all_words() -> None:
+def test_word_error_rate_is_over_all_words() -> None:
     assert count_word_errors(["a b c d", "e f"], ["a b c", "e g"]) == WordErrors(2 / 6, 6)
 
 
-def test_a_text_without_words_does_not_count() -> None:
+def test_reference_without_words_is_not_counted() -> None:
     assert count_word_errors(["[music]", ""], ["something", "else"]) == WordErrors(0.0, 0)
 
 
-def test_other_languages_are_not_english() -> None:
+def test_other_languages_use_the_basic_normaliser() -> None:
     assert count_word_errors(["¡El color!"], ["el COLOR"], "es").rate == 0
     assert count_word_errors(["colour"], ["color"], "es").rate == 1
 
 
-def test_what_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_is_a_config_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jiwer", None)
-    with pytest.raises(ConfigError, match=r"jiwer is not installed; pip install 'antiphon\[bench\]'"):
+    with pytest.raises(ConfigError, match=r"jiwer is not installed; pip install 'antiphon\[bench\]' installs it"):
         count_word_errors(["a"], ["a"])

@@ -1,4 +1,4 @@
-"""`antiphon bench` against a real server with a fake model, and in this process: what is printed, and its last line."""
+"""`antiphon bench` against a real server with a fake model, and in process: printed figures and the JSON line."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 
 @pytest.fixture
 def clips(tmp_path: Path) -> str:
-    """A folder of two recordings; the fake hears "audio of 1.00 s" in the one whose words are known."""
+    """A folder of two recordings; the fake model transcribes the one with a reference as "audio of 1.00 s"."""
     (tmp_path / "one.wav").write_bytes(make_audio(1.0))
     (tmp_path / "one.txt").write_text("The audio of 1.00 s!")
     (tmp_path / "two.mp3").write_bytes(make_audio(2.0, "mp3", "libmp3lame", rate=48_000))
     return str(tmp_path)
 
 
-def test_clients_and_a_server(bench: Bench, clips: str) -> None:
+def test_bench_of_a_server_with_clients(bench: Bench, clips: str) -> None:
     session = FakeSession(slots=8)
     with served(session, max_waiting=100, loaded=True) as server:
         result = bench("--url", server.url, "--audio", clips, "--clients", "4", "--requests", "12")
@@ -71,12 +71,12 @@ def test_clients_and_a_server(bench: Bench, clips: str) -> None:
     assert figures["rtfx"] == pytest.approx(figures["audio_seconds"] / figures["seconds"], rel=0.01)
     latency = figures["latency"]
     assert 0 < latency["p50"] <= latency["p95"] <= latency["p99"] <= latency["worst"]
-    # The article was said and not heard, six times.
+    # The article is in the reference and not in the transcript, six times.
     assert (figures["words"], figures["wer"]) == (24, 0.25)
-    assert sum(session.batches) == 13  # one is not counted
+    assert sum(session.batches) == 13  # one warm-up request
 
 
-def test_the_figures_are_for_people_too(bench: Bench, clips: str) -> None:
+def test_printed_figures(bench: Bench, clips: str) -> None:
     with served(FakeSession(), max_waiting=100, loaded=True) as server:
         lines = bench("--url", server.url, "--audio", clips, "--requests", "2").out.splitlines()
     assert lines[0] == f"whisper-1 at {server.url}, 1 client; 2 clips of 1.0 to 2.0 s: files"
@@ -84,8 +84,8 @@ def test_the_figures_are_for_people_too(bench: Bench, clips: str) -> None:
     assert [line[:12].strip() for line in lines[2:-1]] == ["throughput", "latency", "words wrong"]
 
 
-def test_refusals_are_counted_apart(bench: Bench, clips: str) -> None:
-    """More arrive than can be done. (How quick a refusal is says nothing here, with client and server in one process.)"""
+def test_429_responses_are_counted_separately(bench: Bench, clips: str) -> None:
+    """More requests arrive than can be served. (The latency of a refusal means nothing with client and server in one process.)"""
     slow = FakeSession(slots=1, before_step=lambda: time.sleep(0.05))
     with served(slow, max_waiting=2, loaded=True) as server:
         result = bench("--url", server.url, "--audio", clips, "--rate", "100", "--requests", "30")
@@ -100,7 +100,7 @@ def test_refusals_are_counted_apart(bench: Bench, clips: str) -> None:
     assert f"{figures['refused']} refused (429)" in result.out
 
 
-def test_speaking(bench: Bench, tmp_path: Path) -> None:
+def test_bench_speak(bench: Bench, tmp_path: Path) -> None:
     texts = tmp_path / "texts"
     texts.write_text("x" * 100 + "\n\n" + "y" * 100 + "\n")
     with served(FakeVoice(before_step=lambda: time.sleep(0.1)), max_waiting=10, loaded=True) as server:
@@ -112,7 +112,7 @@ def test_speaking(bench: Bench, tmp_path: Path) -> None:
     assert "\nfirst audio p50 " in result.out
 
 
-def test_in_this_process(bench: Bench, tmp_path: Path) -> None:
+def test_bench_in_process(bench: Bench, tmp_path: Path) -> None:
     chart = tmp_path / "chart.svg"
     flags = ("--lengths", "3,2-3", "--seconds", "0.5", "--clients", "2", "--chart", str(chart))
     result = bench("--model_path", str(STARTER_ASR), *flags, "--language", "en", "--precision", "f32")
@@ -127,7 +127,7 @@ def test_in_this_process(bench: Bench, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rate", [(), ("--rate", "5")], ids=["clients", "rate"])
-def test_speaking_in_this_process(bench: Bench, monkeypatch: pytest.MonkeyPatch, rate: tuple[str, ...]) -> None:
+def test_bench_speak_in_process(bench: Bench, monkeypatch: pytest.MonkeyPatch, rate: tuple[str, ...]) -> None:
     voice = FakeVoice(info=FAKE_VOICE_INFO, before_step=lambda: time.sleep(0.05))
     monkeypatch.setattr("antiphon.cli.bench.load_session", lambda *_, **__: voice)
     figures = bench("speak", "--requests", "2", "--voice", "loud", *rate).figures
@@ -136,7 +136,7 @@ def test_speaking_in_this_process(bench: Bench, monkeypatch: pytest.MonkeyPatch,
     assert {sentence.voice for sentence in voice.joined} == {"loud"}
 
 
-def test_the_audio_context_reaches_the_model(bench: Bench, monkeypatch: pytest.MonkeyPatch, clips: str) -> None:
+def test_audio_context_reaches_the_model(bench: Bench, monkeypatch: pytest.MonkeyPatch, clips: str) -> None:
     asked: list[object] = []
 
     def load(*_: object, **options: object) -> FakeSession:
@@ -149,7 +149,7 @@ def test_the_audio_context_reaches_the_model(bench: Bench, monkeypatch: pytest.M
     assert asked == ["full", "auto"]
 
 
-def test_without_the_library_the_error_rate_is_left_out_with_a_word(
+def test_missing_jiwer_omits_the_word_error_rate_with_a_warning(
     bench: Bench, clips: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "jiwer", None)
@@ -164,13 +164,13 @@ def test_without_the_library_the_error_rate_is_left_out_with_a_word(
     ("library", "arguments"),
     [("httpx", ["--url", "http://127.0.0.1:9"]), ("matplotlib.figure", ["--chart", "chart.svg"])],
 )
-def test_without_the_extra_one_line_says_what_is_missing(
+def test_missing_extra_is_one_line_on_stderr(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, library: str, arguments: list[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, library, None)
     result = bench(*arguments)
     name = library.partition(".")[0]
-    told = f"{arguments[0]} needs {name}, which is not installed; pip install 'antiphon[bench]' brings it."
+    told = f"{arguments[0]}: {name} is not installed; pip install 'antiphon[bench]' installs it."
     assert (result.code, result.out, result.err) == (2, "", f"antiphon: {told}\n")
 
 
@@ -178,31 +178,31 @@ def test_without_the_extra_one_line_says_what_is_missing(
     ("arguments", "told"),
     [
         (["--url", "http://127.0.0.1:9"], "--url http://127.0.0.1:9: the first request failed (no answer): "),
-        (["--url", "nowhere"], "--url nowhere"),
-        (["--url", "http://127.0.0.1:9", "--model_path", "x"], "--model_path"),
-        (["--model", "x"], "--model_path"),
-        (["--rate", "1", "--clients", "2"], "--clients and --rate"),
-        (["--lengths", "x"], "--lengths x"),
-        (["--lengths", "3", "--audio", "."], "--lengths"),
-        (["--audio", "/no/such/folder"], "--audio /no/such/folder"),
-        (["--texts", "/no/such/file"], "--texts"),
-        (["speak", "--texts", "/no/such/file"], "--texts /no/such/file"),
-        (["speak", "--texts", "/dev/null"], "--texts /dev/null"),
-        (["speak", "--lengths", "3"], "--lengths"),
-        (["--chart", "chart.gif"], "--chart chart.gif"),
+        (["--url", "nowhere"], "--url: nowhere is not a URL"),
+        (["--url", "http://127.0.0.1:9", "--model_path", "x"], "--model_path: only for a model in this process"),
+        (["--model", "x"], "--model: the name of a model on a server; without --url, use --model_path."),
+        (["--rate", "1", "--clients", "2"], "--clients and --rate cannot be combined"),
+        (["--model_path", "x", "--lengths", "x"], "--lengths: 'x' is not a length"),
+        (["--lengths", "3", "--audio", "."], "--lengths: only for generated clips"),
+        (["--model_path", "x", "--audio", "/no/such/folder"], "--audio: /no/such/folder: no such file or folder"),
+        (["--texts", "/no/such/file"], "--texts: only for speak"),
+        (["speak", "--texts", "/no/such/file"], "--texts: /no/such/file cannot be read"),
+        (["speak", "--texts", "/dev/null"], "--texts: /dev/null contains no text"),
+        (["speak", "--lengths", "3"], "--audio and --lengths are for transcribe"),
+        (["--chart", "chart.gif"], "--chart: chart.gif does not end in .svg or .png"),
         (["--model_path", "/no/such/model"], "/no/such/model"),
         (["--model_path", "espeak"], "The model 'espeak' cannot transcribe; it can: speak."),
         (
             ["--audio_context", "auto", "--url", "http://127.0.0.1:9"],
-            "--audio_context: is for transcribe with a model in this process",
+            "--audio_context: only for transcribe with a model",
         ),
-        (["speak", "--audio-context", "auto"], "--audio-context: is for transcribe with a model in this process"),
+        (["speak", "--audio-context", "auto"], "--audio-context: only for transcribe with a model in this process"),
         (["dance"], "dance"),
         (["--clients", "0"], "--clients"),
     ],
-    ids=" ".join,
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_what_a_user_can_mend_is_one_line(bench: Bench, arguments: list[str], told: str) -> None:
+def test_usage_error_is_one_line_and_exit_code_2(bench: Bench, arguments: list[str], told: str) -> None:
     result = bench(*arguments)
     assert (result.code, result.out.count("{")) == (2, 0)
     assert result.err.startswith("antiphon: ")
@@ -210,7 +210,7 @@ def test_what_a_user_can_mend_is_one_line(bench: Bench, arguments: list[str], to
     assert result.err.count("\n") == 1
 
 
-def test_a_wrong_model_is_told_before_anything_is_measured(bench: Bench, clips: str) -> None:
+def test_unknown_model_404_ends_before_measuring(bench: Bench, clips: str) -> None:
     with served(FakeSession(), max_waiting=10, loaded=True) as server:
         result = bench("--url", server.url, "--model", "nonsense", "--audio", clips)
     assert result.code == 2

@@ -12,7 +12,7 @@ from transformers import WhisperForConditionalGeneration
 from whisper.normalizers import BasicTextNormalizer, EnglishTextNormalizer
 
 from antiphon.benchmark.clips import make_noise
-from antiphon.benchmark.optional import bring
+from antiphon.benchmark.optional import import_extra
 from bench import checkpoints
 from bench.checkpoints import Shape
 from bench.peers import BATCHED, OURS, SINGLE, load_peers, prepare
@@ -96,7 +96,7 @@ def test_every_peer_samples_as_many_tokens_as_it_is_told(tmp_path: Path) -> None
 @pytest.mark.filterwarnings("ignore:unclosed file .*english.json:ResourceWarning")  # openai-whisper's own
 @pytest.mark.parametrize("text", TEXTS)
 def test_texts_are_normalised_as_whisper_does(text: str) -> None:
-    ours = bring("whisper_normalizer.english").EnglishTextNormalizer()
+    ours = import_extra("whisper_normalizer.english").EnglishTextNormalizer()
     assert ours(text) == EnglishTextNormalizer()(text)
-    basic = bring("whisper_normalizer.basic").BasicTextNormalizer()
+    basic = import_extra("whisper_normalizer.basic").BasicTextNormalizer()
     assert basic(text) == BasicTextNormalizer()(text)

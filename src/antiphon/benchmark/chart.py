@@ -1,7 +1,4 @@
-"""A benchmark drawn: how many requests were answered within which time, and how throughput went along.
-
-It knows outcomes and where to draw; it must not know how they came about.
-"""
+"""Draw a benchmark: cumulative latency, and throughput over time."""
 
 from __future__ import annotations
 
@@ -10,54 +7,54 @@ from pathlib import Path
 
 import numpy as np
 
-from antiphon.benchmark.load_generator import OK, REFUSED, Outcome
-from antiphon.benchmark.optional import bring
+from antiphon.benchmark.load_generator import OK, REFUSED, Measurement
+from antiphon.benchmark.optional import import_extra
 from antiphon.errors import ConfigError
 
-ENDINGS = (".svg", ".png")
-BINS = 30  # of time, in the picture of throughput
+SUFFIXES = (".svg", ".png")
+TIME_BINS = 30  # in the throughput plot
 
 
 def check_chart(path: Path) -> None:
-    """ConfigError for a chart that could not be drawn, before anything is measured."""
-    if path.suffix.lower() not in ENDINGS:
-        raise ConfigError(f"--chart {path}: name a file that ends in {' or '.join(ENDINGS)}.")
+    """Raise ConfigError if the chart cannot be drawn, before anything is measured."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise ConfigError(f"{path} does not end in {' or '.join(SUFFIXES)}.", setting="chart")
     if not path.parent.is_dir():
-        raise ConfigError(f"--chart {path}: there is no folder {path.parent}.")
-    bring("matplotlib.figure", "--chart")
+        raise ConfigError(f"{path}: there is no folder {path.parent}.", setting="chart")
+    import_extra("matplotlib.figure", setting="chart")
 
 
-def draw_chart(outcomes: Sequence[Outcome], title: str, path: Path) -> None:
-    """Write the picture, as SVG or PNG. ConfigError if it cannot be written."""
-    figure = bring("matplotlib.figure").Figure(figsize=(10, 4), layout="constrained")
+def draw_chart(measurements: Sequence[Measurement], title: str, path: Path) -> None:
+    """Write an SVG or PNG file. Raises ConfigError if it cannot be written."""
+    figure = import_extra("matplotlib.figure").Figure(figsize=(10, 4), layout="constrained")
     figure.suptitle(title)
     left, right = figure.subplots(1, 2)
     for status, label in ((OK, "answered"), (REFUSED, "refused (429)")):
-        latencies = sorted(outcome.latency for outcome in outcomes if outcome.answer.status == status)
+        latencies = sorted(request.latency for request in measurements if request.response.status == status)
         if latencies:
             left.step(latencies, 100 * np.arange(1, len(latencies) + 1) / len(latencies), where="post", label=label)
-    left.set(xlabel="latency, s", ylabel="% of them within it", xlim=(0, None), ylim=(0, 101))
+    left.set(xlabel="latency, s", ylabel="% of requests within it", xlim=(0, None), ylim=(0, 101))
     if left.lines:
         left.legend(loc="lower right")
-    edges, rates = throughput(outcomes)
+    edges, rates = throughput(measurements)
     right.stairs(rates, edges, fill=True)
     right.set(xlabel="time, s", ylabel="seconds of audio a second", ylim=(0, None))
     try:
         figure.savefig(path)
     except OSError as error:
-        raise ConfigError(f"--chart {path}: cannot write it ({error.strerror}).") from error
+        raise ConfigError(f"{path} cannot be written ({error.strerror}).", setting="chart") from error
 
 
-def throughput(outcomes: Sequence[Outcome]) -> tuple[np.ndarray, np.ndarray]:
-    """Edges of equal stretches of time, in seconds from the first request, and seconds of audio a second in each.
+def throughput(measurements: Sequence[Measurement]) -> tuple[np.ndarray, np.ndarray]:
+    """The edges of equal time bins, in seconds from the first request, and the seconds of audio per second in each bin.
 
-    An answer's audio is spread over the time it took, so that a few long requests do not look like spikes.
+    The audio of a request is spread over its latency, so that a few long requests do not show as spikes.
     """
-    began = min(outcome.due for outcome in outcomes)
-    edges = np.linspace(0.0, max(outcome.ended for outcome in outcomes) - began, BINS + 1)
-    audio = np.zeros(BINS)
-    for outcome in outcomes:
-        if outcome.answer.status == OK:
-            inside = np.clip(edges, outcome.due - began, outcome.ended - began)
-            audio += outcome.answer.seconds * np.diff(inside) / max(outcome.latency, 1e-9)
+    started = min(request.scheduled for request in measurements)
+    edges = np.linspace(0.0, max(request.ended for request in measurements) - started, TIME_BINS + 1)
+    audio = np.zeros(TIME_BINS)
+    for request in measurements:
+        if request.response.status == OK:
+            overlap = np.diff(np.clip(edges, request.scheduled - started, request.ended - started))
+            audio += request.response.seconds * overlap / max(request.latency, 1e-9)
     return edges, audio / np.diff(edges)

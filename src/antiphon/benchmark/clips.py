@@ -1,7 +1,4 @@
-"""The audio a benchmark sends: files of the user's with what is said in them, or clips made here to the length.
-
-It knows files, samples and the built-in voice; it must not know who is asked, or when.
-"""
+"""The audio a benchmark sends: the user's files with their reference texts, or clips generated to a length."""
 
 from __future__ import annotations
 
@@ -21,17 +18,17 @@ from antiphon.loader import ESPEAK, built_in_models
 from antiphon.local import load
 from antiphon.types.audio import SAMPLE_RATE, Samples
 
-CLIPS = 16  # different ones at least; requests go through them in turn
-GAP = 0.25  # seconds of silence between two sentences
-SHORTEST = 0.1  # seconds; below it there is no room for a sound
-SPOKEN, NOISE, FILES = "spoken by eSpeak NG", "noise (eSpeak NG is not installed)", "files"
+MIN_CLIPS = 16  # generated clips; requests use them in turn
+SENTENCE_GAP_S = 0.25
+MIN_LENGTH_S = 0.1
+SPEECH, NOISE, FILES = "spoken by eSpeak NG", "noise (eSpeak NG is not installed)", "files"
 
-Range = tuple[float, float]  # least and most seconds
+LengthRange = tuple[float, float]  # shortest and longest, in seconds
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clip:
-    """A file to send: its bytes, the same as mono samples at 16 kHz, and what is said in it where that is known."""
+    """A file to send: its bytes, its mono samples at 16 kHz, and its reference text if known."""
 
     name: str
     data: bytes
@@ -44,115 +41,115 @@ class Clip:
 
 
 @dataclass(frozen=True, slots=True)
-class Collection:
-    """The clips of one benchmark, and where they come from: one of SPOKEN, NOISE and FILES."""
+class ClipSet:
+    """The clips of one benchmark; `kind` is SPEECH, NOISE or FILES."""
 
     clips: tuple[Clip, ...]
     kind: str
 
 
-def parse_lengths(text: str) -> tuple[Range, ...]:
-    """ "3-5,30" as ((3, 5), (30, 30)), in seconds. ConfigError for anything else."""
+def parse_lengths(text: str) -> tuple[LengthRange, ...]:
+    """Parse "3-5,30" to ((3, 5), (30, 30)), in seconds. Raises ConfigError."""
     ranges = []
     for part in text.split(","):
-        least, _, most = part.partition("-")
+        shortest, _, longest = part.partition("-")
         try:
-            pair = float(least), float(most or least)
+            limits = float(shortest), float(longest or shortest)
         except ValueError:
-            pair = math.nan, math.nan
-        if not SHORTEST <= pair[0] <= pair[1] < math.inf:
+            limits = math.nan, math.nan
+        if not MIN_LENGTH_S <= limits[0] <= limits[1] < math.inf:
             raise ConfigError(
-                f"--lengths {text}: {part!r} is no length; give seconds from {SHORTEST:g} on, or a range, such as 3-5,30."
+                f"{part!r} is not a length in {text!r}; use seconds of at least {MIN_LENGTH_S:g}, or a range, as in 3-5,30.",
+                setting="lengths",
             )
-        ranges.append(pair)
+        ranges.append(limits)
     return tuple(ranges)
 
 
-def make_clips(lengths: Sequence[Range], seed: int) -> Collection:
-    """Clips of every length in turn, so that the mix is exact; spoken if eSpeak NG is installed, else noise."""
+def make_clips(lengths: Sequence[LengthRange], seed: int) -> ClipSet:
+    """Clips of every length in turn, so that the mix is exact; speech if eSpeak NG is installed, else noise."""
     generator = np.random.default_rng(seed)
-    spoken = speak_sentences() if ESPEAK in built_in_models() else None
+    sentences = speak_sentences() if ESPEAK in built_in_models() else None
     clips = []
-    for index in range(math.ceil(CLIPS / len(lengths)) * len(lengths)):
+    for index in range(math.ceil(MIN_CLIPS / len(lengths)) * len(lengths)):
         seconds = float(generator.uniform(*lengths[index % len(lengths)]))
-        if spoken is None:
+        if sentences is None:
             samples, reference = make_noise(seconds, generator), None
         else:
-            samples, reference = pack_sentences(spoken, seconds, generator)
+            samples, reference = pack_sentences(sentences, seconds, generator)
         clips.append(Clip(f"clip-{index}.wav", to_wav(samples), samples, reference))
-    return Collection(tuple(clips), NOISE if spoken is None else SPOKEN)
+    return ClipSet(tuple(clips), NOISE if sentences is None else SPEECH)
 
 
-def read_clips(paths: Sequence[Path]) -> Collection:
-    """Files and those in folders, in order; name.txt beside name.wav says what is said in it. ConfigError names what is wrong."""
+def read_clips(paths: Sequence[Path]) -> ClipSet:
+    """Read files, and the files of folders, in order; name.txt holds the reference text of name.wav. Raises ConfigError."""
     clips = []
     for path in paths:
         if not path.exists():
-            raise ConfigError(f"--audio {path}: no such file or folder.")
+            raise ConfigError(f"{path}: no such file or folder.", setting="audio")
         for file in sorted(path.iterdir()) if path.is_dir() else [path]:
             if file.is_file() and file.suffix != ".txt" and not file.name.startswith("."):
                 clips.append(_read(file))
     if not clips:
-        raise ConfigError(f"--audio {paths[0]}: there is no file in it.")
-    return Collection(tuple(clips), FILES)
+        raise ConfigError(f"{paths[0]}: there is no file in it.", setting="audio")
+    return ClipSet(tuple(clips), FILES)
 
 
 def _read(file: Path) -> Clip:
-    written = file.with_suffix(".txt")
+    text = file.with_suffix(".txt")
     try:
         data = file.read_bytes()
-        reference = written.read_text(encoding="utf-8").strip() if written.is_file() else ""
+        reference = text.read_text(encoding="utf-8").strip() if text.is_file() else ""
         return Clip(file.name, data, decode(data)[:], reference or None)
     except (OSError, UnicodeDecodeError, InvalidAudio) as error:
-        raise ConfigError(f"--audio {file}: {error}") from error
+        raise ConfigError(f"{file}: {error}", setting="audio") from error
 
 
 def speak_sentences() -> Mapping[str, Samples]:
-    """Every sentence of ours, spoken: mono at 16 kHz."""
+    """The benchmark's sentences by text, spoken by eSpeak NG: mono at 16 kHz."""
     with load(ESPEAK) as voice:
         rate = voice.info.sample_rate
         return {text: resampled(voice.speak(text), rate) for text in SENTENCES}
 
 
 def resampled(samples: Samples, rate: int) -> Samples:
-    """The same at 16 kHz."""
+    """Resample mono samples from `rate` to 16 kHz."""
     resampler = Resampler()
     return np.concatenate([resampler.feed(samples, rate), resampler.flush()])
 
 
 def pack_sentences(
-    spoken: Mapping[str, Samples], seconds: float, generator: np.random.Generator
+    sentences: Mapping[str, Samples], seconds: float, generator: np.random.Generator
 ) -> tuple[Samples, str]:
-    """A clip of exactly `seconds` and its text: whole sentences in random order while one fits, then silence.
+    """A clip of exactly `seconds` and its text: whole sentences in random order as long as one fits, then silence.
 
-    ConfigError if not even one does.
+    Raises ConfigError if no sentence fits.
     """
     clip = np.zeros(round(seconds * SAMPLE_RATE), np.float32)
-    gap, at, said = round(GAP * SAMPLE_RATE), 0, []
-    fitting = [text for text in spoken if len(spoken[text]) <= len(clip)]
+    gap, position, texts = round(SENTENCE_GAP_S * SAMPLE_RATE), 0, []
+    fitting = [text for text in sentences if len(sentences[text]) <= len(clip)]
     if not fitting:
-        shortest = min(map(len, spoken.values())) / SAMPLE_RATE
-        raise ConfigError(
-            f"--lengths: no sentence is as short as {seconds:.1f} s; the shortest takes {shortest:.1f} s."
-        )
+        shortest = min(map(len, sentences.values())) / SAMPLE_RATE
+        message = f"no sentence is as short as {seconds:.1f} s; the shortest takes {shortest:.1f} s."
+        raise ConfigError(message, setting="lengths")
     while fitting:
         text = fitting[generator.integers(len(fitting))]
-        clip[at : at + len(spoken[text])] = spoken[text]
-        said.append(text)
-        at += len(spoken[text]) + gap
-        fitting = [text for text in spoken if len(spoken[text]) <= len(clip) - at]
-    return clip, " ".join(said)
+        clip[position : position + len(sentences[text])] = sentences[text]
+        texts.append(text)
+        position += len(sentences[text]) + gap
+        fitting = [text for text in sentences if len(sentences[text]) <= len(clip) - position]
+    return clip, " ".join(texts)
 
 
 def make_noise(seconds: float, generator: np.random.Generator) -> Samples:
-    """Noise with a pause of half a second every four, so that a long file can be cut as one of speech is."""
+    """Noise with a pause of 0.5 s every 4 s, so that long files are split into chunks as speech is."""
     samples = (0.1 * generator.standard_normal(round(seconds * SAMPLE_RATE))).astype(np.float32)
-    places = np.arange(len(samples)) % (4 * SAMPLE_RATE)
-    samples[places >= 3.5 * SAMPLE_RATE] = 0.0
+    phase = np.arange(len(samples)) % (4 * SAMPLE_RATE)
+    samples[phase >= 3.5 * SAMPLE_RATE] = 0.0
     return samples
 
 
 def to_wav(samples: Samples) -> bytes:
-    """The bytes of a 16-bit file at 16 kHz."""
+    """Encode 16 kHz samples as a 16-bit wav file."""
     encoder = Encoder("wav", SAMPLE_RATE, samples=len(samples))
     return encoder.encode(samples) + encoder.finish()

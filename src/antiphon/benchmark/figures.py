@@ -1,7 +1,4 @@
-"""What a benchmark found, as numbers: throughput, latency by percentiles, answers by status, errors in words.
-
-Pure arithmetic on outcomes; it must not know clocks, clips or printing.
-"""
+"""Summarise a benchmark: throughput, latency percentiles, and responses by status."""
 
 from __future__ import annotations
 
@@ -10,12 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from antiphon.benchmark.load_generator import OK, REFUSED, Outcome
+from antiphon.benchmark.load_generator import OK, REFUSED, Measurement
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
-    """Seconds. A percentile is the smallest value that so many percent of all do not exceed: one that was measured."""
+class Percentiles:
+    """Nearest-rank percentiles in seconds, so each is a measured value."""
 
     p50: float
     p95: float
@@ -25,11 +22,11 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One benchmark. Latencies and throughput are of answered requests (status 200) alone; None where there is none.
+    """The figures of one benchmark. Latency and throughput are of completed requests (status 200), None if there are none.
 
-    `seconds` run from when the first request was due to the last answer; `rtfx` is seconds of audio, heard or made, a
-    second; `refused` counts 429s, which overload is meant to have, `failed` everything else; `first_audio` and `refusal`
-    are latencies too, of the first sound and of a 429.
+    `seconds` is the time from the first scheduled request to the last response; `rtfx` is seconds of audio, transcribed or
+    synthesised, per second; `refused` counts 429 responses, `failed` all others; `first_audio` and `refusal` are the
+    latencies of the first samples and of 429 responses.
     """
 
     requests: int
@@ -41,44 +38,46 @@ class Figures:
     audio_seconds: float
     rtfx: float
     requests_per_second: float
-    latency: Spread | None
-    first_audio: Spread | None
-    refusal: Spread | None
+    latency: Percentiles | None
+    first_audio: Percentiles | None
+    refusal: Percentiles | None
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The nearest-rank percentile of `values`, which may not be empty; `percent` from above 0 to 100."""
+    """The nearest-rank percentile of `values`, which must not be empty; `percent` is in (0, 100]."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(percent / 100 * len(ordered)) - 1)]
 
 
-def spread(values: Iterable[float]) -> Spread | None:
-    """None of no values."""
+def percentiles(values: Iterable[float]) -> Percentiles | None:
+    """None if there are no values."""
     measured = list(values)
     if not measured:
         return None
-    return Spread(*(percentile(measured, percent) for percent in (50, 95, 99, 100)))
+    return Percentiles(*(percentile(measured, percent) for percent in (50, 95, 99, 100)))
 
 
-def summarise(outcomes: Sequence[Outcome]) -> Figures:
-    """The figures of at least one outcome."""
-    answered = [outcome for outcome in outcomes if outcome.answer.status == OK]
-    refused = [outcome for outcome in outcomes if outcome.answer.status == REFUSED]
-    seconds = max(outcome.ended for outcome in outcomes) - min(outcome.due for outcome in outcomes)
-    audio = math.fsum(outcome.answer.seconds for outcome in answered)
+def summarise(measurements: Sequence[Measurement]) -> Figures:
+    """The figures of one measurement or more."""
+    answered = [request for request in measurements if request.response.status == OK]
+    refused = [request for request in measurements if request.response.status == REFUSED]
+    seconds = max(request.ended for request in measurements) - min(request.scheduled for request in measurements)
+    audio = math.fsum(request.response.seconds for request in answered)
     return Figures(
-        requests=len(outcomes),
+        requests=len(measurements),
         answered=len(answered),
         refused=len(refused),
-        failed=len(outcomes) - len(answered) - len(refused),
-        statuses=dict(sorted(Counter(outcome.answer.status for outcome in outcomes).items())),
+        failed=len(measurements) - len(answered) - len(refused),
+        statuses=dict(sorted(Counter(request.response.status for request in measurements).items())),
         seconds=seconds,
         audio_seconds=audio,
         rtfx=audio / seconds,
         requests_per_second=len(answered) / seconds,
-        latency=spread(outcome.latency for outcome in answered),
-        first_audio=spread(
-            outcome.answer.first - outcome.due for outcome in answered if outcome.answer.first is not None
+        latency=percentiles(request.latency for request in answered),
+        first_audio=percentiles(
+            request.response.first_audio - request.scheduled
+            for request in answered
+            if request.response.first_audio is not None
         ),
-        refusal=spread(outcome.latency for outcome in refused),
+        refusal=percentiles(request.latency for request in refused),
     )

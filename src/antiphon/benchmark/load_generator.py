@@ -1,7 +1,4 @@
-"""Who asks when: so many clients, each one thing after another, or arrivals at a steady rate whatever becomes of them.
-
-It keeps time; it must not know what is asked or of whom.
-"""
+"""Load generators: closed loop (N clients, each waiting for its response) and open loop (a constant request rate)."""
 
 from __future__ import annotations
 
@@ -16,80 +13,83 @@ OK, REFUSED = "200", "429"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What came back. `status` is HTTP's number, or words where there was no answer; `seconds` is of audio heard or made.
+class Response:
+    """The response to one request.
 
-    `first` is the clock's time of the first audio of a spoken answer; `text` is a transcript, or an error's message.
+    `status` is the HTTP status, or a short text if there was no response. `text` is a transcript or an error message,
+    `seconds` the duration of the audio transcribed or synthesised, `first_audio` the clock's time at the first samples.
     """
 
     status: str
     text: str = ""
     seconds: float = 0.0
-    first: float | None = None
+    first_audio: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """One request, in seconds of the clock: when it was due, when its answer was there."""
+class Measurement:
+    """One measured request: its number, when it was scheduled and when it ended, in seconds of the clock."""
 
     number: int
-    due: float
+    scheduled: float
     ended: float
-    answer: Answer
+    response: Response
 
     @property
     def latency(self) -> float:
-        return self.ended - self.due
+        return self.ended - self.scheduled
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """Where it ends: after so many requests, or when no more are begun, whichever is first."""
+    """Send no more after this many requests or seconds, whichever comes first."""
 
     requests: float = math.inf
     seconds: float = math.inf
 
 
-Ask = Callable[[int], Awaitable[Answer]]  # gets the request's number
+Send = Callable[[int], Awaitable[Response]]  # takes the number of the request
 Clock = Callable[[], float]
 
 
-async def run_clients(ask: Ask, clients: int, limit: Limit, clock: Clock = time.perf_counter) -> list[Outcome]:
-    """`clients` of them; each asks anew when it has its answer. What is under way at the end is waited for."""
+async def run_closed_loop(
+    send: Send, clients: int, limit: Limit, clock: Clock = time.perf_counter
+) -> list[Measurement]:
+    """`clients` clients, each of which sends its next request after the response. Waits for the last responses."""
     numbers = itertools.count()
-    outcomes: list[Outcome] = []
-    began = clock()
+    measurements: list[Measurement] = []
+    started = clock()
 
     async def client() -> None:
-        while clock() - began < limit.seconds and (number := next(numbers)) < limit.requests:
-            due = clock()
-            answer = await ask(number)
-            outcomes.append(Outcome(number, due, clock(), answer))
+        while clock() - started < limit.seconds and (number := next(numbers)) < limit.requests:
+            scheduled = clock()
+            response = await send(number)
+            measurements.append(Measurement(number, scheduled, clock(), response))
 
     async with asyncio.TaskGroup() as group:
         for _ in range(clients):
             group.create_task(client())
-    return outcomes
+    return measurements
 
 
-async def run_rate(ask: Ask, rate: float, limit: Limit, clock: Clock = time.perf_counter) -> list[Outcome]:
-    """`rate` requests a second, evenly, whether or not the earlier ones have their answers.
+async def run_open_loop(send: Send, rate: float, limit: Limit, clock: Clock = time.perf_counter) -> list[Measurement]:
+    """`rate` requests a second at even intervals, independent of the responses. Waits for the last responses.
 
-    Latency counts from when a request was due: one that a busy server or client held up before it was sent is not
-    counted as if it had come later (Tene's "coordinated omission").
+    Latency counts from the scheduled time, so a request held up before it is sent by a busy server or client counts as
+    slow ("coordinated omission", Gil Tene).
     """
-    outcomes: list[Outcome] = []
-    began = clock()
+    measurements: list[Measurement] = []
+    started = clock()
 
-    async def one(number: int, due: float) -> None:
-        answer = await ask(number)
-        outcomes.append(Outcome(number, due, clock(), answer))
+    async def request(number: int, scheduled: float) -> None:
+        response = await send(number)
+        measurements.append(Measurement(number, scheduled, clock(), response))
 
     async with asyncio.TaskGroup() as group:
         for number in itertools.count():
             if number >= limit.requests or number / rate >= limit.seconds:
                 break
-            due = began + number / rate
-            await asyncio.sleep(max(0.0, due - clock()))
-            group.create_task(one(number, due))
-    return outcomes
+            scheduled = started + number / rate
+            await asyncio.sleep(max(0.0, scheduled - clock()))
+            group.create_task(request(number, scheduled))
+    return measurements

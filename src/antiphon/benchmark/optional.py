@@ -1,7 +1,4 @@
-"""The libraries that only a benchmark needs, imported when it does; they come with an extra.
-
-It must not know what they are for.
-"""
+"""Import the libraries of the `bench` extra when they are needed."""
 
 from __future__ import annotations
 
@@ -11,11 +8,11 @@ from typing import Any
 from antiphon.errors import ConfigError
 
 
-def bring(module: str, wanted_for: str = "") -> Any:
-    """The module; ConfigError that says what to install, and what it is `wanted_for` if that is not plain."""
+def import_extra(module: str, *, setting: str | None = None) -> Any:
+    """Import a module. Raises ConfigError with the install command; `setting` is the one that needs the module."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        name = module.partition(".")[0]
-        told = f"{wanted_for} needs {name}, which" if wanted_for else name
-        raise ConfigError(f"{told} is not installed; pip install 'antiphon[bench]' brings it.") from error
+        package = module.partition(".")[0]
+        message = f"{package} is not installed; pip install 'antiphon[bench]' installs it."
+        raise ConfigError(message, setting=setting) from error

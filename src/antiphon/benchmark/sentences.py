@@ -1,7 +1,4 @@
-"""What a benchmark says: short everyday sentences, without numbers or names that could be written in two ways.
-
-Nothing but the text; it must not know who speaks or hears it.
-"""
+"""The texts of the benchmark: short everyday sentences, without numbers or names that can be spelled in two ways."""
 
 from __future__ import annotations
 

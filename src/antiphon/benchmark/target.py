@@ -1,4 +1,4 @@
-"""What a benchmark sends its requests to; one of them is a model in this process."""
+"""What a benchmark measures: the Target protocol, and a model in this process as one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Protocol
 
 from antiphon.benchmark.clips import Clip
-from antiphon.benchmark.load_generator import OK, REFUSED, Answer
+from antiphon.benchmark.load_generator import OK, REFUSED, Response
 from antiphon.errors import EngineFailed, Overloaded
 from antiphon.model_server import ModelServer
 from antiphon.models.session import AnySession
@@ -19,48 +19,48 @@ FAILED = "500"
 
 
 class Target(Protocol):
-    """Answers clips with their words and texts with sound. What goes wrong is an answer's status, not an error."""
+    """Transcribes clips and speaks texts. Failures are reported in the response's status, not raised."""
 
-    async def transcribe(self, clip: Clip) -> Answer: ...
+    async def transcribe(self, clip: Clip) -> Response: ...
 
-    async def speak(self, text: str) -> Answer: ...
+    async def speak(self, text: str) -> Response: ...
 
     async def close(self) -> None: ...
 
 
 class InProcess:
-    """A model without a server, behind the same queue; clips are not decoded again for each request."""
+    """A model without a server, behind the same queue. Clips are decoded beforehand."""
 
     def __init__(self, session: AnySession, *, language: str = "", voice: str = "", max_waiting: int = 512) -> None:
         self._service = SpeechService(ModelServer(limits=Limits(units=max_waiting)))
         self._rate = self._service.models.add(session).sample_rate
         self._name = session.info.name
-        self._hearing = TranscribeOptions(language=language or None)
-        self._speaking = SpeakOptions(voice or None, language or None)
+        self._transcribe_options = TranscribeOptions(language=language or None)
+        self._speak_options = SpeakOptions(voice or None, language or None)
 
-    async def transcribe(self, clip: Clip) -> Answer:
+    async def transcribe(self, clip: Clip) -> Response:
         try:
-            async with self._service.admit(TranscribeRequest(self._name, self._hearing)) as admitted:
+            async with self._service.admit(TranscribeRequest(self._name, self._transcribe_options)) as admitted:
                 transcript = await admitted.transcribe(clip.samples)
         except (Overloaded, EngineFailed) as error:
             return _failure(error)
-        return Answer(OK, transcript.text, clip.seconds)
+        return Response(OK, transcript.text, clip.seconds)
 
-    async def speak(self, text: str) -> Answer:
-        first, samples = None, 0
+    async def speak(self, text: str) -> Response:
+        first_audio, samples = None, 0
         try:
-            request = SpeakRequest(self._name, text, self._speaking)
-            async with self._service.admit(request) as admitted, aclosing(admitted.speak()) as speaking:
-                async for piece in speaking:
-                    first = first or time.perf_counter()
-                    samples += len(piece)
+            request = SpeakRequest(self._name, text, self._speak_options)
+            async with self._service.admit(request) as admitted, aclosing(admitted.speak()) as blocks:
+                async for block in blocks:
+                    first_audio = first_audio or time.perf_counter()
+                    samples += len(block)
         except (Overloaded, EngineFailed) as error:
             return _failure(error)
-        return Answer(OK, seconds=samples / self._rate, first=first)
+        return Response(OK, seconds=samples / self._rate, first_audio=first_audio)
 
     async def close(self) -> None:
         self._service.models.close(drain=False)
 
 
-def _failure(error: Exception) -> Answer:
-    return Answer(REFUSED if isinstance(error, Overloaded) else FAILED, str(error))
+def _failure(error: Exception) -> Response:
+    return Response(REFUSED if isinstance(error, Overloaded) else FAILED, str(error))

@@ -1,7 +1,4 @@
-"""`antiphon bench`: how much a server or a model gets done, and how long its callers wait. Figures, then one line of JSON.
-
-It knows flags and printing; it must not know HTTP, samples or arithmetic.
-"""
+"""`antiphon bench`: measure the throughput and latency of a server or a model. Prints figures, then one line of JSON."""
 
 from __future__ import annotations
 
@@ -16,10 +13,18 @@ from typing import Annotated, Any, Literal
 import typer
 
 from antiphon.benchmark.chart import check_chart, draw_chart
-from antiphon.benchmark.clips import Collection, make_clips, parse_lengths, read_clips
-from antiphon.benchmark.figures import Figures, Spread, summarise
-from antiphon.benchmark.load_generator import OK, REFUSED, Answer, Limit, Outcome, run_clients, run_rate
-from antiphon.benchmark.optional import bring
+from antiphon.benchmark.clips import ClipSet, make_clips, parse_lengths, read_clips
+from antiphon.benchmark.figures import Figures, Percentiles, summarise
+from antiphon.benchmark.load_generator import (
+    OK,
+    REFUSED,
+    Limit,
+    Measurement,
+    Response,
+    run_closed_loop,
+    run_open_loop,
+)
+from antiphon.benchmark.optional import import_extra
 from antiphon.benchmark.sentences import SENTENCES
 from antiphon.benchmark.target import InProcess, Target
 from antiphon.benchmark.word_errors import WordErrors, count_word_errors
@@ -28,47 +33,53 @@ from antiphon.errors import ConfigError
 from antiphon.loader import ESPEAK, load_session
 from antiphon.types.options import AudioContext
 
-Job = Literal["transcribe", "speak"]
-LENGTHS = "3-5"  # seconds, unless something else is asked for
-SECONDS = 30.0  # how long requests are made, unless something bounds them
-OF_OPENAI = {"transcribe": "whisper-1", "speak": "tts-1"}
+BenchTask = Literal["transcribe", "speak"]
+DEFAULT_LENGTHS = "3-5"  # seconds
+DEFAULT_DURATION_S = 30.0  # if neither --requests nor --seconds is given
+OPENAI_MODELS = {"transcribe": "whisper-1", "speak": "tts-1"}
 
-JobArgument = Annotated[Job, typer.Argument(metavar="[transcribe|speak]", help="What is asked for.")]
-UrlFlag = Annotated[str, typer.Option("--url", help="A server's base URL; without it a model in this process.")]
-ModelFlag = Annotated[str, typer.Option("--model", help="With --url: the model's name there; else OpenAI's own.")]
-KeyFlag = Annotated[str, typer.Option("--api-key", envvar="OPENAI_API_KEY", help="With --url: the key.")]
-PathFlag = Annotated[str, typer.Option("--model-path", help="Without --url: the model's folder, or espeak.")]
-ClientsFlag = Annotated[int, typer.Option("--clients", min=1, help="So many at once, each one thing after another.")]
-RateFlag = Annotated[float, typer.Option("--rate", min=0.0, help="Or so many requests a second, whatever happens.")]
-RequestsFlag = Annotated[int, typer.Option("--requests", min=0, help="End after so many.")]
-SecondsFlag = Annotated[float, typer.Option("--seconds", min=0.0, help="Begin no more after so long; 30 by default.")]
-LengthsFlag = Annotated[str, typer.Option("--lengths", help="Of clips made here: seconds, or ranges: 3-5,30.")]
+TaskArgument = Annotated[BenchTask, typer.Argument(metavar="[transcribe|speak]", help="The task to measure.")]
+UrlFlag = Annotated[str, typer.Option("--url", help="Base URL of a server. Default: load a model in this process.")]
+ModelFlag = Annotated[str, typer.Option("--model", help="With --url: model name. Default: OpenAI's own.")]
+KeyFlag = Annotated[str, typer.Option("--api-key", envvar="OPENAI_API_KEY", help="With --url: API key.")]
+PathFlag = Annotated[str, typer.Option("--model-path", help="Without --url: model folder, or espeak.")]
+ClientsFlag = Annotated[
+    int, typer.Option("--clients", min=1, help="Concurrent clients, each waiting for its response.")
+]
+RateFlag = Annotated[float, typer.Option("--rate", min=0.0, help="Requests a second, instead of --clients.")]
+RequestsFlag = Annotated[int, typer.Option("--requests", min=0, help="Stop after this many requests.")]
+SecondsFlag = Annotated[
+    float, typer.Option("--seconds", min=0.0, help="Stop sending requests after this time. Default: 30.")
+]
+LengthsFlag = Annotated[str, typer.Option("--lengths", help="Lengths of generated clips in seconds, such as 3-5,30.")]
 AudioFlag = Annotated[
-    list[Path] | None, typer.Option("--audio", help="Files or folders; name.txt says what name.wav says.")
+    list[Path] | None, typer.Option("--audio", help="Files or folders to send; name.txt has the text of name.wav.")
 ]
-TextsFlag = Annotated[Path | None, typer.Option("--texts", help="For speak: a file with a text a line.")]
-LanguageFlag = Annotated[str, typer.Option("--language", help="What is spoken; detected when left out.")]
-VoiceFlag = Annotated[str, typer.Option("--voice", help="For speak: a voice of the model.")]
-TimeoutFlag = Annotated[float, typer.Option("--timeout", min=0.1, help="With --url: seconds to wait for an answer.")]
-SeedFlag = Annotated[int, typer.Option("--seed", min=0, help="Draws the clips made here.")]
-SlotsFlag = Annotated[int, typer.Option("--slots", min=1, help="Without --url: how many units share a batch.")]
+TextsFlag = Annotated[Path | None, typer.Option("--texts", help="For speak: a file with one text per line.")]
+LanguageFlag = Annotated[str, typer.Option("--language", help="The language of the audio. Default: detect it.")]
+VoiceFlag = Annotated[str, typer.Option("--voice", help="For speak: one of the model's voices.")]
+TimeoutFlag = Annotated[float, typer.Option("--timeout", min=0.1, help="With --url: timeout of a request in seconds.")]
+SeedFlag = Annotated[int, typer.Option("--seed", min=0, help="Seed for generated clips.")]
+SlotsFlag = Annotated[int, typer.Option("--slots", min=1, help="Without --url: maximum batch size.")]
 ContextFlag = Annotated[
-    AudioContext, typer.Option("--audio-context", help="Without --url: how much a Whisper model hears, as of serve.")
+    AudioContext, typer.Option("--audio-context", help="Without --url: length of audio Whisper encodes, as in serve.")
 ]
-ChartFlag = Annotated[Path | None, typer.Option("--chart", help="Draw latency and throughput: a .svg or .png.")]
+ChartFlag = Annotated[
+    Path | None, typer.Option("--chart", help="Draw latency and throughput to this .svg or .png file.")
+]
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """What is asked, over and over: a request by its number, what is said in it where that is known, and what it is."""
+class Workload:
+    """The requests of a benchmark: `send` takes a number; `references` repeat and are None where the text is unknown."""
 
-    ask: Callable[[int], Awaitable[Answer]]
+    send: Callable[[int], Awaitable[Response]]
     references: Sequence[str | None]
-    told: str
+    description: str
 
 
 def bench(
-    job: JobArgument = "transcribe",
+    task: TaskArgument = "transcribe",
     url: UrlFlag = "",
     model: ModelFlag = "",
     api_key: KeyFlag = "",
@@ -91,13 +102,13 @@ def bench(
     device: DeviceFlag = "CPU",
     audio_context: ContextFlag = "full",
 ) -> None:
-    """Ask a server or a model again and again."""
-    _check(job, url, model, model_path, clients, rate, lengths, audio, texts, chart)
-    if audio_context != "full" and (url or job == "speak"):
-        raise ConfigError("is for transcribe with a model in this process: leave it out.", setting="audio_context")
-    limit = Limit(requests or math.inf, seconds or (math.inf if requests else SECONDS))
-    material = _texts(texts) if job == "speak" else _clips(audio, lengths, seed)
-    name = (model or OF_OPENAI[job]) if url else (model_path or ESPEAK)
+    """Measure the throughput and latency of a server or a model."""
+    _check(task, url, model, model_path, clients, rate, lengths, audio, texts, chart)
+    if audio_context != "full" and (url or task == "speak"):
+        raise ConfigError("only for transcribe with a model in this process.", setting="audio_context")
+    limit = Limit(requests or math.inf, seconds or (math.inf if requests else DEFAULT_DURATION_S))
+    inputs = _read_texts(texts) if task == "speak" else _clips(audio, lengths, seed)
+    name = (model or OPENAI_MODELS[task]) if url else (model_path or ESPEAK)
     if url:
         target = _endpoint(url, name, api_key=api_key, language=language, voice=voice, timeout=timeout)
     else:
@@ -111,22 +122,22 @@ def bench(
             audio_context=audio_context,
         )
         target = InProcess(session, language=language, voice=voice)
-    work = _work(target, material)
-    pace = f"{rate:g} requests a second" if rate else f"{clients} client{'s' * (clients > 1)}"
-    typer.echo(f"{name} {f'at {url}' if url else 'in this process'}, {pace}; {work.told}")
-    outcomes = asyncio.run(_measure(target, work, clients, rate, limit, f"--url {url}" if url else name))
-    figures = summarise(outcomes)
-    errors = _word_errors(work, outcomes, language)
+    workload = _workload(target, inputs)
+    load = f"{rate:g} requests a second" if rate else f"{clients} client{'s' * (clients > 1)}"
+    typer.echo(f"{name} {f'at {url}' if url else 'in this process'}, {load}; {workload.description}")
+    measurements = asyncio.run(_measure(target, workload, clients, rate, limit, f"--url {url}" if url else name))
+    figures = summarise(measurements)
+    errors = _word_errors(workload, measurements, language)
     _print(figures, errors)
     if chart is not None:
-        draw_chart(outcomes, f"{name}, {pace}", chart)
-    setting = {"job": job, "url": url, "model": name, "clients": 0 if rate else clients, "rate": rate}
+        draw_chart(measurements, f"{name}, {load}", chart)
+    parameters = {"job": task, "url": url, "model": name, "clients": 0 if rate else clients, "rate": rate}
     rounded = _rounded(asdict(figures) | ({} if errors is None else {"wer": errors.rate, "words": errors.words}))
-    typer.echo(json.dumps({**setting, "asked": work.told, **rounded}))
+    typer.echo(json.dumps({**parameters, "asked": workload.description, **rounded}))
 
 
 def _check(
-    job: Job,
+    task: BenchTask,
     url: str,
     model: str,
     model_path: str,
@@ -137,85 +148,88 @@ def _check(
     texts: Path | None,
     chart: Path | None,
 ) -> None:
-    """Flags that contradict each other, told before anything is loaded."""
+    """Raise ConfigError for contradictory options before anything is loaded."""
     if url and model_path:
-        raise ConfigError("--model_path is for a model in this process: with --url, --model names the server's.")
+        raise ConfigError("only for a model in this process; with --url, use --model.", setting="model_path")
     if model and not url:
-        raise ConfigError("--model is a name a server knows: without --url, --model_path is the folder to load.")
-    if job == "transcribe" and not url and not model_path:
-        raise ConfigError("No model is named: give --model_path, or a server with --url.")
+        raise ConfigError("the name of a model on a server; without --url, use --model_path.", setting="model")
     if rate and clients > 1:
-        raise ConfigError("--clients and --rate are two ways to ask: give one of them.")
+        raise ConfigError("--clients and --rate cannot be combined.")
     if audio and lengths:
-        raise ConfigError("--lengths is of clips made here: leave it out with --audio.")
-    if job == "speak" and (audio or lengths):
-        raise ConfigError("--audio and --lengths are for transcribe: speak takes --texts.")
-    if job == "transcribe" and texts is not None:
-        raise ConfigError("--texts is for speak: transcribe takes --audio.")
+        raise ConfigError("only for generated clips; leave it out with --audio.", setting="lengths")
+    if task == "speak" and (audio or lengths):
+        raise ConfigError("--audio and --lengths are for transcribe; speak takes --texts.")
+    if task == "transcribe" and texts is not None:
+        raise ConfigError("only for speak; transcribe takes --audio.", setting="texts")
     if url:
-        bring("httpx", "--url")
+        import_extra("httpx", setting="url")
     if chart is not None:
         check_chart(chart)
+    if task == "transcribe" and not url and not model_path:
+        raise ConfigError("No model is named: give --model_path, or a server with --url.")
 
 
-def _clips(audio: list[Path] | None, lengths: str, seed: int) -> Collection:
-    return read_clips(audio) if audio else make_clips(parse_lengths(lengths or LENGTHS), seed)
+def _clips(audio: list[Path] | None, lengths: str, seed: int) -> ClipSet:
+    return read_clips(audio) if audio else make_clips(parse_lengths(lengths or DEFAULT_LENGTHS), seed)
 
 
-def _texts(path: Path | None) -> Sequence[str]:
+def _read_texts(path: Path | None) -> Sequence[str]:
     if path is None:
         return SENTENCES
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--texts {path}: cannot read it ({error}).") from error
+        raise ConfigError(f"{path} cannot be read ({error}).", setting="texts") from error
     texts = [line.strip() for line in lines if line.strip()]
     if not texts:
-        raise ConfigError(f"--texts {path}: there is no text in it.")
+        raise ConfigError(f"{path} contains no text.", setting="texts")
     return texts
 
 
 def _endpoint(url: str, model: str, **options: Any) -> Target:
-    from antiphon.benchmark.endpoint import Endpoint  # it needs the extra, which has been asked for
+    from antiphon.benchmark.endpoint import Endpoint  # needs httpx, which _check has imported
 
     return Endpoint(url, model, **options)
 
 
-def _work(target: Target, material: Collection | Sequence[str]) -> Work:
-    if not isinstance(material, Collection):
-        texts = tuple(material)
-        return Work(lambda number: target.speak(texts[number % len(texts)]), (None,), f"{len(texts)} texts")
-    clips = material.clips
+def _workload(target: Target, inputs: ClipSet | Sequence[str]) -> Workload:
+    if not isinstance(inputs, ClipSet):
+        texts = tuple(inputs)
+        return Workload(lambda number: target.speak(texts[number % len(texts)]), (None,), f"{len(texts)} texts")
+    clips = inputs.clips
     lengths = sorted(clip.seconds for clip in clips)
-    told = f"{len(clips)} clips of {lengths[0]:.1f} to {lengths[-1]:.1f} s: {material.kind}"
+    description = f"{len(clips)} clips of {lengths[0]:.1f} to {lengths[-1]:.1f} s: {inputs.kind}"
     references = [clip.reference for clip in clips]
-    return Work(lambda number: target.transcribe(clips[number % len(clips)]), references, told)
+    return Workload(lambda number: target.transcribe(clips[number % len(clips)]), references, description)
 
 
-async def _measure(target: Target, work: Work, clients: int, rate: float, limit: Limit, where: str) -> list[Outcome]:
-    """The first request is not counted: it warms up, and says what is wrong if nothing can work."""
+async def _measure(
+    target: Target, workload: Workload, clients: int, rate: float, limit: Limit, name: str
+) -> list[Measurement]:
+    """Send one warm-up request that is not measured, and stop with its error if it fails; then run the load."""
     try:
-        first = await work.ask(0)
+        first = await workload.send(0)
         if first.status not in (OK, REFUSED):
-            raise ConfigError(f"{where}: the first request failed ({first.status}): {first.text.rstrip('.')}.")
+            raise ConfigError(f"{name}: the first request failed ({first.status}): {first.text.rstrip('.')}.")
         if rate:
-            return await run_rate(work.ask, rate, limit)
-        return await run_clients(work.ask, clients, limit)
+            return await run_open_loop(workload.send, rate, limit)
+        return await run_closed_loop(workload.send, clients, limit)
     finally:
         await target.close()
 
 
-def _word_errors(work: Work, outcomes: Sequence[Outcome], language: str) -> WordErrors | None:
-    """Over all answers to clips whose words are known; None if there are none, or no library to count with."""
+def _word_errors(workload: Workload, measurements: Sequence[Measurement], language: str) -> WordErrors | None:
+    """The word errors of all transcripts with a known reference; None without any, or without the libraries."""
+    references = workload.references
     pairs = [
-        (reference, outcome.answer.text)
-        for outcome in outcomes
-        if outcome.answer.status == OK and (reference := work.references[outcome.number % len(work.references)])
+        (reference, request.response.text)
+        for request in measurements
+        if request.response.status == OK and (reference := references[request.number % len(references)])
     ]
     if not pairs:
         return None
     try:
-        return count_word_errors([said for said, _ in pairs], [text for _, text in pairs], language)
+        return count_word_errors([reference for reference, _ in pairs], [text for _, text in pairs], language)
     except ConfigError as error:
         typer.echo(f"antiphon: the word error rate is left out: {error}", err=True)
         return None
@@ -244,14 +258,14 @@ def _statuses(figures: Figures) -> str:
     return ", ".join(parts)
 
 
-def _seconds(spread: Spread | None) -> str:
-    if spread is None:
+def _seconds(values: Percentiles | None) -> str:
+    if values is None:
         return ""
-    return f"p50 {spread.p50:.3f} s, p95 {spread.p95:.3f} s, p99 {spread.p99:.3f} s, worst {spread.worst:.3f} s"
+    return f"p50 {values.p50:.3f} s, p95 {values.p95:.3f} s, p99 {values.p99:.3f} s, worst {values.worst:.3f} s"
 
 
 def _rounded(value: Any) -> Any:
-    """Four digits after the point: the clock is no better."""
+    """Round floats to four decimals, the precision of the clock."""
     if isinstance(value, dict):
-        return {key: _rounded(each) for key, each in value.items()}
+        return {key: _rounded(item) for key, item in value.items()}
     return round(value, 4) if isinstance(value, float) else value

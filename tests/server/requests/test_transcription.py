@@ -17,7 +17,7 @@ from starlette.datastructures import FormData, UploadFile
 from antiphon.errors import InvalidParameter
 from antiphon.server.requests.transcription import TranscriptionRequest
 from antiphon.testing.fake import FakeSession
-from antiphon.transcription.silero import available
+from antiphon.transcription.vad import available
 from antiphon.types.options import VadOptions
 from tests.support.espeak_voice import Voice
 from tests.support.http_helpers import error_of
