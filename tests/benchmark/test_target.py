@@ -23,7 +23,7 @@ def transcribe(session: AnySession, times: int, *, language: str = "", max_waiti
     """So many at once."""
 
     async def ask() -> list[Answer]:
-        target = InProcess(session, language=language, max_waiting=max_waiting)
+        target = InProcess([session], language=language, max_waiting=max_waiting)
         try:
             return await asyncio.gather(*(target.transcribe(CLIP) for _ in range(times)))
         finally:
@@ -34,7 +34,7 @@ def transcribe(session: AnySession, times: int, *, language: str = "", max_waiti
 
 def speak(session: AnySession, text: str) -> Answer:
     async def ask() -> Answer:
-        target = InProcess(session, voice="loud")
+        target = InProcess([session], voice="loud")
         try:
             return await target.speak(text)
         finally:

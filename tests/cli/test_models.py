@@ -1,4 +1,4 @@
-"""`antiphon models`: what a server would load, by which backend, and why; nothing is loaded for it."""
+"""`antiphon models`: the models a server would load, the backend of each, and the reason; nothing is loaded."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_without_a_model_espeak_is_listed(rows) -> None:  # type: ignore[no-unty
 @pytest.mark.parametrize(
     ("device", "told"),
     [
-        ("XPU", "device XPU: there is no XPU here; OpenVINO finds "),
+        ("XPU", "target_device: XPU is not available, there is no XPU here; OpenVINO finds "),
         ("AUTO", "no such file; the genai backend reads OpenVINO IR, which `antiphon export speech2text"),
     ],
 )

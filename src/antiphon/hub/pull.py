@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +17,11 @@ from pathlib import Path
 from antiphon.errors import ConfigError
 from antiphon.hub.client import BOT, Hub, HubFile, Listing, is_offline
 from antiphon.hub.selection import has_weights, wanted, why_not
-from antiphon.repository.task import lacks_vocoder
 
 VOCODER = "microsoft/speecht5_hifigan"  # what SpeechT5 was published with
 
 Report = Callable[[str], None]
+LacksVocoder = Callable[[Path, Collection[str]], bool]  # a folder, and the files in it that count
 Progress = Callable[[str, int, int], None]  # the repository, bytes here, bytes in all
 
 _NAMES = re.compile(r"(?!.*\.\.)\w[\w.-]*(/\w[\w.-]*)?")
@@ -34,6 +34,7 @@ def pull(
     overwrite: bool = False,
     revision: str | None = None,
     vocoder: str | None = VOCODER,
+    lacks_vocoder: LacksVocoder = lambda folder, files: False,
     into: Path | None = None,
     report: Report = lambda line: None,
     progress: Progress = lambda source, done, total: None,
@@ -41,7 +42,7 @@ def pull(
     """Bring `source` into `<repository>/<source>`, or `into`, and return that folder.
 
     It appears there when all of it has arrived and been checked; until then it is a hidden folder beside it. What is
-    there already stays, unless `overwrite`. A SpeechT5 checkpoint gets `vocoder`, another repository, in vocoder/.
+    there already stays, unless `overwrite`. A folder that `lacks_vocoder` gets `vocoder`, another repository, in vocoder/.
 
     Raises ConfigError naming the repository, folder or variable and the fix.
     """
@@ -49,11 +50,11 @@ def pull(
         raise ConfigError(f"{source!r} is no repository: the hub knows them as owner/name.")
     final = into or repository / source
     if overwrite or not _is_there(final):
-        order = _Order(source, final, overwrite, vocoder, report, progress)
+        order = _Order(source, final, overwrite, vocoder, lacks_vocoder, report, progress)
         _bring(order, revision)
         return final
     report(f"{final} is there already, and stays; --overwrite_models brings it anew.")
-    if vocoder and lacks_vocoder(final, (path.relative_to(final).as_posix() for path in final.rglob("*.safetensors"))):
+    if vocoder and lacks_vocoder(final, {path.relative_to(final).as_posix() for path in final.rglob("*.safetensors")}):
         pull(vocoder, repository, vocoder=None, into=final / "vocoder", report=report, progress=progress)
     return final
 
@@ -66,6 +67,7 @@ class _Order:
     final: Path
     overwrite: bool
     vocoder: str | None
+    lacks_vocoder: LacksVocoder
     report: Report
     progress: Progress
 
@@ -87,7 +89,7 @@ def _bring(order: _Order, revision: str | None) -> None:
             if final.exists() and any(final.iterdir()) and not order.overwrite:
                 raise ConfigError(f"{final} holds something, but no weights: move it away, or --overwrite_models.")
             names = _fetch(hub, listing, staging, order)
-            if order.vocoder and lacks_vocoder(staging, names):
+            if order.vocoder and order.lacks_vocoder(staging, names):
                 order.report(f"{order.source} speaks through a vocoder, which is another repository: {order.vocoder}.")
                 beside = _readable(hub, order.vocoder, None, order.report)
                 names |= {f"vocoder/{name}" for name in _fetch(hub, beside, staging / "vocoder", order)}
