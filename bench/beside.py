@@ -26,7 +26,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from antiphon.audio.decode import decode
-from antiphon.loader import load_session
+from antiphon.loader import LoadOptions, load_sessions
 from antiphon.model_server import ModelServer
 from antiphon.scheduling.worker import SLOTS_PER_RESERVED_SLOT
 from antiphon.service import SpeechService, TranscribeRequest
@@ -128,7 +128,7 @@ def main() -> None:
         write_speech(path, asked.minutes)
         long = decode(path)
     service = SpeechService(ModelServer())
-    service.models.add(load_session(asked.model, weight_format=asked.weight_format))
+    service.models.add(*load_sessions(asked.model, LoadOptions(weight_format=asked.weight_format)))
     figures = asyncio.run(measure(service, long, asked))
     service.models.close(drain=False)
     for name, figure in figures.items():

@@ -29,12 +29,13 @@ RATIO = 1.5  # decoder steps a letter; with random weights a sentence stops as s
 def speak(folder: Path, form: str) -> np.ndarray:
     """Both sentences, one behind the other."""
     from antiphon.local import Model
+    from antiphon.models.folder import inspect
     from antiphon.models.speecht5.load import load
     from antiphon.models.speecht5.session import StopRule
     from antiphon.runtime.openvino import open_device
 
-    session = load(
-        folder,
+    sessions = load(
+        inspect(folder),
         name=folder.name,
         runtime=open_device(precision="f32"),
         weight_format=form,  # type: ignore[arg-type]
@@ -42,7 +43,7 @@ def speak(folder: Path, form: str) -> np.ndarray:
         report=print,
         rules=StopRule(dropout=False, minlenratio=RATIO, maxlenratio=RATIO + 1),
     )
-    with Model(session) as model:
+    with Model(*sessions) as model:
         spoken = [model.speak(sentence) for sentence in SENTENCES[:2]]
     return np.concatenate(spoken)
 

@@ -73,6 +73,7 @@ def load_locked(folder: Path, ratio: float) -> Speak:
 def load_ours(folder: Path, ratio: float, weight_format: str, streams: int) -> tuple[Speak, Callable[[str], float]]:
     """Antiphon's own service in process, and how long it takes it to the first samples."""
     from antiphon.model_server import ModelServer
+    from antiphon.models.folder import inspect
     from antiphon.models.speecht5.load import load
     from antiphon.models.speecht5.session import StopRule
     from antiphon.runtime.openvino import open_device
@@ -80,8 +81,8 @@ def load_ours(folder: Path, ratio: float, weight_format: str, streams: int) -> t
     from antiphon.types.options import SpeakOptions
 
     rules = StopRule(minlenratio=ratio, maxlenratio=ratio + 1)
-    session = load(
-        folder,
+    sessions = load(
+        inspect(folder),
         name="speecht5",
         runtime=open_device(streams=streams),
         weight_format=weight_format,  # type: ignore[arg-type]
@@ -90,7 +91,7 @@ def load_ours(folder: Path, ratio: float, weight_format: str, streams: int) -> t
         rules=rules,
     )
     service = SpeechService(ModelServer())
-    service.models.add(session)
+    service.models.add(*sessions)
 
     def speak(text: str) -> np.ndarray:
         with service.admit(SpeakRequest(None, text, SpeakOptions())) as admitted:

@@ -39,10 +39,11 @@ def write_lively(folder: Path, name: str) -> None:
 
 def hear_here(folder: Path, form: str) -> Answers:
     """What our engine samples, computing in f32."""
-    from antiphon.loader import load_session
+    from antiphon.loader import LoadOptions, load_sessions
     from tests.support.drive_session import drive, make_unit
 
-    session = load_session(str(folder), name=folder.name, precision="f32", weight_format=form, slots=1)
+    options = LoadOptions(name=folder.name, precision="f32", weight_format=form, slots=1)
+    session = load_sessions(str(folder), options)[0]
     length = {"language": "en", "max_new_tokens": TOKENS, "min_new_tokens": TOKENS}
     return {
         f"{name}{' timed' * timed}": list(drive(session, [make_unit(clip, timestamps=timed, **length)])[0].tokens)

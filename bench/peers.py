@@ -82,20 +82,19 @@ def load_peers(
 
 def load_ours(folder: Path, weight_format: str, audio_context: str = "full", streams: int = 1) -> Transcribe:
     """Antiphon's own service in process, as the HTTP layer calls it."""
-    from antiphon.loader import load_session
+    from antiphon.loader import LoadOptions, load_sessions
     from antiphon.model_server import ModelServer
     from antiphon.service import SpeechService, TranscribeRequest
     from antiphon.types.options import TranscribeOptions, VadOptions
 
-    session = load_session(
-        str(folder),
+    options = LoadOptions(
         weight_format=weight_format,  # type: ignore[arg-type]
         audio_context=audio_context,  # type: ignore[arg-type]
         plugin_config={"NUM_STREAMS": streams},
         report=print,
     )
     service = SpeechService(ModelServer())
-    service.models.add(session)
+    service.models.add(*load_sessions(str(folder), options))
 
     def transcribe(samples: Samples, tokens: int) -> int:
         options = TranscribeOptions(

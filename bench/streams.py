@@ -22,7 +22,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from antiphon.benchmark.clips import make_noise
-from antiphon.loader import load_session
+from antiphon.loader import LoadOptions, load_sessions
 from antiphon.model_server import ModelServer
 from antiphon.service import SpeechService, TranscribeRequest
 from antiphon.types.audio import WINDOW_SECONDS
@@ -36,9 +36,8 @@ NAME = "base"
 def load(streams: int) -> SpeechService:
     service = SpeechService(ModelServer())
     properties = {"NUM_STREAMS": streams}
-    service.models.add(
-        load_session(str(FOLDER), name=NAME, precision="f32", weight_format="int8", plugin_config=properties)
-    )
+    options = LoadOptions(name=NAME, precision="f32", weight_format="int8", plugin_config=properties)
+    service.models.add(*load_sessions(str(FOLDER), options))
     return service
 
 

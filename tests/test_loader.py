@@ -1,4 +1,4 @@
-"""From a name or folder to a session, and the one line each wrong folder gets."""
+"""Load a model by its name or folder, and the one-line error for everything that is wrong with it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from antiphon.errors import ConfigError, NotNative, WeightError
 from antiphon.genai import pipeline as genai
-from antiphon.loader import choose, load_session
+from antiphon.loader import LoadOptions, choose, load_sessions
 from antiphon.models.session import AnySession
 from antiphon.models.whisper import load as whisper
 from antiphon.repository.graph_pbtxt import GraphFile, render_graph
@@ -21,12 +21,13 @@ from antiphon.testing.fake import FakeSession
 from antiphon.types.options import TranscribeOptions, VadOptions
 from tests.support.drive_session import drive, make_unit
 from tests.support.service import serving, transcribe
+from tests.support.sessions import load_session
 from tests.support.tiny_speecht5 import write_tiny as write_speaking
 from tests.support.tiny_speecht5 import write_voice
 from tests.support.tiny_whisper import noise, write_tiny
 
 
-def test_a_folder_becomes_a_session_and_says_what_was_chosen(tmp_path: Path) -> None:
+def test_model_info_and_the_lines_reported_while_loading(tmp_path: Path) -> None:
     lines: list[str] = []
     folder = write_tiny(tmp_path / "whisper-toy")
     session = load_session(str(folder), weight_format="int8", precision="f32", slots=2, report=lines.append)
@@ -62,7 +63,7 @@ def test_english_models_transcribe_only(tmp_path: Path) -> None:
     assert (info.languages, info.tasks, info.default_language) == ((), ("transcribe",), "en")
 
 
-def test_wrong_folders_get_one_line_that_names_them(tmp_path: Path) -> None:
+def test_wrong_folder_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no such folder, and not a built-in model \(espeak\)"):
         load_session(str(tmp_path / "nowhere"))
     with pytest.raises(ConfigError, match=r"holds no model; looked for config\.json"):
@@ -75,7 +76,7 @@ def test_wrong_folders_get_one_line_that_names_them(tmp_path: Path) -> None:
         load_session(str(tmp_path))
 
 
-def test_a_checkpoint_that_is_not_its_config_is_refused(tmp_path: Path) -> None:
+def test_checkpoint_that_contradicts_its_config_is_an_error(tmp_path: Path) -> None:
     folder = write_tiny(tmp_path)
     tensors = load_file(folder / "model.safetensors")
     lost = "model.decoder.layers.1.encoder_attn.v_proj.weight"
@@ -88,7 +89,7 @@ def test_a_checkpoint_that_is_not_its_config_is_refused(tmp_path: Path) -> None:
         load_session(str(folder))
 
 
-def test_a_shape_that_fits_nothing_is_one_line(tmp_path: Path) -> None:
+def test_shape_that_fits_no_graph_is_a_one_line_error(tmp_path: Path) -> None:
     folder = write_tiny(tmp_path)
     tensors = load_file(folder / "model.safetensors")
     name = "model.decoder.layers.0.encoder_attn.k_proj.weight"
@@ -98,16 +99,19 @@ def test_a_shape_that_fits_nothing_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_wrong_flags_are_named(tmp_path: Path) -> None:
+def test_wrong_option_is_an_error_that_names_the_setting(tmp_path: Path) -> None:
     folder = str(write_tiny(tmp_path))
     with pytest.raises(ConfigError, match=r"^target_device: FPGA is not available, there is no FPGA here"):
         load_session(folder, device="FPGA")
     with pytest.raises(ConfigError, match="the genai backend reads OpenVINO IR"):
         load_session(folder, device="AUTO:CPU")
-    with pytest.raises(ConfigError, match="--slots 0"):
+    with pytest.raises(ConfigError, match=r"^slots: it must be at least 1, not 0"):
         load_session(folder, slots=0)
-    with pytest.raises(ConfigError, match="--audio_context half: it is one of full, auto"):
+    with pytest.raises(ConfigError, match=r"^audio_context: it must be one of full, auto, not half"):
         load_session(folder, audio_context="half")
+    for device in ("CPU", "GPU"):
+        with pytest.raises(ConfigError, match=r"^speaker: .* is a model of the family whisper, which takes none"):
+            load_session(folder, device=device, speaker=("ada", tmp_path / "ada.bin"))
 
 
 @pytest.fixture
@@ -123,14 +127,14 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return calls
 
 
-def test_a_graph_says_where_the_model_is_and_how_it_runs(tmp_path: Path, asked: list[dict[str, Any]]) -> None:
+def test_graph_pbtxt_gives_the_folder_and_the_options(tmp_path: Path, asked: list[dict[str, Any]]) -> None:
     write_tiny(tmp_path / "weights")
     graph = GraphFile("speech2text", "../weights", "GPU.1", {"CACHE_DIR": "/cache"}, enable_word_timestamps=True)
     (tmp_path / "served").mkdir()
     (tmp_path / "served" / "graph.pbtxt").write_text(render_graph(graph))
     load_session(str(tmp_path / "served"), name="a/b", plugin_config={"NUM_STREAMS": "2"})
     [call] = asked
-    assert call["folder"].resolve() == tmp_path / "weights"
+    assert call["folder"].path.resolve() == tmp_path / "weights"
     assert (call["name"], call["device"], call["word_timestamps"], call["speaker"]) == ("a/b", "GPU.1", True, None)
     assert call["plugin_config"] == {"CACHE_DIR": "/cache", "NUM_STREAMS": "2"}
     assert call["reason"] == "the native engine runs on CPU, not on GPU.1"
@@ -139,24 +143,27 @@ def test_a_graph_says_where_the_model_is_and_how_it_runs(tmp_path: Path, asked: 
     )  # a flag stands above the graph
 
 
-def test_genai_says_that_it_hears_whole_windows_only(tmp_path: Path, asked: list[dict[str, Any]]) -> None:
+def test_genai_reports_that_audio_context_has_no_effect(tmp_path: Path, asked: list[dict[str, Any]]) -> None:
     folder = str(write_tiny(tmp_path / "tiny"))
     lines: list[str] = []
     load_session(folder, name="m", device="GPU", audio_context="auto", report=lines.append)
-    assert lines == ["m: --audio_context auto changes nothing on the genai backend."]
+    assert lines == ["m: audio_context auto has no effect on the genai backend."]
     load_session(folder, name="m", device="GPU", report=lines.append)
     assert (len(lines), len(asked)) == (1, 2)
 
 
-def test_a_graph_names_more_voices_and_fewer_speeds(tmp_path: Path) -> None:
+def test_graph_pbtxt_adds_voices_and_limits_the_speed_of_every_replica(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
     folder = write_speaking(tmp_path / "speecht5")
     write_voice(tmp_path / "cleo.bin", 8)
     (folder / "graph.pbtxt").write_text(
         render_graph(GraphFile("text2speech", voices=(("cleo", "../cleo.bin"),), speeds=(0.5, 9.0)))
     )
-    info = load_session(str(folder)).info
-    assert info.voices == ("cleo", "ada", "bob")
-    assert info.speeds == (0.5, 4.0)  # of what we can do, what the graph allows
+    sessions = load_sessions(str(folder), LoadOptions(plugin_config={"NUM_STREAMS": 2}))
+    assert [session.info.voices for session in sessions] == [("cleo", "ada", "bob")] * 2
+    assert [session.info.speeds for session in sessions] == [(0.5, 4.0)] * 2  # the graph's, within the engine's
 
 
 @pytest.mark.parametrize(
@@ -167,17 +174,17 @@ def test_a_graph_names_more_voices_and_fewer_speeds(tmp_path: Path) -> None:
         ({"istftnet": {}, "n_mels": 80}, "kokoro"),
     ],
 )
-def test_families_without_a_graph_of_ours(
+def test_family_without_native_graph_is_served_by_genai(
     tmp_path: Path, config: dict[str, Any], family: str, asked: list[Any]
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
     choice = choose(str(tmp_path))
-    assert (choice.family, choice.backend, choice.reason) == (family, "genai", f"{family} has no native graph yet")
+    assert (choice.family.name, choice.backend, choice.reason) == (family, "genai", f"{family} has no native graph yet")
     load_session(str(tmp_path))
     assert asked[0]["reason"] == f"{family} has no native graph yet"
 
 
-def test_a_folder_our_engine_cannot_read(
+def test_folder_that_the_native_engine_cannot_read_falls_back_to_genai(
     tmp_path: Path, asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def load(*_: Any, **__: Any) -> AnySession:
@@ -195,60 +202,62 @@ def test_openvino_properties_reach_the_native_engine(tmp_path: Path) -> None:
     properties = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
     session = load_session(folder, plugin_config=properties, report=lines.append)
     assert session.info.precision == "f32"
-    assert "x: PERFORMANCE_HINT THROUGHPUT changes nothing: requests are decoded in one batch." in lines
-    with pytest.raises(ConfigError, match="--plugin_config: OpenVINO does not take NONSENSE=1 on CPU"):
+    assert "x: PERFORMANCE_HINT THROUGHPUT has no effect: requests are decoded in one batch." in lines
+    with pytest.raises(ConfigError, match=r"^plugin_config: OpenVINO does not accept NONSENSE=1 on CPU"):
         load_session(folder, plugin_config={"NONSENSE": 1})
-    with pytest.raises(ConfigError, match="INFERENCE_PRECISION_HINT f16"):
+    with pytest.raises(
+        ConfigError, match=r"^plugin_config: INFERENCE_PRECISION_HINT must be f32 or bf16 on CPU, not f16"
+    ):
         load_session(folder, plugin_config={"INFERENCE_PRECISION_HINT": "f16"})
 
 
-def test_streams_are_sessions_that_share_the_slots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replicas_share_the_slots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 2)
     folder = str(write_tiny(tmp_path / "x"))
     lines: list[str] = []
     for value, slots in (("2", [3, 2]), (2, [3, 2]), ("4", [3, 2]), ("AUTO", [5]), (1, [5])):
-        session = load_session(folder, slots=5, plugin_config={"NUM_STREAMS": value}, report=lines.append)
-        assert [each.slots for each in (session, *session.twins)] == slots
-    assert "x: 2 streams, not 4: there are no more cores." in lines
-    assert "x: NUM_STREAMS AUTO leaves it to the engine: 1 stream." in lines
+        options = LoadOptions(slots=5, plugin_config={"NUM_STREAMS": value}, report=lines.append)
+        assert [session.slots for session in load_sessions(folder, options)] == slots
+    assert "x: 2 streams, not 4: the machine has no more cores." in lines
+    assert "x: NUM_STREAMS AUTO is 1 stream in the native engine." in lines
     assert any("5 slots in 2 streams" in line for line in lines)
     with pytest.raises(
-        ConfigError, match=re.escape("--num_streams (NUM_STREAMS) two: a whole number of at least 1 is needed.")
+        ConfigError, match=re.escape("num_streams: NUM_STREAMS must be a whole number of at least 1, not two.")
     ):
         load_session(folder, plugin_config={"NUM_STREAMS": "two"})
 
 
-def test_two_streams_hear_what_one_does(tmp_path: Path) -> None:
-    """The windows of one file in two sessions at once, with the times of words, for which both share a graph."""
+def test_two_replicas_give_the_transcript_of_one(tmp_path: Path) -> None:
+    """The windows of one file in two sessions at once, with word timestamps, for which both share a graph."""
     folder = str(write_tiny(tmp_path / "x"))
     heard = []
     for streams in (1, 2):
-        session = load_session(folder, precision="f32", slots=4, plugin_config={"NUM_STREAMS": streams})
+        load_options = LoadOptions(precision="f32", slots=4, plugin_config={"NUM_STREAMS": streams})
         options = TranscribeOptions("transcribe", "en", words=True, max_new_tokens=8, vad=VadOptions("energy"))
-        with serving(session) as service:
+        with serving(load_sessions(folder, load_options)) as service:
             heard.append(transcribe(service, noise(200.0), options))
     assert heard[0].segments
     assert heard[0] == heard[1]
 
 
-def test_what_contradicts_itself_is_told(tmp_path: Path) -> None:
+def test_contradiction_between_options_and_folder_is_an_error(tmp_path: Path) -> None:
     folder = write_tiny(tmp_path)
     with pytest.raises(ConfigError, match="the model is whisper, which does speech2text, not text2speech"):
         load_session(str(folder), graph=GraphFile("text2speech"))
-    with pytest.raises(ConfigError, match=r"--model_type kokoro: .*config\.json says it is whisper"):
+    with pytest.raises(ConfigError, match=r"^model_type: .*config\.json says the model is whisper, not kokoro"):
         load_session(str(folder), graph=GraphFile("text2speech", model_type="kokoro"))
     (folder / "graph.pbtxt").write_text("node {")
     with pytest.raises(ConfigError, match=r"graph\.pbtxt"):
         load_session(str(folder))
 
 
-def test_a_cache_folder_that_cannot_be_had_is_named(tmp_path: Path) -> None:
+def test_unusable_cache_folder_is_an_error_that_names_it(tmp_path: Path) -> None:
     folder = write_tiny(tmp_path / "toy")
     (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match=f"--cache_dir {tmp_path / 'file' / 'cache'}: nothing can be written there"):
+    with pytest.raises(ConfigError, match=f"^cache_dir: {tmp_path / 'file' / 'cache'} is not writable"):
         load_session(str(folder), cache_dir=tmp_path / "file" / "cache")
 
 
-def test_a_cache_folder_is_made(tmp_path: Path) -> None:
+def test_cache_folder_is_created(tmp_path: Path) -> None:
     load_session(str(write_tiny(tmp_path / "toy")), cache_dir=tmp_path / "new" / "cache")
     assert any((tmp_path / "new" / "cache").iterdir())

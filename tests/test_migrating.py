@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from antiphon.cli.ovms_flags import IGNORED
-from antiphon.model_spec import wanted_metrics
+from antiphon.model_spec import enabled_metrics
 from antiphon.server.app import create_app, create_telemetry
 from antiphon.settings import Settings
 from antiphon.testing.fake import FakeSession, FakeVoice
@@ -172,4 +172,4 @@ def test_each_key_of_a_config(tmp_path: Path) -> None:
     block = '{"enable": true, "metrics_list": ["ovms_streams"]}'
     (tmp_path / "config.json").write_text(f'{{"model_config_list": [], "monitoring": {{"metrics": {block}}}}}')
     flags = Settings(metrics_enable=True, metrics_list="ovms_streams")
-    assert wanted_metrics(Settings(config_path=tmp_path)) == wanted_metrics(flags) == ("ovms_streams",)
+    assert enabled_metrics(Settings(config_path=tmp_path)) == enabled_metrics(flags) == ("ovms_streams",)

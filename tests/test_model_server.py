@@ -139,7 +139,7 @@ class Configured:
         self.loads: list[str] = []
         self.sessions: list[AnySession] = []
         self.announced: list[str] = []
-        announce = lambda session: self.announced.append(session.info.name)  # noqa: E731
+        announce = lambda sessions: self.announced.append(sessions[0].info.name)  # noqa: E731
         self.models = ModelServer(ModelSource(self.read, self.load, announce))
 
     def configure(self, *names: str, **details: Any) -> None:
@@ -150,12 +150,12 @@ class Configured:
             raise self.broken["config"]
         return self.specs
 
-    def load(self, spec: ModelSpec) -> AnySession:
+    def load(self, spec: ModelSpec) -> tuple[AnySession, ...]:
         self.loads.append(spec.name)
         if spec.name in self.broken:
             raise self.broken[spec.name]
         self.sessions.append(FakeSession(spec.name))
-        return self.sessions[-1]
+        return (self.sessions[-1],)
 
     def states(self) -> dict[str, str]:
         return states(self.models)
@@ -183,7 +183,7 @@ def test_reload_loads_each_configured_model_once(configured: Configured) -> None
 
 
 def test_configured_models_are_loading_before_the_first_reload() -> None:
-    source = ModelSource(lambda: [ModelSpec("a", "/models/a")], lambda spec: FakeSession(spec.name))
+    source = ModelSource(lambda: [ModelSpec("a", "/models/a")], lambda spec: (FakeSession(spec.name),))
     models = ModelServer(source)
     assert states(models) == {"a": "LOADING"}
     assert models.info() == ()

@@ -1,4 +1,4 @@
-"""From settings and a config.json to what is to be served."""
+"""The models to serve, from settings and a config.json."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from antiphon import model_spec as wanted_module
+from antiphon import model_spec
 from antiphon.errors import ConfigError
-from antiphon.model_spec import ModelSpec, load, model_specs, wanted_metrics
+from antiphon.loader import LoadOptions
+from antiphon.model_spec import ModelSpec, enabled_metrics, load, model_specs
 from antiphon.repository.graph_pbtxt import GraphFile
 from antiphon.settings import load_settings
 from tests.support.starters import STARTER_ASR, STARTER_TTS
 
 
 def names(**flags: object) -> list[str]:
-    return [each.name for each in model_specs(load_settings(flags))]
+    return [spec.name for spec in model_specs(load_settings(flags))]
 
 
 def test_without_a_named_model_espeak_alone_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
     assert names() == ["espeak"]
-    monkeypatch.setattr(wanted_module, "built_in_models", lambda: ())
+    monkeypatch.setattr(model_spec, "built_in_models", lambda: ())
     assert names() == []
 
 
@@ -46,39 +47,39 @@ def test_fixtures_config_names_the_starters_and_espeak() -> None:
 def test_one_model(tmp_path: Path) -> None:
     assert model_specs(load_settings({"model_path": str(tmp_path / "x")})) == (ModelSpec("x", str(tmp_path / "x")),)
     assert names(model_path=str(tmp_path), model_name="mine") == ["mine"]
-    [wanted] = model_specs(
+    [spec] = model_specs(
         load_settings({"model_path": str(tmp_path), "target_device": "GPU", "num_streams": 2, "vocoder": "/v"})
     )
-    assert (wanted.device, wanted.plugin_config, wanted.vocoder) == ("GPU", {"NUM_STREAMS": "2"}, Path("/v"))
+    assert (spec.device, spec.plugin_config, spec.vocoder) == ("GPU", {"NUM_STREAMS": "2"}, Path("/v"))
 
 
 @pytest.mark.parametrize(("flags", "context"), [({}, "full"), ({"audio_context": "auto"}, "auto")])
-def test_how_much_is_heard_is_said_to_whoever_loads(
+def test_audio_context_setting_reaches_the_loader(
     monkeypatch: pytest.MonkeyPatch, flags: dict[str, object], context: str
 ) -> None:
-    asked: list[object] = []
-    monkeypatch.setattr(wanted_module, "load_session", lambda _name, **options: asked.append(options["audio_context"]))
+    loaded: list[LoadOptions] = []
+    monkeypatch.setattr(model_spec, "load_sessions", lambda _name, options: loaded.append(options))
     load(ModelSpec("m", "espeak"), load_settings(flags), lambda _line: None)
-    assert asked == [context]
+    assert [options.audio_context for options in loaded] == [context]
 
 
-def test_a_task_makes_a_graph_in_memory(tmp_path: Path) -> None:
+def test_task_setting_makes_a_graph_in_memory(tmp_path: Path) -> None:
     flags = {"model_path": str(tmp_path), "task": "text2speech", "model_type": "kokoro", "target_device": "NPU"}
-    [wanted] = model_specs(load_settings(flags))
-    assert wanted.graph == GraphFile("text2speech", target_device="NPU", model_type="kokoro")
-    [wanted] = model_specs(load_settings({"model_path": str(tmp_path), "task": "speech2text"}))
-    assert wanted.graph == GraphFile("speech2text", target_device="")
+    [spec] = model_specs(load_settings(flags))
+    assert spec.graph == GraphFile("text2speech", target_device="NPU", model_type="kokoro")
+    [spec] = model_specs(load_settings({"model_path": str(tmp_path), "task": "speech2text"}))
+    assert spec.graph == GraphFile("speech2text", target_device="")
 
 
 def test_a_pulled_model(tmp_path: Path) -> None:
     flags = {"source_model": "openai/whisper-tiny", "model_repository_path": tmp_path, "vocoder": "microsoft/hifigan"}
-    [wanted] = model_specs(load_settings(flags))
-    assert (wanted.name, wanted.source) == ("openai/whisper-tiny", str(tmp_path / "openai/whisper-tiny"))
-    assert wanted.vocoder is None  # it was pulled into the model's own folder
+    [spec] = model_specs(load_settings(flags))
+    assert (spec.name, spec.source) == ("openai/whisper-tiny", str(tmp_path / "openai/whisper-tiny"))
+    assert spec.vocoder is None  # it was pulled into the model's own folder
     assert names(**flags, model_name="mine") == ["mine"]
 
 
-def test_a_config_is_read_anew_each_time(tmp_path: Path) -> None:
+def test_config_is_read_again_each_time(tmp_path: Path) -> None:
     settings = load_settings({"config_path": tmp_path})
     with pytest.raises(ConfigError, match=r"config\.json: Config file not found"):
         model_specs(settings)
@@ -95,7 +96,7 @@ def test_a_config_is_read_anew_each_time(tmp_path: Path) -> None:
     assert model_specs(settings) != (after,)
 
 
-def test_a_repository_alone_means_the_config_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repository_without_a_model_means_its_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "config.json").write_text(
         json.dumps({"model_config_list": [{"config": {"name": "x", "base_path": "x"}}]})
     )
@@ -108,7 +109,7 @@ def test_a_repository_alone_means_the_config_in_it(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    ("flags", "wanted"),
+    ("flags", "names"),
     [
         ({}, None),
         ({"metrics_enable": True}, ()),
@@ -116,12 +117,12 @@ def test_a_repository_alone_means_the_config_in_it(tmp_path: Path, monkeypatch: 
     ],
     ids=str,
 )
-def test_metrics_of_flags(flags: dict[str, object], wanted: tuple[str, ...] | None) -> None:
-    assert wanted_metrics(load_settings(flags)) == wanted
+def test_metrics_of_flags(flags: dict[str, object], names: tuple[str, ...] | None) -> None:
+    assert enabled_metrics(load_settings(flags)) == names
 
 
 @pytest.mark.parametrize(
-    ("monitoring", "wanted"),
+    ("monitoring", "names"),
     [
         ({"enable": True}, ()),
         ({"enable": True, "metrics_list": ["a", "b"]}, ("a", "b")),
@@ -129,15 +130,15 @@ def test_metrics_of_flags(flags: dict[str, object], wanted: tuple[str, ...] | No
     ],
     ids=str,
 )
-def test_metrics_of_a_config(tmp_path: Path, monitoring: dict[str, object], wanted: tuple[str, ...] | None) -> None:
+def test_metrics_of_a_config(tmp_path: Path, monitoring: dict[str, object], names: tuple[str, ...] | None) -> None:
     config = tmp_path / "config.json"
     config.write_text(json.dumps({"model_config_list": [], "monitoring": {"metrics": monitoring}}))
-    assert wanted_metrics(load_settings({"config_path": tmp_path})) == wanted
+    assert enabled_metrics(load_settings({"config_path": tmp_path})) == names
     with pytest.raises(ConfigError, match="Metrics configuration duplicated in configuration file and CLI parameters"):
-        wanted_metrics(load_settings({"config_path": tmp_path, "metrics_enable": True}))
+        enabled_metrics(load_settings({"config_path": tmp_path, "metrics_enable": True}))
 
 
-def test_a_config_without_monitoring_leaves_it_to_the_flags(tmp_path: Path) -> None:
+def test_config_without_monitoring_leaves_metrics_to_the_settings(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_config_list": []}')
-    assert wanted_metrics(load_settings({"config_path": tmp_path})) is None
-    assert wanted_metrics(load_settings({"config_path": tmp_path, "metrics_enable": True})) == ()
+    assert enabled_metrics(load_settings({"config_path": tmp_path})) is None
+    assert enabled_metrics(load_settings({"config_path": tmp_path, "metrics_enable": True})) == ()

@@ -10,7 +10,6 @@ import pytest
 from fastapi.testclient import TestClient
 from numpy.typing import NDArray
 
-from antiphon.loader import load_session
 from antiphon.local import Model
 from antiphon.server.app import create_app
 from antiphon.settings import Settings
@@ -18,6 +17,7 @@ from antiphon.types.results import Transcript
 from tests.support.espeak_voice import Voice
 from tests.support.held_out import HELD_OUT
 from tests.support.service import new_service
+from tests.support.sessions import load_session
 from tests.support.sounds import encode
 from tests.support.starters import STARTER_ASR
 

@@ -1,58 +1,77 @@
-"""Which family and which backend serve a model folder, and how a name becomes a folder.
+"""Choose the backend that serves a model, by its name or folder, and load it.
 
-Importing it imports no family and no runtime: each is loaded when a folder asks for it.
+Importing this module does not import OpenVINO or the graphs of a family; they are imported when a model loads.
 """
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from antiphon.errors import ConfigError, NotNative
+from antiphon.models.family import Family, families
+from antiphon.models.folder import ModelFolder, inspect
 from antiphon.models.session import AnySession
 from antiphon.repository.graph_pbtxt import GRAPH, GraphFile, read_graph
-from antiphon.types.options import MAX_SPEED, MIN_SPEED, AudioContext, GraphTask, Precision, Report, WeightFormat
-from antiphon.weights.config_file import read_config
+from antiphon.types.options import MAX_SPEED, MIN_SPEED, AudioContext, Precision, Report, WeightFormat
+from antiphon.weights.config_file import CONFIG_FILE
+
+if TYPE_CHECKING:
+    from antiphon.runtime.openvino import Device
 
 ESPEAK = "espeak"  # a name without a folder: its library and data are a Python package
 BUILT_IN = (ESPEAK,)
 
-# Each family by config.json's model_type: what it does, and the module whose `load` builds our own graphs of it, if any.
-FAMILIES: dict[str, tuple[GraphTask, str | None]] = {
-    "whisper": ("speech2text", "antiphon.models.whisper.load"),
-    "speecht5": ("text2speech", "antiphon.models.speecht5.load"),
-    "kokoro": ("text2speech", None),
-    "qwen3_asr": ("speech2text", None),
-    "fun_asr": ("speech2text", None),
-}
-_ESPEAK_MODULE = "antiphon.models.espeak.load"
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How a model is loaded.
+
+    `report` receives a line about each choice. `vocoder` is a folder, `speaker` the name and file of one more voice, for
+    families that take them. With the `audio_context` "auto", Whisper encodes short clips at about their own length.
+    `device`, `plugin_config` and `word_timestamps` have priority over the folder's graph.pbtxt, or over `graph` if given.
+    `setting` is the one that names the model, for the error if it does not exist.
+    """
+
+    name: str | None = None
+    precision: Precision = "auto"
+    weight_format: WeightFormat = "auto"
+    device: str | None = None
+    slots: int = 16
+    report: Report = lambda line: None
+    cache_dir: Path | None = None
+    vocoder: Path | None = None
+    speaker: tuple[str, Path] | None = None
+    graph: GraphFile | Path | None = None
+    plugin_config: Mapping[str, object] = field(default_factory=dict)
+    word_timestamps: bool = False
+    audio_context: AudioContext = "full"
+    setting: str | None = "model_path"
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What will serve a model, before any of it is loaded. `reason` says why it is not the native engine."""
+    """The backend that will serve a model, before it is loaded. `reason` says why it is not the native engine."""
 
-    family: str
-    folder: Path
-    backend: Literal["native", "genai", "espeak-ng"]
+    folder: ModelFolder
+    family: Family
+    backend: str
     device: str
     reason: str = ""
     graph: GraphFile | None = None
     voices: tuple[tuple[str, Path], ...] = ()
 
 
-def find_folder(name_or_folder: str) -> Path:
+def find_folder(name_or_folder: str, setting: str | None = "model_path") -> Path:
     """The folder of a model. Raises ConfigError if it does not exist."""
     folder = Path(name_or_folder).expanduser()
     if not folder.is_dir():
-        raise ConfigError(
-            f"{name_or_folder}: no such folder, and not a built-in model ({', '.join(BUILT_IN)}).", setting="model_path"
-        )
+        built_in = ", ".join(BUILT_IN)
+        raise ConfigError(f"{name_or_folder}: no such folder, and not a built-in model ({built_in}).", setting=setting)
     return folder
 
 
@@ -62,45 +81,59 @@ def built_in_models() -> tuple[str, ...]:
 
 
 def name_of(name_or_folder: str) -> str:
-    """What a model is called unless somebody names it: a built-in one's name, or that of its folder."""
+    """The default name of a model: a built-in one's own, or that of its folder."""
     return name_or_folder if name_or_folder in BUILT_IN else Path(name_or_folder).expanduser().resolve().name
 
 
-def choose(name_or_folder: str, *, device: str | None = None, graph: GraphFile | Path | None = None) -> Choice:
-    """What would serve a folder, with its own graph.pbtxt unless another is given; `device` stands above the graph's.
+def choose(
+    name_or_folder: str,
+    *,
+    device: str | None = None,
+    graph: GraphFile | Path | None = None,
+    setting: str | None = "model_path",
+) -> Choice:
+    """The backend for a folder, by its own graph.pbtxt or the given graph; `device` has priority over the graph's.
 
     Raises ConfigError naming the folder or file and the fix.
     """
-    if name_or_folder == ESPEAK:
-        return Choice(ESPEAK, Path(), "espeak-ng", "CPU")
-    folder = find_folder(name_or_folder)
-    beside = folder / GRAPH
-    if graph is None and beside.is_file():
-        graph = beside
-    home = graph.parent if isinstance(graph, Path) else folder
-    described = read_graph(graph) if isinstance(graph, Path) else graph
-    voices: tuple[tuple[str, Path], ...] = ()
-    if described is not None:
-        folder = home / described.models_path
-        voices = tuple((name, home / path) for name, path in described.voices)
-    family = family_of(folder, described.model_type if described else None)
-    if described is not None and described.task != FAMILIES[family][0]:
-        raise ConfigError(f"{folder}: the model is {family}, which does {FAMILIES[family][0]}, not {described.task}.")
-    device = device or (described.target_device if described else "") or "CPU"
+    for family in families():
+        if family.detect is None and family.name == name_or_folder:
+            return Choice(ModelFolder(Path(), None, family, family.task, {}), family, family.backend, "CPU")
+    path = find_folder(name_or_folder, setting)
+    if graph is None and (path / GRAPH).is_file():
+        graph = path / GRAPH
+    home = graph.parent if isinstance(graph, Path) else path
+    if isinstance(graph, Path):
+        graph = read_graph(graph)
+    folder = inspect(path if graph is None else home / graph.models_path)
+    family = folder.served_family()
+    if graph is not None and graph.model_type not in (None, family.name):
+        raise ConfigError(
+            f"{folder.path / CONFIG_FILE} says the model is {family.name}, not {graph.model_type}.",
+            setting="model_type",
+        )
+    if graph is not None and graph.task != family.task:
+        raise ConfigError(f"{folder.path}: the model is {family.name}, which does {family.task}, not {graph.task}.")
+    device = device or (graph.target_device if graph else "") or "CPU"
     reason = ""
-    if FAMILIES[family][1] is None:
-        reason = f"{family} has no native graph yet"
+    if family.load is None:
+        reason = f"{family.name} has no native graph yet"
     elif device.upper() != "CPU":
         reason = f"the native engine runs on CPU, not on {device}"
-    return Choice(family, folder, "genai" if reason else "native", device, reason, described, voices)
+    voices = tuple((name, home / file) for name, file in graph.voices) if graph else ()
+    return Choice(folder, family, "genai" if reason else family.backend, device, reason, graph, voices)
 
 
-def look_closely(choice: Choice) -> Choice:
-    """The choice once more, after a look into the folder: whether our engine knows an exported model's tensors by name.
+def check(choice: Choice) -> Choice:
+    """Check the files of a choice. An OpenVINO folder that the native engine cannot read changes to the genai backend.
 
-    Raises ConfigError if OpenVINO GenAI is to serve it, and the device or a file is not there.
+    Raises ConfigError for the genai backend if the device or a file is missing.
     """
-    choice = _by_tensors(choice)
+    if choice.backend == "native" and choice.folder.format == "openvino" and choice.family.check_ir is not None:
+        try:
+            choice.family.check_ir(choice.folder.path)
+        except NotNative as error:
+            choice = replace(choice, backend="genai", reason=str(error).rstrip("."))
     if choice.backend == "genai":
         from antiphon.genai import pipeline as genai
 
@@ -108,215 +141,143 @@ def look_closely(choice: Choice) -> Choice:
     return choice
 
 
-def _by_tensors(choice: Choice) -> Choice:
-    if choice.backend != "native":
-        return choice
-    from antiphon.weights.safetensors import has_checkpoint  # brings OpenVINO in
+def load_sessions(name_or_folder: str, options: LoadOptions = LoadOptions()) -> tuple[AnySession, ...]:
+    """Load the model of a folder or a built-in name: one session for each replica, which is one for each device stream.
 
-    files = importlib.import_module(f"antiphon.models.{choice.family}.ir")
-    if not files.has_ir(choice.folder) or has_checkpoint(choice.folder):
-        return choice
-    try:
-        if choice.family == "speecht5":
-            config = importlib.import_module("antiphon.models.speecht5.config").read_config(choice.folder)
-            files.check_tokenizer(choice.folder)
-            files.open_ir(choice.folder, config, "auto")
-        else:
-            files.open_ir(choice.folder, "auto")
-    except NotNative as error:
-        return replace(choice, backend="genai", reason=str(error).rstrip("."))
-    return choice
-
-
-def load_session(
-    name_or_folder: str,
-    *,
-    precision: Precision = "auto",
-    weight_format: WeightFormat = "auto",
-    device: str | None = None,
-    slots: int = 16,
-    name: str | None = None,
-    report: Report = lambda line: None,
-    cache_dir: Path | None = None,
-    vocoder: Path | None = None,
-    speaker: tuple[str, Path] | None = None,
-    graph: GraphFile | Path | None = None,
-    plugin_config: Mapping[str, object] | None = None,
-    word_timestamps: bool = False,
-    audio_context: AudioContext = "full",
-) -> AnySession:
-    """Load the model of a folder or a built-in name; `report` gets a line about each thing chosen.
-
-    For SpeechT5 there may be a `vocoder` folder, and one more `speaker`: its name and the file of its embedding.
-    Whisper alone has an `audio_context`: "auto" hears about as much of a window of 30 s as there is audio.
-    `device`, `plugin_config` and `word_timestamps` stand above what the folder's graph.pbtxt, or the `graph` given, says.
-
-    Raises ConfigError naming the folder, file or flag and the fix.
+    Raises ConfigError naming the folder, file or setting and the fix.
     """
-    if slots < 1:
-        raise ConfigError(f"--slots {slots}: at least 1 is needed.")
-    if audio_context not in get_args(AudioContext):
-        raise ConfigError(f"--audio_context {audio_context}: it is one of {', '.join(get_args(AudioContext))}.")
-    if cache_dir is not None:
-        _check_cache(cache_dir)
-    choice = choose(name_or_folder, device=device, graph=graph)
-    properties = {**(choice.graph.plugin_config if choice.graph else {}), **(plugin_config or {})}
-    asked = LoadOptions(
-        name or name_of(name_or_folder),
-        precision,
-        weight_format,
-        slots,
-        report,
-        cache_dir,
-        vocoder,
-        speaker,
-        properties,
-        audio_context,
+    if options.slots < 1:
+        raise ConfigError(f"it must be at least 1, not {options.slots}.", setting="slots")
+    if options.audio_context not in get_args(AudioContext):
+        valid = ", ".join(get_args(AudioContext))
+        raise ConfigError(f"it must be one of {valid}, not {options.audio_context}.", setting="audio_context")
+    if options.cache_dir is not None:
+        _check_cache(options.cache_dir)
+    choice = choose(name_or_folder, device=options.device, graph=options.graph, setting=options.setting)
+    for setting, value in (("vocoder", options.vocoder), ("speaker", options.speaker)):
+        if value is not None and setting not in choice.family.takes:
+            raise ConfigError(
+                f"{name_or_folder} is a model of the family {choice.family.name}, which takes none.", setting=setting
+            )
+    graph = choice.graph or GraphFile(choice.family.task)
+    options = replace(
+        options,
+        name=options.name or name_of(name_or_folder),
+        plugin_config={**graph.plugin_config, **options.plugin_config},
+        word_timestamps=options.word_timestamps or graph.enable_word_timestamps,
     )
-    if vocoder is not None and choice.family != "speecht5":
-        raise ConfigError(f"--vocoder: {name_or_folder} is no SpeechT5 model, which alone has one.")
-    if speaker is not None and choice.family not in ("speecht5", "kokoro"):
-        raise ConfigError(f"--speaker: {name_or_folder} is no SpeechT5 model, which alone has one.")
-    words = word_timestamps or (choice.graph is not None and choice.graph.enable_word_timestamps)
-    session = _load(choice, asked, words)
-    if choice.graph is not None:
-        least, most = choice.graph.speeds
-        session.info = replace(session.info, speeds=(max(least, MIN_SPEED), min(most, MAX_SPEED)))
-    return session
+    speeds = max(graph.speeds[0], MIN_SPEED), min(graph.speeds[1], MAX_SPEED)
+    if choice.backend != "genai":
+        try:
+            return _load_native(choice, options, speeds)
+        except NotNative as error:
+            choice = replace(choice, reason=str(error).rstrip("."))
+    return (_load_genai(choice, options, speeds),)
 
 
 def _check_cache(folder: Path) -> None:
-    """Make the folder if there is none; OpenVINO's own word on one it cannot use is a stack of its source lines."""
+    """Make the folder if it does not exist. OpenVINO's own error for an unusable one is a stack of C++ source lines."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         usable = os.access(folder, os.W_OK)
     except OSError:
         usable = False
     if not usable:
-        raise ConfigError(f"--cache_dir {folder}: nothing can be written there; name a folder that can be.")
+        raise ConfigError(f"{folder} is not writable; name a folder that is.", setting="cache_dir")
 
 
-@dataclass(frozen=True, slots=True)
-class LoadOptions:
-    """What whoever loads a model asks of it; see `load_session`."""
-
-    name: str
-    precision: Precision
-    weight_format: WeightFormat
-    slots: int
-    report: Report
-    cache_dir: Path | None
-    vocoder: Path | None
-    speaker: tuple[str, Path] | None
-    properties: Mapping[str, object]
-    audio_context: AudioContext
-
-
-def family_of(folder: Path, said: str | None = None) -> str:
-    """The family of the model in a folder. ConfigError if it is none of ours, or not the one that was `said`."""
-    config = read_config(folder)
-    family = config.get("model_type")
-    if family is None and "istftnet" in config and "n_mels" in config:
-        family = "kokoro"  # whose config.json names no family
-    if not isinstance(family, str) or family not in FAMILIES:
-        raise ConfigError(
-            f"{folder / 'config.json'}: model_type {family!r} is not served; served: {', '.join(FAMILIES)}."
-        )
-    if said is not None and said != family:
-        raise ConfigError(f"--model_type {said}: {folder / 'config.json'} says it is {family}.")
-    return family
-
-
-def _load(choice: Choice, asked: LoadOptions, word_timestamps: bool) -> AnySession:
-    if choice.backend == "genai":
-        return _load_genai(choice, asked, word_timestamps, choice.reason)
-    try:
-        return _load_native(choice, asked, word_timestamps)
-    except NotNative as error:
-        return _load_genai(choice, asked, word_timestamps, str(error).rstrip("."))
-
-
-def _load_native(choice: Choice, asked: LoadOptions, word_timestamps: bool) -> AnySession:
-    from antiphon.runtime.openvino import open_device  # brings OpenVINO in, which only loading needs
-
-    module = _ESPEAK_MODULE if choice.family == ESPEAK else FAMILIES[choice.family][1]
-    assert module is not None
-    precision, cache_dir, streams, rest = _told_apart(asked)
-    runtime = open_device(choice.device, precision, cache_dir, streams)
-    for key, value in rest.items():
-        try:
-            runtime.core.set_property(choice.device, {key: value})
-        except RuntimeError as error:
-            first = str(error).strip().splitlines()[-1]
-            raise ConfigError(f"--plugin_config: OpenVINO does not take {key}={value} on CPU: {first}") from error
-    extras: dict[str, Any] = {"vocoder": asked.vocoder, "speaker": asked.speaker, "voices": choice.voices or None}
-    if choice.family == "whisper":
-        extras |= {"words": word_timestamps, "audio_context": asked.audio_context}
-    session: AnySession = importlib.import_module(module).load(
+def _load_native(choice: Choice, options: LoadOptions, speeds: tuple[float, float]) -> tuple[AnySession, ...]:
+    assert choice.family.load is not None
+    runtime = _open_device(choice, options)
+    values: dict[str, Any] = {
+        "vocoder": options.vocoder,
+        "speaker": options.speaker,
+        "voices": choice.voices,
+        "speeds": speeds,
+        "words": options.word_timestamps,
+        "audio_context": options.audio_context,
+    }
+    return choice.family.load(
         choice.folder,
-        name=asked.name,
+        name=options.name,
         runtime=runtime,
-        weight_format=asked.weight_format,
-        slots=asked.slots,
-        report=asked.report,
-        **{key: value for key, value in extras.items() if value is not None},
+        weight_format=options.weight_format,
+        slots=options.slots,
+        report=options.report,
+        **{name: value for name, value in values.items() if name in choice.family.takes},
     )
-    return session
 
 
-def _told_apart(asked: LoadOptions) -> tuple[Precision, Path | None, int, dict[str, object]]:
-    """OpenVINO properties that the native engine has words of its own for, and those that go to the device as they are."""
-    rest = dict(asked.properties)
-    precision, cache_dir = asked.precision, asked.cache_dir
-    hint = rest.pop("INFERENCE_PRECISION_HINT", None)
+def _open_device(choice: Choice, options: LoadOptions) -> Device:
+    """The device with the plugin_config's properties: some of them are settings of the native engine."""
+    from antiphon.runtime.openvino import open_device  # imports OpenVINO
+
+    properties = dict(options.plugin_config)
+    precision, cache_dir = options.precision, options.cache_dir
+    hint = properties.pop("INFERENCE_PRECISION_HINT", None)
     if hint is not None and precision == "auto":
         if hint not in ("f32", "bf16"):
             raise ConfigError(
-                f"--plugin_config: INFERENCE_PRECISION_HINT {hint} is not served on CPU; f32 and bf16 are."
+                f"INFERENCE_PRECISION_HINT must be f32 or bf16 on CPU, not {hint}.", setting="plugin_config"
             )
         precision = "f32" if hint == "f32" else "bf16"
-    if "CACHE_DIR" in rest:
-        cache_dir = Path(str(rest.pop("CACHE_DIR")))
-    hint = str(rest.pop("PERFORMANCE_HINT", "LATENCY"))
+    if "CACHE_DIR" in properties:
+        cache_dir = Path(str(properties.pop("CACHE_DIR")))
+    hint = str(properties.pop("PERFORMANCE_HINT", "LATENCY"))
     if hint != "LATENCY":
-        asked.report(f"{asked.name}: PERFORMANCE_HINT {hint} changes nothing: requests are decoded in one batch.")
-    return precision, cache_dir, _streams(rest.pop("NUM_STREAMS", 1), asked), rest
+        options.report(f"{options.name}: PERFORMANCE_HINT {hint} has no effect: requests are decoded in one batch.")
+    streams = _streams(properties.pop("NUM_STREAMS", 1), options)
+    runtime = open_device(choice.device, precision, cache_dir, streams)
+    for key, value in properties.items():
+        try:
+            runtime.core.set_property(choice.device, {key: value})
+        except RuntimeError as error:
+            cause = str(error).strip().splitlines()[-1]
+            raise ConfigError(
+                f"OpenVINO does not accept {key}={value} on CPU: {cause}", setting="plugin_config"
+            ) from error
+    return runtime
 
 
-def _streams(value: object, asked: LoadOptions) -> int:
-    """Into how many streams the cores are divided: never more than there are cores; one, if that is left to the device."""
+def _streams(value: object, options: LoadOptions) -> int:
+    """The number of streams that the cores are divided into: at most one per core, and 1 if the device may choose."""
     if str(value).upper() in ("AUTO", "NUMA", "0", "-1"):
-        asked.report(f"{asked.name}: NUM_STREAMS {value} leaves it to the engine: 1 stream.")
+        options.report(f"{options.name}: NUM_STREAMS {value} is 1 stream in the native engine.")
         return 1
     if not str(value).isdecimal() or int(str(value)) < 1:
-        raise ConfigError(f"--num_streams (NUM_STREAMS) {value}: a whole number of at least 1 is needed.")
+        raise ConfigError(f"NUM_STREAMS must be a whole number of at least 1, not {value}.", setting="num_streams")
     cores = os.cpu_count() or 1
     if int(str(value)) > cores:
-        asked.report(f"{asked.name}: {cores} streams, not {value}: there are no more cores.")
+        options.report(f"{options.name}: {cores} streams, not {value}: the machine has no more cores.")
     return min(int(str(value)), cores)
 
 
-def _load_genai(choice: Choice, asked: LoadOptions, word_timestamps: bool, reason: str) -> AnySession:
+def _load_genai(choice: Choice, options: LoadOptions, speeds: tuple[float, float]) -> AnySession:
     from antiphon.genai import pipeline as genai
 
-    if asked.vocoder is not None:
-        raise ConfigError(f"--vocoder: the genai backend serves {asked.name}, and takes it from the model's folder.")
-    if asked.audio_context != "full" and FAMILIES[choice.family][0] == "speech2text":
-        asked.report(f"{asked.name}: --audio_context {asked.audio_context} changes nothing on the genai backend.")
-    voices = (*choice.voices, *((asked.speaker,) if asked.speaker else ()))
+    assert options.name is not None
+    if options.vocoder is not None:
+        raise ConfigError(
+            f"the genai backend serves {options.name}, and reads the vocoder from the model's folder.",
+            setting="vocoder",
+        )
+    if options.audio_context != "full" and choice.family.task == "speech2text":
+        options.report(f"{options.name}: audio_context {options.audio_context} has no effect on the genai backend.")
+    voices = (*choice.voices, *((options.speaker,) if options.speaker else ()))
     if len(voices) > 1:
         raise ConfigError(
-            f"{asked.name}: the genai backend takes one voice by name; put the others' files into {choice.folder / 'voices'}."
+            f"{options.name}: the genai backend takes one voice by name; put the files of the others into "
+            f"{choice.folder.path / 'voices'}."
         )
-    session: AnySession = genai.load(
+    return genai.load(
         choice.folder,
-        name=asked.name,
+        name=options.name,
         device=choice.device,
-        reason=reason,
-        word_timestamps=word_timestamps,
-        plugin_config=asked.properties,
-        cache_dir=asked.cache_dir,
+        reason=choice.reason,
+        word_timestamps=options.word_timestamps,
+        plugin_config=options.plugin_config,
+        cache_dir=options.cache_dir,
         speaker=voices[0] if voices else None,
-        report=asked.report,
+        speeds=speeds,
+        report=options.report,
     )
-    return session

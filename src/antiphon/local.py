@@ -37,10 +37,10 @@ Audio = str | PathLike[str] | bytes | NDArray[Any]
 class Model:
     """A loaded model. Calls from several threads are batched together. Close it, or use it in a `with` block."""
 
-    def __init__(self, session: AnySession) -> None:
+    def __init__(self, *sessions: AnySession) -> None:
         self._models = ModelServer()  # without limits: each caller waits in a thread of its own
         self._service = SpeechService(self._models)
-        self._info = self._models.add(session)
+        self._info = self._models.add(*sessions)
         # A model that is dropped without `close` must not keep its thread and its weights.
         self._finalizer = weakref.finalize(self, self._models.abandon)
 
@@ -154,20 +154,18 @@ def load(
     model's `audio_context` "auto" makes short clips cheaper: only about as much of the 30 s window is encoded as there
     is audio.
     """
-    from antiphon.loader import load_session  # imports OpenVINO, which only loading needs
+    from antiphon.loader import LoadOptions, load_sessions
 
-    session = load_session(
-        fspath(name_or_folder),
+    options = LoadOptions(
         precision=precision,
         weight_format=weight_format,
         device=device,
         slots=slots,
-        name=None,
         report=logger.info,
         vocoder=None if vocoder is None else Path(vocoder),
         audio_context=audio_context,
     )
-    return Model(session)
+    return Model(*load_sessions(fspath(name_or_folder), options))
 
 
 def _samples(audio: Audio) -> Waveform:

@@ -72,12 +72,12 @@ class ReloadResult:
 class ModelSource:
     """What `ModelServer.reload` follows.
 
-    `read` returns the configured models, `load` makes a session of one, `announce` is called with each session served.
+    `read` returns the configured models, `load` the sessions of one; `announce` is called with those of each model served.
     """
 
     read: Callable[[], Sequence[ModelSpec]]
-    load: Callable[[ModelSpec], AnySession]
-    announce: Callable[[AnySession], None] = lambda session: None
+    load: Callable[[ModelSpec], Sequence[AnySession]]
+    announce: Callable[[Sequence[AnySession]], None] = lambda sessions: None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,17 +119,17 @@ class ModelServer:
         self._reloaded = False
         self._closed = threading.Event()
 
-    def add(self, session: AnySession) -> ModelInfo:
-        """Serve a session under its own name. ValueError if that name is taken."""
+    def add(self, *sessions: AnySession) -> ModelInfo:
+        """Serve the sessions of one model under its name. ValueError if that name is taken."""
         with self._changed:
-            if session.info.name in self._schedulers:
-                raise ValueError(f"a model named {session.info.name!r} is already loaded")
-            self._start(session, None)
-        return session.info
+            if sessions[0].info.name in self._schedulers:
+                raise ValueError(f"a model named {sessions[0].info.name!r} is already loaded")
+            self._start(sessions, None)
+        return sessions[0].info
 
-    def replace(self, session: AnySession) -> None:
-        """Serve a session in place of the one with its name, which finishes its requests in the background."""
-        self._replace(session, None)
+    def replace(self, *sessions: AnySession) -> None:
+        """Serve a model in place of the one with its name, which finishes its requests in the background."""
+        self._replace(sessions, None)
 
     def remove(self, name: str) -> None:
         """Stop serving a model; requests already inside finish in the background."""
@@ -254,24 +254,24 @@ class ModelServer:
         message = f"No model that can {task} is served here. Served: {', '.join(names)}."
         raise InvalidParameter(message, param="model", code="unsupported_task")
 
-    def _start(self, session: AnySession, spec: ModelSpec | None) -> None:
+    def _start(self, sessions: Sequence[AnySession], spec: ModelSpec | None) -> None:
         """Called under the lock."""
         if self._closed.is_set():
             raise Unavailable("The server is shutting down.", retry_after=RETRY_AFTER_S)
         scheduler = Scheduler(
-            (session, *session.twins),
+            sessions,
             limits=self._limits,
             joins_per_step=self._joins_per_step,
-            hooks=self._hooks(session.info.name),
+            hooks=self._hooks(sessions[0].info.name),
         )
         scheduler.start()
-        self._schedulers[session.info.name] = scheduler
-        self._statuses[session.info.name] = _Status(spec, "AVAILABLE")
+        self._schedulers[scheduler.info.name] = scheduler
+        self._statuses[scheduler.info.name] = _Status(spec, "AVAILABLE")
 
-    def _replace(self, session: AnySession, spec: ModelSpec | None) -> None:
+    def _replace(self, sessions: Sequence[AnySession], spec: ModelSpec | None) -> None:
         with self._changed:
-            old = self._schedulers[session.info.name]
-            self._start(session, spec)
+            old = self._schedulers[sessions[0].info.name]
+            self._start(sessions, spec)
             self._draining.append(old)
         self._drain_in_background(old, None)
 
@@ -328,12 +328,12 @@ class ModelServer:
         serving = before.state == "AVAILABLE"
         files = _files_of(spec)
         try:
-            session = source.load(spec)
+            sessions = source.load(spec)
             if serving:
-                self._replace(session, spec)
+                self._replace(sessions, spec)
             else:
                 with self._changed:
-                    self._start(session, spec)
+                    self._start(sessions, spec)
         except Exception as error:
             logger.debug("%s could not be loaded", spec.name, exc_info=True)
             reason = error if isinstance(error, AntiphonError) else ConfigError(f"Cannot load {spec.source}: {error}")
@@ -342,7 +342,7 @@ class ModelServer:
             if not (quiet or before.error == str(reason) or self._closed.is_set()):
                 logger.error("%s is %s: %s", spec.name, "served as it was" if serving else "not served", reason)
             return reason
-        source.announce(session)
+        source.announce(sessions)
         return None
 
 

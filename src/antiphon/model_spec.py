@@ -1,7 +1,4 @@
-"""What a server's settings, or the config.json they name, ask to be served: one `ModelSpec` a model.
-
-It reads what is asked for; it must not load anything, nor bring the runtime in.
-"""
+"""The models that a server's settings, or the config.json they name, list to be served."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from antiphon.errors import ConfigError
-from antiphon.loader import ESPEAK, built_in_models, load_session, name_of
+from antiphon.loader import ESPEAK, LoadOptions, built_in_models, load_sessions, name_of
 from antiphon.models.session import AnySession
 from antiphon.repository.config_json import Entry, find_config, read_monitoring, read_repository
 from antiphon.repository.graph_pbtxt import GRAPH, GraphFile
@@ -20,9 +17,9 @@ from antiphon.types.options import GraphTask, Report
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """A model to be served under a name. Two that are equal are the same model, down to the words of its graph.pbtxt.
+    """A model to be served under a name. Two specs are equal if nothing has changed, down to the text of graph.pbtxt.
 
-    `source` is a folder or a built-in name; `device`, `plugin_config` and `word_timestamps` stand above the graph.
+    `source` is a folder or a built-in name; `device`, `plugin_config` and `word_timestamps` have priority over the graph.
     """
 
     name: str
@@ -34,10 +31,11 @@ class ModelSpec:
     word_timestamps: bool = False
     vocoder: Path | None = None
     speaker: tuple[str, Path] | None = None
+    setting: str | None = field(default="model_path", compare=False)  # the one that names the model, if one does
 
 
 def config_of(settings: Settings) -> Path | None:
-    """The config.json that says what is served, if that is how it is said."""
+    """The config.json that lists the models, if the settings name one."""
     if settings.config_path is not None:
         return find_config(settings.config_path)
     if settings.model_repository_path is None or settings.source_model or settings.model_path:
@@ -46,12 +44,12 @@ def config_of(settings: Settings) -> Path | None:
 
 
 def model_specs(settings: Settings) -> tuple[ModelSpec, ...]:
-    """What the settings ask for now; a config.json is read anew each time. ConfigError names what is wrong in it."""
+    """The models to serve now; a config.json is read again each time. Raises ConfigError naming what is wrong in it."""
     config = config_of(settings)
     if config is not None:
         return tuple(map(_of_entry, read_repository(config)))
     if settings.source_model is not None:
-        assert settings.model_repository_path is not None  # the settings have seen to it
+        assert settings.model_repository_path is not None  # checked by the settings
         folder = settings.model_repository_path / settings.source_model
         return (_of_settings(settings, str(folder), settings.model_name or settings.source_model),)
     if settings.model_path is not None:
@@ -62,42 +60,46 @@ def model_specs(settings: Settings) -> tuple[ModelSpec, ...]:
     )
 
 
-def wanted_metrics(settings: Settings) -> tuple[str, ...] | None:
-    """The metrics that flags or a config.json ask for, by name; () is the usual ones, None is none at all."""
+def enabled_metrics(settings: Settings) -> tuple[str, ...] | None:
+    """The names of the metrics that the settings or a config.json enable; () is the default set, None is none at all."""
     config = config_of(settings)
     monitoring = read_monitoring(config) if config is not None else None
     if monitoring is None:
         return settings.metrics
     if settings.metrics_enable:
         raise ConfigError(
-            f"Metrics configuration duplicated in configuration file and CLI parameters: take --metrics_enable away, "
-            f"or monitoring out of {config}."
+            "Metrics configuration duplicated in configuration file and CLI parameters: leave it out, or remove "
+            f"monitoring from {config}.",
+            setting="metrics_enable",
         )
     return monitoring.names if monitoring.enable else None
 
 
-def load(wanted: ModelSpec, settings: Settings, report: Report) -> AnySession:
-    """A session of what is wanted. Raises ConfigError naming the folder, file or flag and the fix."""
-    return load_session(
-        wanted.source,
-        name=wanted.name,
-        precision=settings.precision,
-        weight_format=settings.weight_format,
-        device=wanted.device,
-        slots=settings.slots,
-        report=report,
-        cache_dir=settings.cache,
-        vocoder=wanted.vocoder,
-        speaker=wanted.speaker,
-        graph=wanted.graph,
-        plugin_config=wanted.plugin_config,
-        word_timestamps=wanted.word_timestamps,
-        audio_context=settings.audio_context,
+def load(spec: ModelSpec, settings: Settings, report: Report) -> tuple[AnySession, ...]:
+    """Load a model. Raises ConfigError naming the folder, file or setting and the fix."""
+    return load_sessions(
+        spec.source,
+        LoadOptions(
+            name=spec.name,
+            precision=settings.precision,
+            weight_format=settings.weight_format,
+            device=spec.device,
+            slots=settings.slots,
+            report=report,
+            cache_dir=settings.cache,
+            vocoder=spec.vocoder,
+            speaker=spec.speaker,
+            graph=spec.graph,
+            plugin_config=spec.plugin_config,
+            word_timestamps=spec.word_timestamps,
+            audio_context=settings.audio_context,
+            setting=spec.setting,
+        ),
     )
 
 
 def graph_of(settings: Settings, task: GraphTask) -> GraphFile:
-    """The graph that flags describe, for a file or for memory only."""
+    """The graph that the settings describe."""
     return GraphFile(
         task=task,
         target_device=settings.target_device or "",
@@ -108,7 +110,7 @@ def graph_of(settings: Settings, task: GraphTask) -> GraphFile:
 
 
 def _vocoder_of(settings: Settings) -> Path | None:
-    """The vocoder's folder; one that is a name of the hub has been pulled into the model's own."""
+    """The vocoder's folder. A vocoder named on the hub was pulled into the model's own folder."""
     if settings.vocoder is None or (settings.source_model and not Path(settings.vocoder).is_dir()):
         return None
     return Path(settings.vocoder).expanduser()
@@ -123,6 +125,7 @@ def _of_entry(entry: Entry) -> ModelSpec:
         graph_text=_text_of(entry.graph),
         device=entry.target_device,
         plugin_config=entry.plugin_config,
+        setting=None,
     )
 
 
@@ -143,7 +146,7 @@ def _of_settings(settings: Settings, source: str, name: str) -> ModelSpec:
 
 
 def _text_of(graph: Path | None) -> str:
-    """What the file says, so that a change of it is seen; what is wrong with it is told when it is loaded."""
+    """The text of the file, by which a change is noticed. Errors in it are reported when the model loads."""
     try:
         return graph.read_text("utf-8", errors="replace") if graph is not None else ""
     except OSError:

@@ -23,7 +23,7 @@ def transcribe(session: AnySession, times: int, *, language: str = "", max_waiti
     """Send `times` requests at once."""
 
     async def ask() -> list[Response]:
-        target = InProcess(session, language=language, max_waiting=max_waiting)
+        target = InProcess([session], language=language, max_waiting=max_waiting)
         try:
             return await asyncio.gather(*(target.transcribe(CLIP) for _ in range(times)))
         finally:
@@ -34,7 +34,7 @@ def transcribe(session: AnySession, times: int, *, language: str = "", max_waiti
 
 def speak(session: AnySession, text: str) -> Response:
     async def ask() -> Response:
-        target = InProcess(session, voice="loud")
+        target = InProcess([session], voice="loud")
         try:
             return await target.speak(text)
         finally:

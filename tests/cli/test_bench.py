@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from antiphon.__main__ import main
+from antiphon.loader import LoadOptions
 from antiphon.testing.fake import FAKE_VOICE_INFO, FakeSession, FakeVoice
 from tests.server.conftest import served
 from tests.support.sounds import make_audio
@@ -129,7 +130,7 @@ def test_bench_in_process(bench: Bench, tmp_path: Path) -> None:
 @pytest.mark.parametrize("rate", [(), ("--rate", "5")], ids=["clients", "rate"])
 def test_bench_speak_in_process(bench: Bench, monkeypatch: pytest.MonkeyPatch, rate: tuple[str, ...]) -> None:
     voice = FakeVoice(info=FAKE_VOICE_INFO, before_step=lambda: time.sleep(0.05))
-    monkeypatch.setattr("antiphon.cli.bench.load_session", lambda *_, **__: voice)
+    monkeypatch.setattr("antiphon.cli.bench.load_sessions", lambda *_: (voice,))
     figures = bench("speak", "--requests", "2", "--voice", "loud", *rate).figures
     assert figures["answered"] == 2
     assert figures["first_audio"]["p50"] < figures["latency"]["p50"]
@@ -139,11 +140,11 @@ def test_bench_speak_in_process(bench: Bench, monkeypatch: pytest.MonkeyPatch, r
 def test_audio_context_reaches_the_model(bench: Bench, monkeypatch: pytest.MonkeyPatch, clips: str) -> None:
     asked: list[object] = []
 
-    def load(*_: object, **options: object) -> FakeSession:
-        asked.append(options["audio_context"])
-        return FakeSession()
+    def load(_name: str, options: LoadOptions) -> tuple[FakeSession, ...]:
+        asked.append(options.audio_context)
+        return (FakeSession(),)
 
-    monkeypatch.setattr("antiphon.cli.bench.load_session", load)
+    monkeypatch.setattr("antiphon.cli.bench.load_sessions", load)
     for flags in ((), ("--audio_context", "auto")):
         assert not bench("--model_path", "x", "--audio", clips, "--requests", "1", *flags).code
     assert asked == ["full", "auto"]

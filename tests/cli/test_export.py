@@ -1,4 +1,4 @@
-"""`antiphon export` as it is typed: the flags of export_model.py, what the repository holds afterwards, and what is refused."""
+"""`antiphon export`: the flags of export_model.py, the repository it writes, and its errors."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], t
     return Shell(monkeypatch, capsys)
 
 
-def test_the_commands_of_the_demo_make_a_repository(shell: Shell) -> None:
-    """As the demo of OVMS types them, with the name of the program replaced."""
+def test_commands_of_the_ovms_demo_make_a_repository(shell: Shell) -> None:
+    """The commands of the OVMS demo, with the name of the program replaced."""
     write_whisper(Path("checkpoints/openai/whisper-tiny"))
     write_speecht5(Path("checkpoints/speecht5_tts"))
     voice = tiny_speecht5.write_voice(Path("speaker/speaker1.bin"), tiny_speecht5.SHAPE.speaker)
@@ -62,7 +62,7 @@ def test_the_commands_of_the_demo_make_a_repository(shell: Shell) -> None:
     assert (entries["microsoft/speecht5_tts"].folder / "voices" / "speaker1.bin").read_bytes() == voice.read_bytes()
 
 
-def test_flags_take_hyphens_as_well_and_reach_the_graph(shell: Shell) -> None:
+def test_flags_with_hyphens_reach_the_graph(shell: Shell) -> None:
     write_whisper(Path("whisper"))
     flags = "--source-model whisper --model-repository-path . --model-name here --target-device GPU.1 --num-streams 2"
     assert shell("speech2text", *f"{flags} --ov-cache-dir /tmp/cache --config-file-path config.json".split()) == 0
@@ -72,7 +72,7 @@ def test_flags_take_hyphens_as_well_and_reach_the_graph(shell: Shell) -> None:
     assert not graph.enable_word_timestamps
 
 
-def test_once_more_changes_nothing_but_what_was_asked(shell: Shell) -> None:
+def test_second_export_keeps_the_weights_and_changes_the_graph(shell: Shell) -> None:
     write_whisper(Path("whisper"))
     flags = [
         "--source_model",
@@ -92,7 +92,7 @@ def test_once_more_changes_nothing_but_what_was_asked(shell: Shell) -> None:
     assert read_graph(Path("models/whisper/graph.pbtxt")).enable_word_timestamps
 
 
-def test_a_name_moves_to_the_folder_it_is_exported_to(shell: Shell) -> None:
+def test_name_in_config_moves_to_the_new_folder(shell: Shell) -> None:
     write_whisper(Path("whisper"))
     flags = ["--source_model", "whisper", "--model_name", "asr", "--config_file_path", "config.json"]
     assert shell("speech2text", *flags, "--model_repository_path", "old") == 0
@@ -101,13 +101,11 @@ def test_a_name_moves_to_the_folder_it_is_exported_to(shell: Shell) -> None:
     assert entry.folder == Path("new/asr").resolve()
 
 
-def test_a_name_on_the_hub_is_pulled_aside_and_that_goes_when_all_is_written(
-    shell: Shell, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hub_source_is_pulled_to_a_temporary_folder(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     write_speecht5(Path("hub/microsoft/speecht5_tts"))
     asked = []
 
-    def pull(source: str, repository: Path, *, vocoder: str | None, into: Path, report: object) -> Path:
+    def pull(source: str, repository: Path, *, vocoder: str | None, into: Path, **_: object) -> Path:
         asked.append((source, vocoder))
         shutil.copytree(Path("hub") / source, into)
         return into
@@ -132,21 +130,27 @@ def test_a_name_on_the_hub_is_pulled_aside_and_that_goes_when_all_is_written(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ("speech2text --source_model whisper --vocoder hifigan", "--vocoder is for text2speech"),
-        ("speech2text --source_model whisper --model_type speecht5", "--model_type is for text2speech"),
-        ("text2speech --source_model whisper --enable_word_timestamps", "--enable_word_timestamps is for speech2text"),
+        ("speech2text --source_model whisper --vocoder hifigan", "--vocoder: it is for text2speech"),
+        ("speech2text --source_model whisper --model_type speecht5", "--model_type: it is for text2speech"),
+        (
+            "text2speech --source_model whisper --enable_word_timestamps",
+            "--enable_word_timestamps: it is for speech2text",
+        ),
         ("text2speech --source_model whisper", "a whisper model is for speech2text"),
-        ("text2speech --source_model whisper --quant-mode int8", "--quant-mode is for speech2text"),
-        ("speech2text --source_model whisper --calibration talks", "--calibration is for --quant-mode int8"),
-        ("text2speech --source_model x --model_type kokoro", "--model_type kokoro: not exported here"),
-        ("text2speech --source_model espeak", "--source_model espeak: has no weights to export"),
+        ("text2speech --source_model whisper --quant-mode int8", "--quant-mode: it is for speech2text"),
+        ("speech2text --source_model whisper --calibration talks", "--calibration: it is for quant_mode int8"),
+        ("text2speech --source_model x --model_type kokoro", "--model_type: kokoro is not exported"),
+        ("text2speech --source_model espeak", "--source_model: espeak has no weights to export"),
         ("speech2text --source_model elsewhere", "elsewhere: holds no model; looked for config.json"),
-        ("speech2text --source_model /no/such", "--source_model /no/such: no such folder."),
-        ("text2speech --source_model whisper --vocoder /no/such", "--vocoder /no/such: no such folder."),
-        ("text2speech --source_model x --speaker_name me", "--speaker_name and --speaker_path belong together"),
+        ("speech2text --source_model /no/such", "--source_model: /no/such: no such folder."),
+        ("text2speech --source_model whisper --vocoder /no/such", "--vocoder: /no/such: no such folder."),
+        (
+            "text2speech --source_model x --speaker_name me",
+            "--speaker_path: it is missing, and belongs together with speaker_name",
+        ),
     ],
 )
-def test_what_cannot_be_is_one_line(shell: Shell, arguments: str, complaint: str) -> None:
+def test_invalid_combination_is_a_one_line_error(shell: Shell, arguments: str, complaint: str) -> None:
     write_whisper(Path("whisper"))
     Path("elsewhere").mkdir()
     assert shell(*arguments.split()) == 2
@@ -164,14 +168,14 @@ def test_wrong_usage_ends_with_2(shell: Shell, arguments: str) -> None:
     assert "Traceback" not in shell.err
 
 
-def test_a_parameter_that_means_nothing_is_said_to(shell: Shell) -> None:
+def test_flag_without_effect_is_reported(shell: Shell) -> None:
     write_whisper(Path("whisper"))
     assert shell("speech2text", "--source_model", "whisper", "--extra_quantization_params", "--awq") == 0
-    assert "means nothing" in shell.err
+    assert "has no effect" in shell.err
     assert json.loads(Path("config.json").read_text())["model_config_list"][0]["config"]["name"] == "whisper"
 
 
-def test_quantising_without_nncf_names_the_extra(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_quantising_without_nncf_names_the_extra_to_install(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     write_whisper(Path("whisper"))
     monkeypatch.setitem(sys.modules, "nncf", None)
     assert shell("speech2text", "--source_model", "whisper", "--quant_mode", "int8") == 2
@@ -183,10 +187,10 @@ def test_quantising_without_nncf_names_the_extra(shell: Shell, monkeypatch: pyte
 def test_an_export_stays_inside_its_repository(shell: Shell, name: str) -> None:
     write_whisper(Path("checkpoint"))
     assert shell("speech2text", "--source_model", "checkpoint", "--model_name", name) == 2
-    assert shell.err.startswith(f"antiphon: --model_name {name}: leads out of --model_repository_path")
+    assert shell.err.startswith(f"antiphon: --model_name: {name} is outside of model_repository_path")
     assert not Path("../elsewhere").exists()
 
 
-def test_a_folder_that_is_not_there_is_not_asked_of_the_hub(shell: Shell) -> None:
+def test_missing_folder_is_not_looked_up_on_the_hub(shell: Shell) -> None:
     assert shell("speech2text", "--source_model", "./nowhere") == 2
-    assert shell.err == "antiphon: --source_model ./nowhere: no such folder.\n"
+    assert shell.err == "antiphon: --source_model: ./nowhere: no such folder.\n"

@@ -1,4 +1,4 @@
-"""`antiphon models`: what a server would load, by which backend, and why; nothing is loaded for it."""
+"""`antiphon models`: the models a server would load, the backend of each, and the reason; nothing is loaded."""
 
 from __future__ import annotations
 

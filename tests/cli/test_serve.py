@@ -31,14 +31,14 @@ def wait_in_step():
     print("in a step", flush=True)
     sys.stdin.readline()
 
-def load_session(path, *, name, **_):
+def load_sessions(path, options):
     word = sys.stdin.readline().strip()
     if word == "fail":
         raise ConfigError(f"{path}/model.safetensors: not there; fetch it.")
     waiting = {"before_step": wait_in_step} if word == "load and wait" else {}
-    return FakeSession(name or path, slots=3, **waiting)
+    return (FakeSession(options.name or path, slots=3, **waiting),)
 
-registry.load_session = load_session
+registry.load_sessions = load_sessions
 from antiphon.__main__ import main
 main()
 """

@@ -66,7 +66,7 @@ def test_text_from_stdin_to_wav_on_stdout() -> None:
             (TEXT, "--device", "XPU", "--model", str(STARTER_TTS)),
             "antiphon: --device: XPU is not available, there is no XPU here",
         ),
-        ((TEXT, "--vocoder", "/tmp"), "no SpeechT5 model"),
+        ((TEXT, "--vocoder", "/tmp"), "antiphon: --vocoder: espeak is a model of the family espeak, which takes none"),
         (("  ",), "empty"),
         (("-",), "empty"),
     ],

@@ -16,6 +16,7 @@ import typer
 from antiphon.__main__ import main
 from antiphon.cli import transcribe as command
 from antiphon.errors import ConfigError, InvalidAudio, InvalidParameter
+from antiphon.loader import LoadOptions
 from antiphon.testing.fake import FakeSession
 from antiphon.types.events import Window
 from antiphon.types.options import TranscribeOptions, VadOptions
@@ -38,12 +39,12 @@ def loaded(monkeypatch: pytest.MonkeyPatch, heard: list[TranscribeOptions]) -> l
     def record(unit: Window) -> None:
         heard.append(unit.options)
 
-    def load_session(model: str, *, report: Callable[[str], None], **options: Any) -> FakeSession:
-        calls.append({"model": model, **options})
-        report("fake: chosen for you")
-        return FakeSession("fake", script=record)
+    def load_sessions(model: str, options: LoadOptions) -> tuple[FakeSession, ...]:
+        calls.append({"model": model, "options": options})
+        options.report("fake: chosen for you")
+        return (FakeSession("fake", script=record),)
 
-    monkeypatch.setattr(command, "load_session", load_session)
+    monkeypatch.setattr(command, "load_sessions", load_sessions)
     return calls
 
 
@@ -96,8 +97,8 @@ def test_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
 def test_loading_flags_reach_the_loader(files: list[str], loaded: list[dict[str, Any]]) -> None:
     transcribe(files[:1], model="folder", precision="f32", weight_format="int8", device="AUTO")
-    flags = {"model": "folder", "precision": "f32", "weight_format": "int8", "device": "AUTO"}
-    assert loaded == [{**flags, "word_timestamps": False}]
+    options = LoadOptions(precision="f32", weight_format="int8", device="AUTO", report=command.report)
+    assert loaded == [{"model": "folder", "options": options}]
 
 
 @pytest.mark.parametrize("task", ["transcribe", "translate"])

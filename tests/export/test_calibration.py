@@ -9,6 +9,7 @@ import pytest
 
 from antiphon.benchmark.clips import to_wav
 from antiphon.benchmark.sentences import SENTENCES as MEASURED
+from antiphon.cli.export import speakers
 from antiphon.errors import ConfigError
 from antiphon.export.calibration import SENTENCES, WINDOWS, calibration_windows
 from antiphon.types.audio import WINDOW_SAMPLES, Samples
@@ -23,26 +24,26 @@ def test_a_folder_gives_windows_of_all_its_files(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "a.wav").write_bytes(to_wav(tone(65, 0.1)))
     (tmp_path / "deep" / "b.wav").write_bytes(to_wav(tone(2, 0.2)))
-    windows = calibration_windows(tmp_path)
+    windows = calibration_windows(tmp_path, speakers)
     assert [len(one) for one in windows] == [WINDOW_SAMPLES, WINDOW_SAMPLES, 5 * 16_000, 2 * 16_000]
 
 
 def test_a_long_file_gives_no_more_than_are_wanted(tmp_path: Path) -> None:
     (tmp_path / "long.wav").write_bytes(to_wav(np.zeros((WINDOWS + 3) * WINDOW_SAMPLES, np.float32)))
-    assert len(calibration_windows(tmp_path)) == WINDOWS
+    assert len(calibration_windows(tmp_path, speakers)) == WINDOWS
 
 
 def test_a_folder_without_speech_is_one_line(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(ConfigError, match=f"--calibration {folder}: no folder with audio files in it"):
-            calibration_windows(folder)
+        with pytest.raises(ConfigError, match=f"^calibration: {folder}: no folder with audio files"):
+            calibration_windows(folder, speakers)
     (tmp_path / "notes.txt").write_text("not audio")
-    with pytest.raises(ConfigError, match=r"--calibration .*notes\.txt: "):
-        calibration_windows(tmp_path)
+    with pytest.raises(ConfigError, match=r"^calibration: .*notes\.txt: "):
+        calibration_windows(tmp_path, speakers)
 
 
 def test_without_a_folder_a_built_in_voice_speaks() -> None:
-    windows = calibration_windows(None)
+    windows = calibration_windows(None, speakers)
     assert len(windows) == WINDOWS
     assert all(4 * 16_000 <= len(one) <= WINDOW_SAMPLES and one.dtype == np.float32 for one in windows)
     assert all(0.01 < np.abs(one).max() <= 1.2 for one in windows)

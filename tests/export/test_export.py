@@ -17,6 +17,7 @@ import tests.support.tiny_speecht5 as tiny_speecht5
 import tests.support.tiny_whisper as tiny
 from antiphon.errors import ConfigError
 from antiphon.export.export import export
+from antiphon.models.folder import inspect
 from antiphon.models.whisper.config import read_config
 from antiphon.repository.graph_pbtxt import GraphFile, read_graph
 from antiphon.weights.openvino_ir.writer import IrFormat
@@ -41,7 +42,7 @@ def speecht5(tmp_path: Path) -> Path:
 
 def test_a_whisper_folder_has_what_its_readers_look_for(whisper: Path, tmp_path: Path) -> None:
     lines: list[str] = []
-    export(whisper, tmp_path / "made", graph=HEARING, report=lines.append)
+    export(inspect(whisper), tmp_path / "made", graph=HEARING, report=lines.append)
     graphs = ("encoder_model", "decoder_model", "tokenizer", "detokenizer")
     assert {path.name for path in (tmp_path / "made").iterdir()} == {
         *(f"openvino_{name}.{ending}" for name in graphs for ending in ("xml", "bin")),
@@ -58,7 +59,7 @@ def test_a_whisper_folder_has_what_its_readers_look_for(whisper: Path, tmp_path:
 
 
 def test_a_whisper_graph_has_the_names_and_shapes_of_the_contract(whisper: Path, tmp_path: Path) -> None:
-    export(whisper, tmp_path / "made", graph=HEARING)
+    export(inspect(whisper), tmp_path / "made", graph=HEARING)
     encoder = Graph(tmp_path / "made" / "openvino_encoder_model.xml")
     assert encoder.shapes() == {"input_features": "[?,80,3000]", "last_hidden_state": f"[?,1500,{tiny.WIDTH}]"}
     decoder = Graph(tmp_path / "made" / "openvino_decoder_model.xml")
@@ -77,7 +78,7 @@ def test_a_whisper_graph_has_the_names_and_shapes_of_the_contract(whisper: Path,
 
 
 def test_the_encoder_hears_what_our_own_graph_hears(whisper: Path, tmp_path: Path) -> None:
-    export(whisper, tmp_path / "made", graph=HEARING, weight_format="fp32")
+    export(inspect(whisper), tmp_path / "made", graph=HEARING, weight_format="fp32")
     features = np.random.default_rng(0).standard_normal((1, 80, 3000)).astype(np.float32)
     with open_checkpoint(whisper) as weights:
         own = compile_exact(whisper_states_model(read_config(whisper), weights))(features)["states"]
@@ -87,7 +88,7 @@ def test_the_encoder_hears_what_our_own_graph_hears(whisper: Path, tmp_path: Pat
 
 def test_the_decoder_remembers(whisper: Path, tmp_path: Path) -> None:
     """A sequence in pieces is the sequence at once, for each row of a batch, and a new one begins from nothing."""
-    export(whisper, tmp_path / "made", graph=HEARING, weight_format="fp32")
+    export(inspect(whisper), tmp_path / "made", graph=HEARING, weight_format="fp32")
     decoder = Graph(tmp_path / "made" / "openvino_decoder_model.xml")
     draw = np.random.default_rng(1)
     states = draw.standard_normal((2, 1500, tiny.WIDTH)).astype(np.float32)
@@ -103,7 +104,7 @@ def test_the_decoder_remembers(whisper: Path, tmp_path: Path) -> None:
 
 
 def test_the_decoder_goes_on_from_the_row_it_is_told(whisper: Path, tmp_path: Path) -> None:
-    export(whisper, tmp_path / "made", graph=HEARING, weight_format="fp32")
+    export(inspect(whisper), tmp_path / "made", graph=HEARING, weight_format="fp32")
     decoder = Graph(tmp_path / "made" / "openvino_decoder_model.xml")
     draw = np.random.default_rng(2)
     states = np.repeat(draw.standard_normal((1, 1500, tiny.WIDTH)).astype(np.float32), 2, 0)
@@ -122,7 +123,7 @@ def test_the_decoder_goes_on_from_the_row_it_is_told(whisper: Path, tmp_path: Pa
 
 @pytest.mark.parametrize(("form", "kind"), [("fp32", "f32"), ("fp16", "f16"), ("int8", "u8")])
 def test_weights_are_held_in_the_format_asked_for(whisper: Path, tmp_path: Path, form: IrFormat, kind: str) -> None:
-    export(whisper, tmp_path / "made", graph=HEARING, weight_format=form)
+    export(inspect(whisper), tmp_path / "made", graph=HEARING, weight_format=form)
     model = ov.Core().read_model(tmp_path / "made" / "openvino_decoder_model.xml")
     constants = {each.friendly_name: each for each in model.get_ops() if each.get_type_name() == "Constant"}
     name = "self.model.decoder.layers.0.fc1.weight"
@@ -137,7 +138,7 @@ def test_weights_are_held_in_the_format_asked_for(whisper: Path, tmp_path: Path,
 
 
 def test_a_tied_table_is_written_once(whisper: Path, tmp_path: Path) -> None:
-    export(whisper, tmp_path / "made", graph=HEARING, weight_format="int8")
+    export(inspect(whisper), tmp_path / "made", graph=HEARING, weight_format="int8")
     size = (tmp_path / "made" / "openvino_decoder_model.bin").stat().st_size
     assert size < 2 * tiny.VOCABULARY * tiny.WIDTH
 
@@ -159,7 +160,7 @@ def test_int8_is_within_half_a_step_of_every_value() -> None:
 
 
 def test_tokens_of_a_byte_level_model_are_those_of_its_own_tokenizer(whisper: Path, tmp_path: Path) -> None:
-    export(whisper, tmp_path / "made", graph=HEARING)
+    export(inspect(whisper), tmp_path / "made", graph=HEARING)
     tokenizer = Graph(tmp_path / "made" / "openvino_tokenizer.xml")
     detokenizer = Graph(tmp_path / "made" / "openvino_detokenizer.xml")
     text = " ¿Qué tal?  Don't say 42 °C 你好"
@@ -171,7 +172,7 @@ def test_tokens_of_a_byte_level_model_are_those_of_its_own_tokenizer(whisper: Pa
 
 
 def test_a_speecht5_folder_speaks_when_it_is_put_together(speecht5: Path, tmp_path: Path) -> None:
-    export(speecht5, tmp_path / "made", graph=SPEAKING, weight_format="fp32")
+    export(inspect(speecht5), tmp_path / "made", graph=SPEAKING, weight_format="fp32")
     folder = tmp_path / "made"
     shape, sound = tiny_speecht5.SHAPE, tiny_speecht5.SOUND
     tokenizer = Graph(folder / "openvino_tokenizer.xml")
@@ -205,41 +206,41 @@ def test_a_speecht5_folder_speaks_when_it_is_put_together(speecht5: Path, tmp_pa
 def test_voices_go_along(speecht5: Path, tmp_path: Path) -> None:
     voice = tiny_speecht5.write_voice(tmp_path / "cy" / "embedding.bin", tiny_speecht5.SHAPE.speaker, seed=9)
     graph = replace(SPEAKING, voices=(("Cy", str(voice)),))
-    export(speecht5, tmp_path / "made", graph=graph)
+    export(inspect(speecht5), tmp_path / "made", graph=graph)
     assert {path.name for path in (tmp_path / "made" / "voices").iterdir()} == {"ada.bin", "bob.bin", "Cy.bin"}
     assert (tmp_path / "made" / "voices" / "Cy.bin").read_bytes() == voice.read_bytes()
     assert read_graph(tmp_path / "made" / "graph.pbtxt").voices == (("Cy", "voices/Cy.bin"),)
 
 
 def test_a_folder_that_is_there_keeps_its_weights_and_gets_the_new_graph(whisper: Path, tmp_path: Path) -> None:
-    export(whisper, tmp_path / "made", graph=HEARING)
+    export(inspect(whisper), tmp_path / "made", graph=HEARING)
     before = (tmp_path / "made" / "openvino_decoder_model.bin").stat()
     lines: list[str] = []
     wanted = replace(HEARING, enable_word_timestamps=True)
-    export(whisper, tmp_path / "made", graph=wanted, weight_format="fp32", report=lines.append)
+    export(inspect(whisper), tmp_path / "made", graph=wanted, weight_format="fp32", report=lines.append)
     after = (tmp_path / "made" / "openvino_decoder_model.bin").stat()
     assert (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size)
     assert read_graph(tmp_path / "made" / "graph.pbtxt").enable_word_timestamps
     assert len(lines) == 1
-    assert "--overwrite_models" in lines[0]
+    assert "overwrite_models" in lines[0]
 
 
 def test_overwriting_replaces_the_whole_folder(whisper: Path, tmp_path: Path) -> None:
-    export(whisper, tmp_path / "made", graph=HEARING)
+    export(inspect(whisper), tmp_path / "made", graph=HEARING)
     (tmp_path / "made" / "old.txt").write_text("of another time")
-    export(whisper, tmp_path / "made", graph=HEARING, weight_format="fp32", overwrite=True)
+    export(inspect(whisper), tmp_path / "made", graph=HEARING, weight_format="fp32", overwrite=True)
     assert not (tmp_path / "made" / "old.txt").exists()
     decoder = ov.Core().read_model(tmp_path / "made" / "openvino_decoder_model.xml")
     assert not any(each.get_element_type() == ov.Type.u8 for each in decoder.get_ops())
 
 
 def test_an_export_that_fails_leaves_everything_as_it_was(whisper: Path, tmp_path: Path) -> None:
-    export(whisper, tmp_path / "made", graph=HEARING)
+    export(inspect(whisper), tmp_path / "made", graph=HEARING)
     tensors = load_file(whisper / "model.safetensors")
     del tensors["model.decoder.layers.1.fc2.weight"]
     save_file(tensors, whisper / "model.safetensors")
     with pytest.raises(ConfigError, match=r"model\.decoder\.layers\.1\.fc2\.weight is missing"):
-        export(whisper, tmp_path / "made", graph=HEARING, overwrite=True)
+        export(inspect(whisper), tmp_path / "made", graph=HEARING, overwrite=True)
     assert {path.name for path in tmp_path.iterdir()} == {"whisper", "made"}
     assert (tmp_path / "made" / "graph.pbtxt").is_file()
 
@@ -249,7 +250,7 @@ def test_folders_of_a_killed_export_are_removed(whisper: Path, tmp_path: Path) -
         (tmp_path / name).mkdir()
     (tmp_path / ".made.lock").touch()
     lines: list[str] = []
-    export(whisper, tmp_path / "made", graph=HEARING, report=lines.append)
+    export(inspect(whisper), tmp_path / "made", graph=HEARING, report=lines.append)
     assert {path.name for path in tmp_path.iterdir()} == {"whisper", "made"}
     assert f"{tmp_path}/.made.exporting: left by an export that was killed; removed." in lines
 
@@ -259,17 +260,22 @@ def test_folder_that_was_being_replaced_is_restored_when_the_next_export_fails(w
     (tmp_path / ".made.old" / "graph.pbtxt").write_text("whole")
     (whisper / "model.safetensors").unlink()
     with pytest.raises(ConfigError):
-        export(whisper, tmp_path / "made", graph=HEARING)
+        export(inspect(whisper), tmp_path / "made", graph=HEARING)
     assert (tmp_path / "made" / "graph.pbtxt").read_text() == "whole"
 
 
 def test_a_checkpoint_is_never_what_is_replaced(whisper: Path) -> None:
     before = sorted(whisper.iterdir())
     for folder in (whisper, whisper.parent):
-        with pytest.raises(ConfigError, match="which is only read"):
-            export(whisper, folder, graph=HEARING, overwrite=True)
-    with pytest.raises(ConfigError, match="which is only read"):
-        export(whisper, whisper.parent / "made", graph=HEARING, vocoder=_filled(whisper.parent / "made" / "vocoder"))
+        with pytest.raises(ConfigError, match="which the export only reads"):
+            export(inspect(whisper), folder, graph=HEARING, overwrite=True)
+    with pytest.raises(ConfigError, match="which the export only reads"):
+        export(
+            inspect(whisper),
+            whisper.parent / "made",
+            graph=HEARING,
+            vocoder=_filled(whisper.parent / "made" / "vocoder"),
+        )
     assert sorted(whisper.iterdir()) == before
 
 
@@ -282,9 +288,9 @@ def _filled(folder: Path) -> Path:
 def test_a_folder_of_something_else_is_not_taken_for_an_export(whisper: Path, tmp_path: Path) -> None:
     (tmp_path / "made").mkdir()
     (tmp_path / "made" / "notes.txt").write_text("not a model")
-    with pytest.raises(ConfigError, match="holds something, but no OpenVINO model"):
-        export(whisper, tmp_path / "made", graph=HEARING)
-    export(whisper, tmp_path / "made", graph=HEARING, overwrite=True)
+    with pytest.raises(ConfigError, match="is not empty, and not an OpenVINO model"):
+        export(inspect(whisper), tmp_path / "made", graph=HEARING)
+    export(inspect(whisper), tmp_path / "made", graph=HEARING, overwrite=True)
     assert not (tmp_path / "made" / "notes.txt").exists()
 
 
@@ -307,7 +313,7 @@ def _of_words(folder: Path) -> None:
     ("spoil", "graph", "complaint"),
     [
         (lambda folder: None, SPEAKING, "a whisper model is for speech2text"),
-        (_of_another_family, HEARING, "whisper and speecht5 are exported"),
+        (_of_another_family, HEARING, "speecht5 and whisper are exported"),
         (_converted, HEARING, "is an OpenVINO model already"),
         (_of_words, HEARING, "not the byte-level BPE"),
         (lambda folder: shutil.rmtree(folder), HEARING, "no such folder"),
@@ -318,18 +324,18 @@ def test_a_source_that_cannot_be_exported_is_told_so(
 ) -> None:
     spoil(whisper)
     with pytest.raises(ConfigError, match=complaint):
-        export(whisper, tmp_path / "made", graph=graph)
+        export(inspect(whisper), tmp_path / "made", graph=graph)
     assert not (tmp_path / "made").exists()
 
 
 def test_what_a_voice_needs_is_told_by_its_flag(speecht5: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"--speaker_path .*nobody"):
-        export(speecht5, tmp_path / "made", graph=replace(SPEAKING, voices=(("x", str(tmp_path / "nobody")),)))
-    with pytest.raises(ConfigError, match=r"--vocoder .*elsewhere"):
-        export(speecht5, tmp_path / "made", graph=SPEAKING, vocoder=tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match=r"^speaker_path: .*nobody"):
+        export(inspect(speecht5), tmp_path / "made", graph=replace(SPEAKING, voices=(("x", str(tmp_path / "nobody")),)))
+    with pytest.raises(ConfigError, match=r"^vocoder: .*elsewhere"):
+        export(inspect(speecht5), tmp_path / "made", graph=SPEAKING, vocoder=tmp_path / "elsewhere")
     (speecht5 / "spm_char.model").unlink()
     with pytest.raises(ConfigError, match=r"no spm_char\.model"):
-        export(speecht5, tmp_path / "made", graph=SPEAKING)
+        export(inspect(speecht5), tmp_path / "made", graph=SPEAKING)
     shutil.rmtree(speecht5 / "vocoder")
-    with pytest.raises(ConfigError, match="--vocoder is required"):
-        export(speecht5, tmp_path / "made", graph=SPEAKING)
+    with pytest.raises(ConfigError, match=r"^vocoder: SpeechT5 needs one"):
+        export(inspect(speecht5), tmp_path / "made", graph=SPEAKING)

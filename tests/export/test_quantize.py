@@ -15,7 +15,8 @@ import pytest
 
 from antiphon.errors import ConfigError
 from antiphon.export.export import export
-from antiphon.export.quantize import bring_nncf
+from antiphon.export.quantize import import_nncf
+from antiphon.models.folder import inspect
 from antiphon.repository.graph_pbtxt import GraphFile
 from antiphon.types.audio import Samples
 from tests.support.exporting import write_speecht5, write_whisper
@@ -68,7 +69,7 @@ def kinds(path: Path) -> set[str]:
 def test_the_encoder_is_calibrated_on_the_features_of_every_window(calibrator: Calibrator, tmp_path: Path) -> None:
     lines: list[str] = []
     source = write_whisper(tmp_path / "whisper")
-    export(source, tmp_path / "made", graph=HEARING, calibration=windows, report=lines.append)
+    export(inspect(source), tmp_path / "made", graph=HEARING, calibration=windows, report=lines.append)
     heard = calibrator.asked["data"]
     assert [one["input_features"].shape for one in heard] == [(1, 80, 3000)] * 2
     assert not np.allclose(heard[0]["input_features"], heard[1]["input_features"])
@@ -83,21 +84,21 @@ def test_the_encoder_is_calibrated_on_the_features_of_every_window(calibrator: C
 
 def test_sums_of_products_have_room_on_every_processor(calibrator: Calibrator, tmp_path: Path) -> None:
     """u8 times s8, two at a time into 16 bits, overflows on AVX2; with 7 bits of weights it does not."""
-    export(write_whisper(tmp_path / "whisper"), tmp_path / "made", graph=HEARING, calibration=windows)
+    export(inspect(write_whisper(tmp_path / "whisper")), tmp_path / "made", graph=HEARING, calibration=windows)
     assert calibrator.asked["advanced_parameters"]["overflow_fix"] == "ENABLE"
 
 
 def test_weights_that_stay_are_not_calibrated_again(calibrator: Calibrator, tmp_path: Path) -> None:
     source = write_whisper(tmp_path / "whisper")
-    export(source, tmp_path / "made", graph=HEARING)
-    export(source, tmp_path / "made", graph=HEARING, calibration=lambda: pytest.fail("asked for speech"))
+    export(inspect(source), tmp_path / "made", graph=HEARING)
+    export(inspect(source), tmp_path / "made", graph=HEARING, calibration=lambda: pytest.fail("asked for speech"))
     assert calibrator.graph is None
 
 
 def test_a_voice_is_not_calibrated(calibrator: Calibrator, tmp_path: Path) -> None:
     source = write_speecht5(tmp_path / "speecht5")
-    with pytest.raises(ConfigError, match="--quant-mode int8 is for Whisper"):
-        export(source, tmp_path / "made", graph=GraphFile("text2speech"), calibration=windows)
+    with pytest.raises(ConfigError, match=r"^quant_mode: int8 is not available for speecht5 models"):
+        export(inspect(source), tmp_path / "made", graph=GraphFile("text2speech"), calibration=windows)
     assert not (tmp_path / "made").exists()
 
 
@@ -105,7 +106,7 @@ def test_without_nncf_nothing_is_written(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setitem(sys.modules, "nncf", None)
     source = write_whisper(tmp_path / "whisper")
     with pytest.raises(ConfigError, match=r"pip install 'antiphon\[quantize\]'"):
-        export(source, tmp_path / "made", graph=HEARING, calibration=windows)
+        export(inspect(source), tmp_path / "made", graph=HEARING, calibration=windows)
     assert not (tmp_path / "made").exists()
 
 
@@ -124,6 +125,6 @@ def test_nncf_reports_to_nobody_and_the_environment_stays(
         monkeypatch.delenv("NNCF_CI", raising=False)
     else:
         monkeypatch.setenv("NNCF_CI", before)
-    assert bring_nncf() is calibrator
+    assert import_nncf() is calibrator
     assert seen == ["1"]
     assert os.environ.get("NNCF_CI") == before

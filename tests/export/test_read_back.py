@@ -12,13 +12,14 @@ from safetensors.numpy import load_file
 import tests.support.tiny_speecht5 as tiny_speecht5
 import tests.support.tiny_whisper as tiny
 from antiphon.export.export import export
-from antiphon.loader import load_session
+from antiphon.models.folder import inspect
 from antiphon.models.speecht5 import ir as speecht5_ir
 from antiphon.models.speecht5.config import read_config
 from antiphon.models.whisper import ir as whisper_ir
 from antiphon.repository.graph_pbtxt import GraphFile
 from antiphon.weights.openvino_ir.writer import IrFormat
 from tests.support.exporting import write_speecht5, write_whisper
+from tests.support.sessions import load_session
 
 FORMATS: tuple[IrFormat, ...] = ("fp32", "fp16", "int8")
 
@@ -37,7 +38,7 @@ def far(read: NDArray[np.generic], stored: NDArray[np.float32], form: IrFormat) 
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_whisper_tensor_comes_back(tmp_path: Path, form: IrFormat) -> None:
     source = write_whisper(tmp_path / "source")
-    export(source, tmp_path / "made", graph=GraphFile("speech2text"), weight_format=form)
+    export(inspect(source), tmp_path / "made", graph=GraphFile("speech2text"), weight_format=form)
     weights = whisper_ir.open_ir(tmp_path / "made", "auto")
     stored = load_file(source / "model.safetensors")
     assert [name for name in stored if far(weights.array(name), stored[name], form)] == []
@@ -46,7 +47,7 @@ def test_every_whisper_tensor_comes_back(tmp_path: Path, form: IrFormat) -> None
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_speecht5_tensor_comes_back(tmp_path: Path, form: IrFormat) -> None:
     source = write_speecht5(tmp_path / "source")
-    export(source, tmp_path / "made", graph=GraphFile("text2speech"), weight_format=form)
+    export(inspect(source), tmp_path / "made", graph=GraphFile("text2speech"), weight_format=form)
     weights = speecht5_ir.open_ir(tmp_path / "made", read_config(source), "auto")
     stored = load_file(source / "model.safetensors")
     folded = [name for name in stored if name.startswith("speech_decoder_postnet.layers.")]
@@ -60,8 +61,8 @@ def test_every_speecht5_tensor_comes_back(tmp_path: Path, form: IrFormat) -> Non
 
 def test_a_session_serves_the_folder_natively(tmp_path: Path) -> None:
     hearing, speaking = write_whisper(tmp_path / "hearing"), write_speecht5(tmp_path / "speaking")
-    export(hearing, tmp_path / "ear", graph=GraphFile("speech2text"))
-    export(speaking, tmp_path / "mouth", graph=GraphFile("text2speech"))
+    export(inspect(hearing), tmp_path / "ear", graph=GraphFile("speech2text"))
+    export(inspect(speaking), tmp_path / "mouth", graph=GraphFile("text2speech"))
     ear = load_session(str(tmp_path / "ear"), precision="f32")
     assert (ear.info.backend, ear.info.weight_format) == ("native", "int8")
     assert ear.info.languages == tuple(name.strip("<|>") for name in tiny.SPECIALS[2:4])

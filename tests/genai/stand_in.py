@@ -28,7 +28,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "qwen3_asr": {"model_type": "qwen3_asr"},
     "fun_asr": {"model_type": "fun_asr"},
     "speecht5": {"model_type": "speecht5", "architectures": ["SpeechT5ForTextToSpeech"]},
-    "kokoro": {"vocab": {"a": 1}, "n_mels": 80},
+    "kokoro": {"vocab": {"a": 1}, "istftnet": {}, "n_mels": 80},
 }
 
 
@@ -120,7 +120,7 @@ class StandInPipeline:
         return answer
 
 
-class StandInToolkit:
+class StandInRuntime:
     """Opens stand-ins. `pipelines` are all that were opened; `opened` is what each was opened with."""
 
     def __init__(

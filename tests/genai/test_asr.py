@@ -10,22 +10,23 @@ import pytest
 
 from antiphon.errors import InvalidParameter
 from antiphon.genai.pipeline import load
+from antiphon.models.folder import inspect
 from antiphon.types.audio import SAMPLE_RATE
 from antiphon.types.events import Failed, Window, WindowFinished
 from antiphon.types.options import TranscribeOptions, VadOptions
 from antiphon.types.results import WindowResult, Word
-from tests.genai.stand_in import END, StandInToolkit, heard, write_folder
+from tests.genai.stand_in import END, StandInRuntime, heard, write_folder
 from tests.support.drive_session import make_unit
 from tests.support.service import serving, transcribe
 from tests.support.tiny_whisper import noise
 
-Opened = tuple[Any, StandInToolkit]
+Opened = tuple[Any, StandInRuntime]
 
 
 def open_family(tmp_path: Path, family: str, answer: Any, **config: object) -> Opened:
-    toolkit = StandInToolkit(answer)
+    runtime = StandInRuntime(answer)
     folder = write_folder(tmp_path, family, **config)
-    return load(folder, name="m", device="CPU", reason="a test", toolkit=toolkit), toolkit
+    return load(inspect(folder), name="m", device="CPU", reason="a test", runtime=runtime), runtime
 
 
 def result_of(opened: Opened, unit: Window) -> WindowResult:
@@ -181,18 +182,18 @@ def test_words_without_segments(tmp_path: Path) -> None:
 
 
 def test_a_multilingual_whisper_must_list_its_languages(tmp_path: Path) -> None:
-    toolkit = StandInToolkit(heard())
-    toolkit._languages = ("en",)
-    original = toolkit.pipeline
+    runtime = StandInRuntime(heard())
+    runtime._languages = ("en",)
+    original = runtime.pipeline
 
     def without_ids(*given: Any) -> Any:
         pipeline = original(*given)
         pipeline.get_generation_config().lang_to_id = {}
         return pipeline
 
-    toolkit.pipeline = without_ids  # type: ignore[method-assign]
+    runtime.pipeline = without_ids  # type: ignore[method-assign]
     with pytest.raises(Exception, match=r"generation_config\.json: multilingual, but without lang_to_id"):
-        load(write_folder(tmp_path, "whisper"), name="m", device="CPU", reason="a test", toolkit=toolkit)
+        load(inspect(write_folder(tmp_path, "whisper")), name="m", device="CPU", reason="a test", runtime=runtime)
 
 
 def test_qwen_is_asked_by_the_names_of_languages_and_takes_a_prompt_as_context(tmp_path: Path) -> None:
@@ -246,11 +247,11 @@ def test_behind_the_service_a_long_file_is_cut_and_all_of_it_arrives(tmp_path: P
     def lengths(samples: list[float]) -> Any:
         return heard(f" {len(samples)}", chunks=[(0.0, len(samples) / SAMPLE_RATE, f" {len(samples)}")])
 
-    session, toolkit = open_family(tmp_path, "whisper", lengths)
+    session, runtime = open_family(tmp_path, "whisper", lengths)
     with serving(session) as service:
         options = TranscribeOptions(language="en", vad=VadOptions("energy"))
         transcript = transcribe(service, noise(70), options)
-    heard_lengths = [len(asked[0]) for asked in toolkit.pipelines[0].asked]
+    heard_lengths = [len(asked[0]) for asked in runtime.pipelines[0].asked]
     assert len(heard_lengths) >= 3
     assert max(heard_lengths) <= 30 * SAMPLE_RATE
     assert transcript.text == " ".join(map(str, heard_lengths))

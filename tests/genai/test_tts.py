@@ -12,18 +12,19 @@ import pytest
 from antiphon.errors import ConfigError, InvalidParameter
 from antiphon.genai.pipeline import load
 from antiphon.genai.tts import KOKORO_LANGUAGES, kokoro_language
+from antiphon.models.folder import inspect
 from antiphon.synthesis.voices import OPENAI_VOICES, choose_voice
 from antiphon.types.events import AudioChunk, Event, Failed, Sentence, SentenceFinished
 from antiphon.types.options import SpeakOptions
-from tests.genai.stand_in import StandInToolkit, spoken, write_folder, write_voices
+from tests.genai.stand_in import StandInRuntime, spoken, write_folder, write_voices
 from tests.support.service import serving, speak
 
-Opened = tuple[Any, StandInToolkit]
+Opened = tuple[Any, StandInRuntime]
 
 
 def open_voice(folder: Path, answer: Any, **options: Any) -> Opened:
-    toolkit = StandInToolkit(answer)
-    return load(folder, name="m", device="CPU", reason="a test", toolkit=toolkit, **options), toolkit
+    runtime = StandInRuntime(answer)
+    return load(inspect(folder), name="m", device="CPU", reason="a test", runtime=runtime, **options), runtime
 
 
 def say(opened: Opened, voice: str, text: str = "Hello.", language: str | None = None) -> list[Event]:

@@ -21,6 +21,7 @@ import pytest
 from antiphon.errors import ConfigError
 from antiphon.hub import client as hub_module
 from antiphon.hub.pull import pull
+from antiphon.models.folder import lacks_vocoder
 from antiphon.repository.config_json import list_models
 from tests.support.fake_hub import Hub, serve_hub, write_repository
 
@@ -176,13 +177,13 @@ def test_safetensors_pull_request_of_another_author_needs_revision(
 def test_speecht5_gets_its_vocoder(hub: Hub, tmp_path: Path, models: Path, lines: list[str]) -> None:
     spoken = keep(hub, tmp_path / "hub", "microsoft/speecht5_tts", **{"config.json": SPEECHT5})
     voiced = keep(hub, tmp_path / "hub", "microsoft/speecht5_hifigan", **{"config.json": "{}", "tokenizer.json": None})
-    folder = pull("microsoft/speecht5_tts", models, report=lines.append)
+    folder = pull("microsoft/speecht5_tts", models, lacks_vocoder=lacks_vocoder, report=lines.append)
     assert files_in(folder) == spoken | {f"vocoder/{name}": content for name, content in voiced.items()}
     assert "microsoft/speecht5_tts needs a vocoder from another repository: microsoft/speecht5_hifigan." in lines[1]
     shutil.rmtree(folder / "vocoder")
-    pull("microsoft/speecht5_tts", models, report=lines.append)
+    pull("microsoft/speecht5_tts", models, lacks_vocoder=lacks_vocoder, report=lines.append)
     assert files_in(folder / "vocoder") == voiced
-    without = pull("microsoft/speecht5_tts", tmp_path / "other", vocoder=None)
+    without = pull("microsoft/speecht5_tts", tmp_path / "other", vocoder=None, lacks_vocoder=lacks_vocoder)
     assert files_in(without) == spoken
 
 
@@ -399,6 +400,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from antiphon.hub.pull import pull
+from antiphon.models.folder import lacks_vocoder
 pull(sys.argv[1], Path(sys.argv[2]), report=lambda line: print(line, flush=True))
 """
 

@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 
-from antiphon.loader import load_session
 from antiphon.models.whisper.config import WhisperConfig, read_config
 from antiphon.models.whisper.session import WhisperSession
 from antiphon.models.whisper.tokens import WhisperTokenizer, read_tokenizer
@@ -23,6 +22,7 @@ from antiphon.types.audio import Samples
 from antiphon.types.events import LanguageDetected, Window
 from antiphon.types.options import WeightFormat
 from tests.support.drive_session import make_unit
+from tests.support.sessions import load_session
 from tests.support.whisper_checkpoint import Shape, write_checkpoint
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from transformers import SpeechT5Config, SpeechT5ForTextToSpeech, SpeechT5HifiGan, SpeechT5HifiGanConfig
 
+from antiphon.models.folder import inspect
 from antiphon.models.speecht5.load import load
 from antiphon.models.speecht5.session import SpeechT5Session, StopRule
 from antiphon.runtime.openvino import open_device
@@ -133,8 +134,8 @@ def open_session(
     folder: Path, rules: StopRule, slots: int = 4, weight_format: WeightFormat = "auto"
 ) -> SpeechT5Session:
     """Our side, in f32 whatever the machine."""
-    return load(
-        folder,
+    (session,) = load(
+        inspect(folder),
         name="twin",
         runtime=open_device("CPU", "f32"),
         weight_format=weight_format,
@@ -142,6 +143,7 @@ def open_session(
         report=lambda line: None,
         rules=rules,
     )
+    return session
 
 
 def frames_of(session: SpeechT5Session, unit: Sentence) -> Floats:

@@ -18,6 +18,7 @@ import pytest
 from numpy.typing import NDArray
 
 from antiphon.export.export import export as write
+from antiphon.models.folder import inspect
 from antiphon.repository.graph_pbtxt import GraphFile
 from antiphon.types.audio import Samples
 from antiphon.weights.openvino_ir.writer import IrFormat
@@ -68,7 +69,7 @@ def whisper(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Shape, IrForm
         if (shape.name, form) not in made:
             work = tmp_path_factory.mktemp(f"{shape.name}-{form}")
             write_checkpoint(work / "checkpoint", shape)
-            write(work / "checkpoint", work / "ours", graph=GraphFile("speech2text"), weight_format=form)
+            write(inspect(work / "checkpoint"), work / "ours", graph=GraphFile("speech2text"), weight_format=form)
             export(work / "checkpoint", work / "theirs", WHISPER, "--weight-format", form)
             # optimum-intel copies it, where there is one; we make it, where there is none.
             shutil.copy(work / "ours" / "preprocessor_config.json", work / "theirs")
@@ -86,7 +87,7 @@ def speecht5(tmp_path_factory: pytest.TempPathFactory) -> Callable[[IrFormat], P
         if form not in made:
             work = tmp_path_factory.mktemp(f"voice-{form}")
             speecht5_twin.make_twin(work / "checkpoint", VOICE)
-            write(work / "checkpoint", work / "ours", graph=GraphFile("text2speech"), weight_format=form)
+            write(inspect(work / "checkpoint"), work / "ours", graph=GraphFile("text2speech"), weight_format=form)
             export(work / "checkpoint", work / "theirs", speech(work / "checkpoint"), "--weight-format", form)
             made[form] = Pair(work / "theirs", work / "ours")
         return made[form]

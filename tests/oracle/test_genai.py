@@ -12,8 +12,8 @@ import pytest
 
 from antiphon.errors import ConfigError
 from antiphon.genai.pipeline import load
-from antiphon.genai.toolkit import InstalledGenAI, PipelineKind
-from antiphon.loader import load_session
+from antiphon.genai.runtime import InstalledGenAI, PipelineKind
+from antiphon.models.folder import inspect
 from antiphon.types.audio import Samples
 from antiphon.types.events import Failed
 from antiphon.types.options import TranscribeOptions
@@ -21,6 +21,7 @@ from tests.oracle.ir_folders import STARTER, export_starter
 from tests.support.drive_session import drive, make_unit
 from tests.support.espeak_voice import Voice
 from tests.support.service import serving, transcribe
+from tests.support.sessions import load_session
 
 pytestmark = pytest.mark.oracle
 
@@ -40,7 +41,7 @@ def pipeline(folder: Path) -> Any:
 
 @pytest.fixture(scope="module")
 def session(folder: Path) -> Any:
-    return load(folder, name="starter", device="CPU", reason="a test")
+    return load(inspect(folder), name="starter", device="CPU", reason="a test")
 
 
 @pytest.fixture(scope="module")
@@ -146,14 +147,14 @@ class Failing:
 
 
 def test_a_failure_leaves_no_trace_in_the_next_answer(folder: Path, english: Samples, spanish: Samples) -> None:
-    class Toolkit(InstalledGenAI):
+    class Runtime(InstalledGenAI):
         def pipeline(self, kind: PipelineKind, folder: Path, device: str, properties: Mapping[str, object]) -> Any:
             opened = super().pipeline(kind, folder, device, properties)
             pipelines.append(Failing(opened) if not pipelines else opened)
             return pipelines[-1]
 
     pipelines: list[Any] = []
-    session = load(folder, name="starter", device="CPU", reason="a test", toolkit=Toolkit())
+    session = load(inspect(folder), name="starter", device="CPU", reason="a test", runtime=Runtime())
     asked = make_unit(spanish, language="es")
     session.join([make_unit(english, language="en")])
     (failed,) = session.step()
@@ -174,7 +175,7 @@ def test_behind_the_service_a_long_file_arrives_whole(folder: Path, voice: Voice
     samples = np.concatenate([part for sentence in sentences for part in (voice.speak(sentence), pause)])
     seconds = len(samples) / 16_000
     assert seconds > 60
-    session = Remembering(load(folder, name="starter", device="CPU", reason="a test"))
+    session = Remembering(load(inspect(folder), name="starter", device="CPU", reason="a test"))
     with serving(session) as service:
         transcript = transcribe(service, samples, TranscribeOptions(timestamps=timestamps), "starter")
     assert transcript.language == "en"
@@ -192,7 +193,7 @@ class Remembering:
     def __init__(self, session: Any) -> None:
         self._session = session
         self.answers: list[tuple[int, str]] = []
-        self.info, self.slots, self.twins = session.info, session.slots, session.twins
+        self.info, self.slots = session.info, session.slots
         self.join, self.leave = session.join, session.leave
 
     def step(self) -> Any:
@@ -203,7 +204,7 @@ class Remembering:
 
 def test_properties_reach_openvino(folder: Path, tmp_path: Path, english: Samples) -> None:
     session = load(
-        folder,
+        inspect(folder),
         name="starter",
         device="AUTO:CPU",
         reason="a test",
@@ -217,7 +218,7 @@ def test_properties_reach_openvino(folder: Path, tmp_path: Path, english: Sample
 
 def test_an_unknown_property_is_one_line(folder: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        load(folder, name="starter", device="CPU", reason="a test", plugin_config={"FOO": "1"})
+        load(inspect(folder), name="starter", device="CPU", reason="a test", plugin_config={"FOO": "1"})
     assert "with --plugin_config FOO: " in str(caught.value)
     assert "Unsupported property FOO" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -227,4 +228,4 @@ def test_a_device_that_is_not_there_is_named_with_those_that_are(folder: Path) -
     with pytest.raises(
         ConfigError, match=r"^target_device: GPU\.99 is not available, there is no GPU\.99 here; OpenVINO finds .*CPU"
     ):
-        load(folder, name="starter", device="GPU.99", reason="a test")
+        load(inspect(folder), name="starter", device="GPU.99", reason="a test")

@@ -12,6 +12,7 @@ import pytest
 
 from antiphon.errors import ConfigError
 from antiphon.genai.pipeline import load
+from antiphon.models.folder import inspect
 from antiphon.types.audio import Samples
 from antiphon.types.events import AudioChunk, Failed, Sentence, SentenceFinished
 from antiphon.types.options import SpeakOptions
@@ -49,11 +50,11 @@ def test_speecht5_says_what_the_pipeline_says(speecht5: Path, tmp_path: Path) ->
     values = np.random.default_rng(1).standard_normal(512).astype("<f4")
     values.tofile(tmp_path / "ada.bin")
     pipeline = openvino_genai.Text2SpeechPipeline(speecht5, "CPU")
-    plain = load(speecht5, name="m", device="CPU", reason="a test")
+    plain = load(inspect(speecht5), name="m", device="CPU", reason="a test")
     assert (plain.info.voices, plain.info.sample_rate, plain.info.family) == (("default",), 16_000, "speecht5")
     for text in ("Hello there.", "A much longer sentence, with more letters in it!", "a"):
         assert np.array_equal(say(plain, text, "default"), samples_of(pipeline.generate(text)))
-    ada = load(speecht5, name="m", device="CPU", reason="a test", speaker=("ada", tmp_path / "ada.bin"))
+    ada = load(inspect(speecht5), name="m", device="CPU", reason="a test", speaker=("ada", tmp_path / "ada.bin"))
     assert ada.info.voices == ("ada",)
     # The model brings a speaker to unit length itself.
     expected = samples_of(pipeline.generate("Hello there.", ov.Tensor(values.reshape(1, 512))))
@@ -61,7 +62,7 @@ def test_speecht5_says_what_the_pipeline_says(speecht5: Path, tmp_path: Path) ->
 
 
 def test_a_sentence_too_long_fails_alone(speecht5: Path) -> None:
-    session = load(speecht5, name="m", device="CPU", reason="a test")
+    session = load(inspect(speecht5), name="m", device="CPU", reason="a test")
     expected = say(session, "Hello there.", "default")
     session.join([Sentence(0, "a" * 900, "default", 0, SpeakOptions())])
     (failed,) = session.step()
@@ -71,7 +72,7 @@ def test_a_sentence_too_long_fails_alone(speecht5: Path) -> None:
 
 
 def test_behind_the_service_all_sentences_are_spoken_in_order(speecht5: Path) -> None:
-    session = load(speecht5, name="m", device="CPU", reason="a test")
+    session = load(inspect(speecht5), name="m", device="CPU", reason="a test")
     sentences = ["The first one is here.", "The second one is a little longer than that.", "Then a third one."]
     expected = [say(session, sentence, "default") for sentence in sentences]
     with serving(session) as service:
@@ -85,7 +86,7 @@ def test_behind_the_service_all_sentences_are_spoken_in_order(speecht5: Path) ->
 
 
 def test_kokoro_says_what_the_pipeline_says(kokoro: Path) -> None:
-    session = load(kokoro, name="m", device="CPU", reason="a test")
+    session = load(inspect(kokoro), name="m", device="CPU", reason="a test")
     info = session.info
     assert (info.family, info.voices, info.sample_rate) == ("kokoro", ("af_heart", "bm_fable"), 24_000)
     assert info.weight_format == "fp32"
@@ -101,7 +102,7 @@ def test_kokoro_says_what_the_pipeline_says(kokoro: Path) -> None:
 
 
 def test_kokoro_behind_the_service(kokoro: Path) -> None:
-    with serving(load(kokoro, name="m", device="CPU", reason="a test")) as service:
+    with serving(load(inspect(kokoro), name="m", device="CPU", reason="a test")) as service:
         once = speak(service, "Hello world.", SpeakOptions())
         twice = speak(service, "Hello world. Hello world.", SpeakOptions(voice="fable"))
     assert np.abs(once).max() > 0.5
@@ -111,5 +112,5 @@ def test_kokoro_behind_the_service(kokoro: Path) -> None:
 def test_a_kokoro_graph_of_another_make_is_one_line(kokoro: Path) -> None:
     (kokoro / "openvino_model.bin").write_bytes(b"")
     with pytest.raises(ConfigError, match=r"openvino_genai cannot open it on CPU|cannot speak") as caught:
-        load(kokoro, name="m", device="CPU", reason="a test")
+        load(inspect(kokoro), name="m", device="CPU", reason="a test")
     assert "\n" not in str(caught.value)

@@ -14,15 +14,18 @@ import openvino as ov
 import openvino_genai
 import pytest
 
+from antiphon.cli.export import speakers
 from antiphon.export.calibration import calibration_windows
 from antiphon.export.export import export
-from antiphon.export.quantize import heard
+from antiphon.models.folder import inspect
 from antiphon.models.layers import NEVER
 from antiphon.models.whisper.config import read_config
+from antiphon.models.whisper.export import encoder_inputs
 from antiphon.models.whisper.graph import encoder_graph, step_graph
 from antiphon.models.whisper.ir import open_ir
 from antiphon.models.whisper.session import WhisperSession
 from antiphon.repository.graph_pbtxt import GraphFile
+from antiphon.types.audio import Samples
 from antiphon.weights.openvino_ir.files import DECODER_MODEL, ENCODER_MODEL
 from tests.oracle.ir_folders import STARTER, export_starter
 from tests.oracle.reference import open_session
@@ -41,8 +44,12 @@ SCRIPT = Path(__file__).with_name("quantizing.py")
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("quantized") / "ours"
-    export(STARTER, folder, graph=GraphFile("speech2text"), calibration=lambda: calibration_windows(None)[:WINDOWS])
+    export(inspect(STARTER), folder, graph=GraphFile("speech2text"), calibration=windows)
     return folder
+
+
+def windows() -> list[Samples]:
+    return calibration_windows(None, speakers)[:WINDOWS]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +57,7 @@ def theirs(ours: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both of its graphs round activations; what goes with them is as in ours."""
     work = tmp_path_factory.mktemp("optimum")
     exact = export_starter(work / "exact")
-    features = [one["input_features"] for one in heard(calibration_windows(None)[:WINDOWS], read_config(STARTER))]
+    features = [one["input_features"] for one in encoder_inputs(windows(), read_config(STARTER))]
     np.save(work / "features.npy", np.concatenate(features))
     command = [sys.executable, str(SCRIPT), str(exact), str(work / "features.npy"), str(work / "int8")]
     done = subprocess.run(command, check=False, capture_output=True, text=True, env={**os.environ, "NNCF_CI": "1"})
@@ -69,7 +76,7 @@ def folder(request: pytest.FixtureRequest) -> Path:
 
 def test_the_encoder_computes_here_what_its_file_computes(folder: Path) -> None:
     config = read_config(folder)
-    features = heard([Voice().speak(HELD_OUT[0])], config)[0]["input_features"]
+    features = encoder_inputs([Voice().speak(HELD_OUT[0])], config)[0]["input_features"]
     core = ov.Core()
     file = core.compile_model(core.read_model(folder / ENCODER_MODEL), "CPU", EXACT)(features)["last_hidden_state"]
     graph = whisper_states_model(config, open_ir(folder, "auto").expanded())
@@ -84,7 +91,7 @@ def test_the_encoder_computes_here_what_its_file_computes(folder: Path) -> None:
 def test_the_decoder_computes_here_what_its_file_computes(theirs: Path) -> None:
     """Optimum rounds in both graphs: what enters every layer, the queries of attention, and the last layer's input."""
     config, weights, core = read_config(theirs), open_ir(theirs, "auto"), ov.Core()
-    features = heard([Voice().speak(HELD_OUT[0])], config)[0]["input_features"]
+    features = encoder_inputs([Voice().speak(HELD_OUT[0])], config)[0]["input_features"]
     states = compile_exact(whisper_states_model(config, weights.expanded()))(features)["states"]
     cross = core.compile_model(encoder_graph(config, weights.expanded(), "f32"), "CPU", EXACT)(features)
     ids = np.array([[1501, 1502, 1505, 20, 30, 40, 50, 60]], np.int32)

@@ -14,6 +14,7 @@ from whisper import timing
 from whisper.tokenizer import get_tokenizer
 
 from antiphon.genai.pipeline import load
+from antiphon.models.folder import inspect
 from antiphon.models.whisper.alignment import smoothed, warp
 from antiphon.models.whisper.config import read_config
 from antiphon.models.whisper.tokens import read_tokenizer
@@ -158,8 +159,8 @@ def test_the_genai_backend_hears_the_same_words_at_the_same_times(
 ) -> None:
     native = open_session(STARTER, weight_format="fp32")
     folder = export_starter(tmp_path_factory.mktemp("words") / "starter")
-    session = load(folder, name="starter", device="CPU", reason="a test", word_timestamps=True)
-    plain = load(folder, name="starter", device="CPU", reason="a test")
+    session = load(inspect(folder), name="starter", device="CPU", reason="a test", word_timestamps=True)
+    plain = load(inspect(folder), name="starter", device="CPU", reason="a test")
     assert session.info.no_words == ""
     assert "--enable_word_timestamps" in plain.info.no_words
     for samples in said:

@@ -18,18 +18,18 @@ from antiphon.types.results import Transcript
 
 
 def new_service(
-    *sessions: AnySession, limits: Limits = UNLIMITED, hooks: Callable[[str], Hooks] = no_hooks
+    *sessions: AnySession | tuple[AnySession, ...], limits: Limits = UNLIMITED, hooks: Callable[[str], Hooks] = no_hooks
 ) -> SpeechService:
-    """A service with these models; close it by `service.models.close`."""
+    """A service with these models, a tuple being the replicas of one; close it by `service.models.close`."""
     models = ModelServer(limits=limits, hooks=hooks)
     for session in sessions:
-        models.add(session)
+        models.add(*(session if isinstance(session, tuple) else (session,)))
     return SpeechService(models)
 
 
 @contextmanager
 def serving(
-    *sessions: AnySession, limits: Limits = UNLIMITED, hooks: Callable[[str], Hooks] = no_hooks
+    *sessions: AnySession | tuple[AnySession, ...], limits: Limits = UNLIMITED, hooks: Callable[[str], Hooks] = no_hooks
 ) -> Iterator[SpeechService]:
     """The same, closed at the end of the block without waiting for its requests."""
     service = new_service(*sessions, limits=limits, hooks=hooks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import aclosing
 from typing import Protocol
 
@@ -31,10 +32,12 @@ class Target(Protocol):
 class InProcess:
     """A model without a server, behind the same queue. Clips are decoded beforehand."""
 
-    def __init__(self, session: AnySession, *, language: str = "", voice: str = "", max_waiting: int = 512) -> None:
+    def __init__(
+        self, sessions: Sequence[AnySession], *, language: str = "", voice: str = "", max_waiting: int = 512
+    ) -> None:
         self._service = SpeechService(ModelServer(limits=Limits(units=max_waiting)))
-        self._rate = self._service.models.add(session).sample_rate
-        self._name = session.info.name
+        self._rate = self._service.models.add(*sessions).sample_rate
+        self._name = sessions[0].info.name
         self._transcribe_options = TranscribeOptions(language=language or None)
         self._speak_options = SpeakOptions(voice or None, language or None)
 

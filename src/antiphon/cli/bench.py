@@ -30,7 +30,7 @@ from antiphon.benchmark.target import InProcess, Target
 from antiphon.benchmark.word_errors import WordErrors, count_word_errors
 from antiphon.cli.transcribe import DeviceFlag, PrecisionFlag, WeightFlag, report
 from antiphon.errors import ConfigError
-from antiphon.loader import ESPEAK, load_session
+from antiphon.loader import ESPEAK, LoadOptions, load_sessions
 from antiphon.types.options import AudioContext
 
 BenchTask = Literal["transcribe", "speak"]
@@ -112,8 +112,7 @@ def bench(
     if url:
         target = _endpoint(url, name, api_key=api_key, language=language, voice=voice, timeout=timeout)
     else:
-        session = load_session(
-            name,
+        options = LoadOptions(
             precision=precision,
             weight_format=weight_format,
             device=device,
@@ -121,7 +120,7 @@ def bench(
             report=report,
             audio_context=audio_context,
         )
-        target = InProcess(session, language=language, voice=voice)
+        target = InProcess(load_sessions(name, options), language=language, voice=voice)
     workload = _workload(target, inputs)
     load = f"{rate:g} requests a second" if rate else f"{clients} client{'s' * (clients > 1)}"
     typer.echo(f"{name} {f'at {url}' if url else 'in this process'}, {load}; {workload.description}")

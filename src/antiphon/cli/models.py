@@ -1,7 +1,4 @@
-"""`antiphon models`: what a server would load, which backend would serve each of them, and why. Nothing is loaded.
-
-It knows the settings and the registry's choices; it must not know HTTP or the runtime.
-"""
+"""`antiphon models`: the models that a server would load, and the backend of each, with the reason. Nothing is loaded."""
 
 from __future__ import annotations
 
@@ -11,12 +8,12 @@ from typing import Annotated
 import typer
 
 from antiphon.errors import ConfigError
-from antiphon.loader import choose, look_closely
+from antiphon.loader import check, choose
 from antiphon.model_spec import ModelSpec, model_specs
 from antiphon.repository.config_json import CONFIG, list_models
 from antiphon.settings import load_settings
 
-ConfigFlag = Annotated[Path | None, typer.Option("--config-path", help="A config.json that names models.")]
+ConfigFlag = Annotated[Path | None, typer.Option("--config-path", help="A config.json that lists models.")]
 RepositoryFlag = Annotated[
     Path | None, typer.Option("--model-repository-path", help="A folder of models, with or without a config.json.")
 ]
@@ -41,32 +38,28 @@ def models(
     settings = load_settings({name: value for name, value in flags.items() if value is not None})
     repository = settings.model_repository_path
     if repository is not None and settings.config_path is None and not (repository / CONFIG).is_file():
-        wanted = tuple(
-            ModelSpec(name, str(repository / name), device=target_device) for name in list_models(repository)
+        specs = tuple(
+            ModelSpec(name, str(repository / name), device=target_device, setting=None)
+            for name in list_models(repository)
         )
     else:
-        wanted = model_specs(settings)
-    if not wanted:
+        specs = model_specs(settings)
+    if not specs:
         raise ConfigError(f"{settings.config_path or repository}: there is no model in it.")
-    rows = [HEADINGS, *(_row(each, alone=settings.model_path is not None) for each in wanted)]
+    rows = [HEADINGS, *(_row(spec, alone=settings.model_path is not None) for spec in specs)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _row(wanted: ModelSpec, *, alone: bool) -> tuple[str, str, str, str]:
-    """What is told of a model. One that cannot be served has its reason there, unless it is the only one asked for."""
+def _row(spec: ModelSpec, *, alone: bool) -> tuple[str, str, str, str]:
+    """The cells of a model. One that cannot be served shows the reason, or raises it if it is the only model."""
     try:
-        choice = look_closely(choose(wanted.source, device=wanted.device, graph=wanted.graph))
+        choice = check(choose(spec.source, device=spec.device, graph=spec.graph, setting=spec.setting))
     except ConfigError as error:
         if alone:
             raise
-        return wanted.name, "?", "none", str(error)
-    backend = f"{choice.backend} on {choice.device}"
-    built_in = choice.folder == Path()
-    return (
-        wanted.name,
-        choice.family,
-        f"{backend} ({choice.reason})" if choice.reason else backend,
-        "built in" if built_in else str(choice.folder),
-    )
+        return spec.name, "?", "none", str(error)
+    backend = f"{choice.backend} on {choice.device}" + (f" ({choice.reason})" if choice.reason else "")
+    folder = "built in" if choice.family.detect is None else str(choice.folder.path)
+    return spec.name, choice.family.name, backend, folder

@@ -9,9 +9,9 @@ import typer
 
 from antiphon.errors import ConfigError
 from antiphon.model_spec import graph_of
+from antiphon.models.folder import inspect
 from antiphon.repository.config_json import CONFIG, add_entry, find_config, list_models, remove_entry, write_whole
 from antiphon.repository.graph_pbtxt import GRAPH, GraphFile, read_graph, render_graph
-from antiphon.repository.task import task_of
 from antiphon.settings import REPOSITORY_VARIABLE, Settings
 
 UNKNOWN_TASK = "Could not infer model task - specify --task value explicitly"
@@ -53,7 +53,7 @@ def pull_model(settings: Settings) -> Path:
         target_device=settings.target_device or "",
         plugin_config=settings.properties,
     )
-    if settings.task is None and task_of(folder) is None:
+    if settings.task is None and inspect(folder).task is None:
         raise ConfigError(UNKNOWN_TASK)
     if settings.enable_word_timestamps or settings.speaker is not None:
         write_whole(folder / GRAPH, render_graph(_completed(settings, read_graph(folder / GRAPH))))
@@ -70,7 +70,7 @@ def _configure(settings: Settings) -> None:
 
 
 def _write_graph(settings: Settings, folder: Path) -> None:
-    task = settings.task or task_of(folder)
+    task = settings.task or inspect(folder).task
     if task is None:
         raise ConfigError(UNKNOWN_TASK)
     write_whole(folder / GRAPH, render_graph(_completed(settings, graph_of(settings, task))))

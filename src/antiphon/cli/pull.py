@@ -12,9 +12,9 @@ import typer
 
 from antiphon.errors import ConfigError
 from antiphon.hub import pull as hub
+from antiphon.models.folder import inspect, lacks_vocoder
 from antiphon.repository.config_json import write_whole
 from antiphon.repository.graph_pbtxt import GRAPH, GraphFile, render_graph
-from antiphon.repository.task import task_of
 from antiphon.types.options import GraphTask
 
 Sources = Annotated[
@@ -80,12 +80,13 @@ def pull_model(
             overwrite=overwrite,
             revision=revision,
             vocoder=vocoder,
+            lacks_vocoder=lacks_vocoder,
             report=bar.report,
             progress=bar.progress,
         )
     typer.echo(f"Model: {source} downloaded to: {folder}")
     graph = folder / GRAPH
-    graph_task = task or task_of(folder)
+    graph_task = task or inspect(folder).task
     if graph.is_file() and not (task or target_device or plugin_config):
         typer.echo(f"{graph} already exists and is kept.", err=True)
     elif graph_task is None:

@@ -12,7 +12,7 @@ import typer
 from antiphon.audio.encode import AUDIO_FORMATS, AudioFormat
 from antiphon.cli.transcribe import DeviceFlag, ModelFlag, PrecisionFlag, WeightFlag, report
 from antiphon.errors import ConfigError
-from antiphon.loader import ESPEAK, load_session
+from antiphon.loader import ESPEAK, LoadOptions, load_sessions
 from antiphon.model_server import ModelServer
 from antiphon.service import SpeakRequest, SpeechService
 from antiphon.synthesis.output import AudioFileWriter
@@ -49,9 +49,11 @@ def speak(
     """Speak one text."""
     audio_format = format_of(output, form)
     content = "" if list_voices else _text(text, output)
-    session = load_session(
-        model, precision=precision, weight_format=weight_format, device=device, report=report, vocoder=vocoder
+    load_options = LoadOptions(
+        precision=precision, weight_format=weight_format, device=device, report=report, vocoder=vocoder
     )
+    sessions = load_sessions(model, load_options)
+    session = sessions[0]
     if list_voices:
         if not session.info.voices:
             raise ConfigError(f"The model {session.info.name!r} cannot speak, and has no voices.")
@@ -61,7 +63,7 @@ def speak(
     service = SpeechService(models, max_input_characters=sys.maxsize)
     options = SpeakOptions(voice or None, language or None, seed, speed)
     try:
-        with service.admit(SpeakRequest(models.add(session).name, content, options)) as admitted:
+        with service.admit(SpeakRequest(models.add(*sessions).name, content, options)) as admitted:
             samples = admitted.speak_blocking()
     finally:
         models.close(drain=False)

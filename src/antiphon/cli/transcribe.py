@@ -14,7 +14,7 @@ import typer
 from antiphon.audio.decode import decode
 from antiphon.cli.main import FAILED
 from antiphon.errors import ConfigError, InvalidAudio
-from antiphon.loader import load_session
+from antiphon.loader import LoadOptions, load_sessions
 from antiphon.model_server import ModelServer
 from antiphon.service import SpeechService, TranscribeRequest
 from antiphon.transcription.plan import Progress
@@ -76,8 +76,7 @@ def _command(task: Task) -> Callable[..., None]:
             raise ConfigError(f"--format {form} takes a single file: name one file at a time.")
         if words and form != "text":
             raise ConfigError(f"--words: {form} has no word times; leave out --format.")
-        session = load_session(
-            model,
+        load_options = LoadOptions(
             precision=precision,
             weight_format=weight_format,
             device=device,
@@ -95,7 +94,7 @@ def _command(task: Task) -> Callable[..., None]:
             condition_on_previous_text=condition_on_previous_text,
             vad=VadOptions(vad),
         )
-        request = TranscribeRequest(models.add(session).name, options)
+        request = TranscribeRequest(models.add(*load_sessions(model, load_options)).name, options)
         render = to_word_list if words else RENDERED[form]
         try:
             complete = _recognise(SpeechService(models), files, request, render)

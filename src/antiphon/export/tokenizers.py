@@ -1,7 +1,6 @@
-"""Tokenizer and detokenizer as OpenVINO graphs, put together from the steps of openvino-tokenizers, without transformers.
+"""Tokenizers and detokenizers as OpenVINO graphs, built with the steps of openvino-tokenizers, without transformers.
 
-Two kinds are written: byte-level BPE (`tokenizer.json`) and SentencePiece (a `.model` file). It must not know which model
-they go with.
+Two kinds are supported: byte-level BPE (`tokenizer.json`) and SentencePiece (a `.model` file).
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ SETTINGS = "tokenizer_config.json"
 ADDED = "added_tokens.json"
 
 _LONGEST = 2**31 - 1
-_pieces: Any = sentencepiece_model_pb2  # its classes are made at run time, where no type checker looks
+_pieces: Any = sentencepiece_model_pb2  # its classes are generated at run time
 
 Models = tuple[ov.Model, ov.Model]
 
@@ -47,14 +46,14 @@ Models = tuple[ov.Model, ov.Model]
 def byte_pair_graphs(folder: Path, special: Mapping[str, int | None]) -> Models:
     """Tokenizer and detokenizer of a byte-level BPE. `special` are the ids that readers look up in the graph.
 
-    Raises ConfigError if `tokenizer.json` is none.
+    Raises ConfigError if `tokenizer.json` is of another kind.
     """
     path = folder / TOKENIZER
     content = read_json(path)
     _check_byte_level(path, content)
-    added = {each["id"]: each for each in content["added_tokens"]}
+    added = {token["id"]: token for token in content["added_tokens"]}
     pipeline = TokenizerPipeline()
-    splits = [SpecialToken(each["content"], each["lstrip"], each["rstrip"]) for each in added.values()]
+    splits = [SpecialToken(token["content"], token["lstrip"], token["rstrip"]) for token in added.values()]
     pipeline.add_steps([SpecialTokensSplit(splits), RegexSplitStep.byte_level_splitter(), BytesToCharsStep()])
     content["model"] = {"continuing_subword_prefix": None, "end_of_word_suffix": None} | content["model"]
     pipeline.add_steps(BPETokenizationStep.from_hf_json(content))
@@ -66,8 +65,8 @@ def byte_pair_graphs(folder: Path, special: Mapping[str, int | None]) -> Models:
     decoded = VocabDecoderStep.from_hf_json(
         tokenizer_json=content,
         pipeline_vocab=pipeline.vocab,
-        skip_tokens=[index for index, each in added.items() if each["special"]],
-        added_tokens={index: each["content"] for index, each in added.items()},
+        skip_tokens=[index for index, token in added.items() if token["special"]],
+        added_tokens={index: token["content"] for index, token in added.items()},
         is_byte_level=True,
     )
     valid = UTF8ValidateStep(mode=constants.UTF8ReplaceMode.REPLACE)
@@ -88,15 +87,15 @@ def _check_byte_level(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _combined(processor: Mapping[str, Any] | None) -> CombineSegmentsStep:
-    """What is put around a text: a template's tokens, or none."""
-    for each in (processor or {}).get("processors", [processor]):
-        if each is not None and each["type"] == "TemplateProcessing":
-            return CombineSegmentsStep.from_hf_json_template_postprocessor(each)
+    """The tokens that a template puts around a text, if any."""
+    for step in (processor or {}).get("processors", [processor]):
+        if step is not None and step["type"] == "TemplateProcessing":
+            return CombineSegmentsStep.from_hf_json_template_postprocessor(step)
     return CombineSegmentsStep([Sequence()])
 
 
 def sentence_piece_graphs(path: Path, special: Mapping[str, int | None]) -> Models:
-    """Tokenizer and detokenizer of a SentencePiece model whose texts end with its end token, as SpeechT5's do."""
+    """Tokenizer and detokenizer of a SentencePiece model that ends texts with its end token, like SpeechT5's."""
     try:
         model = _pieces.ModelProto.FromString(path.read_bytes())
     except (OSError, ValueError) as error:
@@ -106,23 +105,25 @@ def sentence_piece_graphs(path: Path, special: Mapping[str, int | None]) -> Mode
     for name in [name for index, name in added.items() if index >= len(model.pieces)]:
         last = model.pieces[-1]
         model.pieces.add(piece=name, score=last.score, type=last.type)
-    # As it is read back, not SentencePiece's ⁇.
-    model.trainer_spec.unk_surface = next(each.piece for each in model.pieces if each.type == kinds.UNKNOWN)
+    # Detokenized as the token itself, not as SentencePiece's ⁇.
+    model.trainer_spec.unk_surface = next(piece.piece for piece in model.pieces if piece.type == kinds.UNKNOWN)
     tokenizer = _piece_tokenizer(model.SerializeToString(), added, special)
     for index in added:
         if model.pieces[index].type not in (kinds.UNKNOWN, kinds.USER_DEFINED):
-            model.pieces[index].type = kinds.CONTROL  # what is control is not spoken back
+            model.pieces[index].type = kinds.CONTROL  # control tokens are left out of detokenized text
     return _finished(tokenizer, _piece_detokenizer(model.SerializeToString()), special)
 
 
 def _added_pieces(folder: Path, model: Any) -> dict[int, str]:
-    """The tokens that are never cut up: the model's own control tokens, and those a checkpoint adds behind them."""
+    """The tokens that are never split: the model's control tokens, and those that a checkpoint adds after them."""
     kinds = _pieces.ModelProto.SentencePiece
-    own = {index: each.piece for index, each in enumerate(model.pieces) if each.type in (kinds.CONTROL, kinds.UNKNOWN)}
+    own = {
+        index: piece.piece for index, piece in enumerate(model.pieces) if piece.type in (kinds.CONTROL, kinds.UNKNOWN)
+    }
     more = read_json(folder / ADDED) if (folder / ADDED).is_file() else {}
     added = own | {index: name for name, index in sorted(more.items(), key=lambda item: item[1])}
-    behind = [index for index in added if index >= len(model.pieces)]
-    if behind != [*range(len(model.pieces), len(model.pieces) + len(behind))]:
+    appended = [index for index in added if index >= len(model.pieces)]
+    if appended != [*range(len(model.pieces), len(model.pieces) + len(appended))]:
         raise ConfigError(
             f"{folder / ADDED}: its ids do not follow the {len(model.pieces)} of the SentencePiece model."
         )
@@ -159,7 +160,7 @@ def _bytes(content: bytes) -> ov.Output:
 
 
 def _finished(tokenizer: ov.Model, detokenizer: ov.Model, special: Mapping[str, int | None]) -> Models:
-    """Both with 64-bit ids, and the ids that readers ask for."""
+    """Both graphs with 64-bit ids, and the special ids that readers look up."""
     models = utils.change_outputs_type(tokenizer, ov.Type.i64), utils.change_inputs_type(detokenizer, ov.Type.i64)
     for model in models:
         for name, index in special.items():

@@ -1,7 +1,4 @@
-"""What an OpenVINO IR folder holds, for the genai backend: its family, its files, what its weights are stored in.
-
-It must not know pipelines or devices.
-"""
+"""The files that an OpenVINO GenAI pipeline needs in a model folder, and the format of the weights there."""
 
 from __future__ import annotations
 
@@ -9,97 +6,72 @@ import math
 import os
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
 from xml.etree import ElementTree
 
 from antiphon.errors import ConfigError
-from antiphon.weights.config_file import read_json
+from antiphon.models.family import Family
+from antiphon.models.folder import ModelFolder
+from antiphon.weights.config_file import CONFIG_FILE
+from antiphon.weights.openvino_ir.constants import FORMAT_NAMES
+from antiphon.weights.openvino_ir.files import DECODER_MODEL, DETOKENIZER, ENCODER_MODEL, POSTNET, TOKENIZER, VOCODER
 
-HearingFamily = Literal["whisper", "qwen3_asr", "fun_asr"]
-SpeakingFamily = Literal["speecht5", "kokoro"]
-Family = HearingFamily | SpeakingFamily
-
-_ENCODER, _DECODER = "openvino_encoder_model.xml", "openvino_decoder_model.xml"
-_TOKENIZER, _DETOKENIZER = "openvino_tokenizer.xml", "openvino_detokenizer.xml"
-
-# What the pipeline opens; every .xml has its .bin beside it. Of the weights the last one named is looked at.
-_FILES: Mapping[Family, tuple[str, ...]] = MappingProxyType(
+# By family. Every .xml file has a .bin file of the same name; the weight format is that of the last file.
+_FILES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "whisper": ("generation_config.json", _TOKENIZER, _DETOKENIZER, _ENCODER, _DECODER),
-        "qwen3_asr": ("preprocessor_config.json", _TOKENIZER, _DETOKENIZER, _ENCODER, _DECODER),
-        "fun_asr": (_TOKENIZER, _DETOKENIZER, _ENCODER, _DECODER),
-        "speecht5": (_TOKENIZER, _ENCODER, "openvino_postnet.xml", "openvino_vocoder.xml", _DECODER),
+        "whisper": ("generation_config.json", TOKENIZER, DETOKENIZER, ENCODER_MODEL, DECODER_MODEL),
+        "qwen3_asr": ("preprocessor_config.json", TOKENIZER, DETOKENIZER, ENCODER_MODEL, DECODER_MODEL),
+        "fun_asr": (TOKENIZER, DETOKENIZER, ENCODER_MODEL, DECODER_MODEL),
+        "speecht5": (TOKENIZER, ENCODER_MODEL, POSTNET, VOCODER, DECODER_MODEL),
         "kokoro": ("openvino_model.xml",),
     }
 )
+# The pipeline looks at the first architecture only.
+_FIRST_ARCHITECTURE: Mapping[str, str] = MappingProxyType({"speecht5": "SpeechT5ForTextToSpeech"})
 _LEXICONS = tuple(f"data/{country}_{metal}.json" for country in ("us", "gb") for metal in ("gold", "silver"))
-_LEXICON_FOLDER = "MISAKI_DATA_DIR"  # the environment variable that the pipeline reads where a folder has none
-
-_FORMATS: Mapping[str, str] = MappingProxyType(
-    {"f32": "fp32", "f16": "fp16", "u8": "int8", "i8": "int8", "u4": "int4", "i4": "int4"}
-)
+_LEXICON_FOLDER = "MISAKI_DATA_DIR"  # the environment variable that the pipeline reads if a folder has no lexicons
 
 
-@dataclass(frozen=True, slots=True)
-class ModelFolder:
-    """A folder with everything that its family's pipeline opens; `weight_format` is what most of its values are in."""
+def check_files(folder: ModelFolder) -> str:
+    """Check that a pipeline can open the folder, and return the format that most of its weights are stored in.
 
-    path: Path
-    family: Family
-    config: Mapping[str, Any]
-    weight_format: str
-
-
-def read_folder(path: Path) -> ModelFolder:
-    """Raises ConfigError naming the file that is missing, or what `config.json` says that no pipeline serves."""
-    config = read_json(path / "config.json")
-    family = _family_of(path, config)
-    files = _FILES[family]
+    Raises ConfigError naming the missing file and how to make it, or the entry of config.json that is not served.
+    """
+    family = folder.served_family()
+    if family.name not in _FILES:
+        raise ConfigError(
+            f"{folder.path}: {family.name} is not served by openvino_genai; it serves {', '.join(_FILES)}."
+        )
+    first = _FIRST_ARCHITECTURE.get(family.name)
+    if first is not None and (architectures := folder.config.get("architectures") or ["none"])[0] != first:
+        raise ConfigError(
+            f'{folder.path / CONFIG_FILE}: architectures is {architectures}; "{first}" must be its first.'
+        )
+    files = _FILES[family.name]
     for name in files:
-        for each in (name, name.replace(".xml", ".bin")) if name.endswith(".xml") else (name,):
-            if not (path / each).is_file():
-                raise ConfigError(f"{path / each}: no such file; {_remedy(path, family)}.")
-    if family == "kokoro" and _LEXICON_FOLDER not in os.environ:
+        for file in (name, name.replace(".xml", ".bin")) if name.endswith(".xml") else (name,):
+            if not (folder.path / file).is_file():
+                raise ConfigError(f"{folder.path / file}: no such file; {_remedy(folder.path, family)}.")
+    if family.name == "kokoro" and _LEXICON_FOLDER not in os.environ:
         for name in _LEXICONS:
-            if not (path / name).is_file():
+            if not (folder.path / name).is_file():
                 raise ConfigError(
-                    f"{path / name}: no such file; Kokoro reads English by misaki's lexicons: copy them there, or name "
-                    f"their folder in {_LEXICON_FOLDER}."
+                    f"{folder.path / name}: no such file; Kokoro reads English with misaki's lexicons: copy them there, "
+                    f"or set {_LEXICON_FOLDER} to their folder."
                 )
-    return ModelFolder(path, family, config, _weight_format(path / files[-1]))
-
-
-def _family_of(path: Path, config: Mapping[str, Any]) -> Family:
-    kind: object = config.get("model_type")
-    if kind == "whisper" or kind == "qwen3_asr" or kind == "fun_asr":
-        return kind
-    architectures = config.get("architectures") or ["none"]
-    if kind == "speecht5" or "SpeechT5ForTextToSpeech" in architectures:
-        if architectures[0] != "SpeechT5ForTextToSpeech":
-            raise ConfigError(
-                f'{path / "config.json"}: architectures is {architectures}; "SpeechT5ForTextToSpeech" must be its first.'
-            )
-        return "speecht5"
-    if isinstance(config.get("vocab"), dict) or "Kokoro" in str(architectures[0]):
-        return "kokoro"
-    raise ConfigError(
-        f"{path / 'config.json'}: model_type {kind!r} is not one that openvino_genai serves; it serves {', '.join(_FILES)}."
-    )
+    return _weight_format(folder.path / files[-1])
 
 
 def _remedy(path: Path, family: Family) -> str:
-    """What makes a folder of the family complete."""
-    if family == "whisper" or family == "speecht5":
-        task = "speech2text" if family == "whisper" else "text2speech"
-        return f"the genai backend reads OpenVINO IR, which `antiphon export {task} --source_model {path}` writes"
-    return "the genai backend reads OpenVINO IR, which `optimum-cli export openvino` writes"
+    command = "optimum-cli export openvino"
+    if family.export is not None:
+        command = f"antiphon export {family.task} --source_model {path}"
+    return f"the genai backend reads OpenVINO IR, which `{command}` writes"
 
 
 def _weight_format(graph: Path) -> str:
-    """The format of most constant values of an IR, by the element types its .xml names."""
+    """The format of most constant values of an IR, by the element types in its .xml file."""
     values: Counter[str] = Counter()
     try:
         for _, element in ElementTree.iterparse(graph):
@@ -109,4 +81,4 @@ def _weight_format(graph: Path) -> str:
     except (ElementTree.ParseError, ValueError) as error:
         raise ConfigError(f"{graph}: not an OpenVINO graph ({error}); export the model again.") from error
     most = values.most_common(1)[0][0] if values else "none"
-    return _FORMATS.get(most, most)
+    return FORMAT_NAMES.get(most, most)

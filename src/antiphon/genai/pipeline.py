@@ -1,54 +1,47 @@
-"""The genai backend: from an OpenVINO IR folder to a session over `openvino_genai`'s pipeline, on any device of OpenVINO.
+"""Load an OpenVINO IR folder with an OpenVINO GenAI pipeline, on any OpenVINO device.
 
-One request at a time: it is for devices and families that have no graphs of our own. It must not know queues or HTTP.
+A pipeline processes one request at a time. It serves devices other than the CPU, and families without native graphs.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from antiphon.errors import ConfigError
-from antiphon.genai.asr import LanguageModelHearing, WhisperHearing
-from antiphon.genai.folder import ModelFolder, read_folder
+from antiphon.genai.asr import ADAPTERS
+from antiphon.genai.folder import check_files
+from antiphon.genai.runtime import InstalledGenAI, PipelineKind, Runtime, cause_of, check_device, spell_precision
 from antiphon.genai.session import PipelineSession
-from antiphon.genai.toolkit import InstalledGenAI, Toolkit, cause_of, check_device, spell_precision
-from antiphon.genai.tts import Speaking, kokoro_language, kokoro_voices, speak, speecht5_voices
-from antiphon.languages import normalise
+from antiphon.genai.tts import VOICES, SpeechAdapter, synthesise
+from antiphon.models.folder import ModelFolder
 from antiphon.models.session import AnySession
 from antiphon.models.speecht5.config import longest_sentence
-from antiphon.types.options import Report
+from antiphon.types.options import MAX_SPEED, MIN_SPEED, GraphTask, Report
 from antiphon.types.results import ModelInfo
 
 NO_PROPERTIES: Mapping[str, object] = MappingProxyType({})
-
-# Qwen3-ASR's languages, where the folder's config does not list them, by the names it was trained with.
-_QWEN_LANGUAGES = (
-    "Chinese, English, Cantonese, Arabic, German, French, Spanish, Portuguese, Indonesian, Italian, Korean, Russian, Thai, "
-    "Vietnamese, Japanese, Turkish, Hindi, Malay, Dutch, Swedish, Danish, Finnish, Polish, Czech, Filipino, Persian, Greek, "
-    "Romanian, Hungarian, Macedonian"
+_PIPELINES: Mapping[GraphTask, PipelineKind] = MappingProxyType(
+    {"speech2text": "ASRPipeline", "text2speech": "Text2SpeechPipeline"}
 )
 
 
 @dataclass(frozen=True, slots=True)
-class _Opening:
-    """What every family's session is made of besides its pipeline."""
+class _Model:
+    """What the session of every family needs besides its pipeline."""
 
-    name: str
+    info: ModelInfo
     folder: ModelFolder
-    device: str
-    reason: str
-    precision: str
-    toolkit: Toolkit
-    reopen: Callable[[], Any]
+    runtime: Runtime
+    open: Callable[[], Any]
 
 
 def load(
-    folder: Path,
+    folder: ModelFolder,
     *,
     name: str,
     device: str,
@@ -57,157 +50,112 @@ def load(
     plugin_config: Mapping[str, object] = NO_PROPERTIES,
     cache_dir: Path | None = None,
     speaker: tuple[str, Path] | None = None,
+    speeds: tuple[float, float] = (MIN_SPEED, MAX_SPEED),
     report: Report = lambda line: None,
-    toolkit: Toolkit | None = None,
+    runtime: Runtime | None = None,
 ) -> AnySession:
-    """Open the pipeline of the IR in `folder` on `device`; `reason` says why it is not the native engine.
+    """Open the pipeline for the IR in `folder` on `device`; `reason` says why the native engine does not serve it.
 
-    `plugin_config` are OpenVINO properties for the device; its CACHE_DIR stands before `cache_dir`. For a model that
-    speaks there may be one more `speaker`: its name and the file of its voice. `toolkit` stands in for the libraries.
-
-    Raises ConfigError naming the folder, file or flag and the fix.
+    `plugin_config` holds OpenVINO properties for the device; its CACHE_DIR has priority over `cache_dir`. `speaker` is the
+    name and file of one more voice. Raises ConfigError naming the folder, file or setting and the fix.
     """
     began = time.monotonic()
-    toolkit = toolkit or InstalledGenAI()
-    target, model = check(folder, device, toolkit)
+    runtime = runtime or InstalledGenAI()
+    family = folder.served_family()
+    target, weight_format = check(folder, device, runtime)
     properties = {**({"CACHE_DIR": str(cache_dir)} if cache_dir is not None else {}), **plugin_config}
     hint = properties.get("INFERENCE_PRECISION_HINT")
-    words = {"word_timestamps": True} if word_timestamps and model.family == "whisper" else {}
-    opening = _Opening(
+    precision = spell_precision(str(hint)) if hint else runtime.precision(target)
+    words = word_timestamps and "words" in family.takes
+    info = ModelInfo(
         name=name,
-        folder=model,
+        family=family.name,
+        path=folder.path,
+        backend="genai",
         device=target,
+        precision=precision,
+        weight_format=weight_format,
+        languages=(),
+        tasks=(),
+        default_language="en",
         reason=reason,
-        precision=spell_precision(str(hint)) if hint else toolkit.precision(target),
-        toolkit=toolkit,
-        reopen=lambda: _open_pipeline(toolkit, model, target, properties, words),
+        speeds=speeds,
     )
-    report(f"{name}: {model.family} from {folder}, by openvino_genai: {reason}")
-    if word_timestamps and model.family != "whisper":
-        report(f"{name}: {model.family} tells no times of words; requests cannot ask for them")
-    if model.family == "speecht5" or model.family == "kokoro":
-        session = _load_voice(opening, speaker)
-    elif speaker is not None:
-        raise ConfigError(f"--speaker: {folder} holds {model.family}, which does not speak.")
-    else:
-        session = _load_ears(opening, word_timestamps)
+    options = {**properties, **({"word_timestamps": True} if words else {})}
+    model = _Model(info, folder, runtime, lambda: _open_pipeline(runtime, folder, target, properties, options))
+    report(f"{name}: {family.name} from {folder.path}, by openvino_genai: {reason}")
+    if word_timestamps and not words:
+        report(f"{name}: {family.name} does not give word timestamps; requests cannot ask for them")
+    session = _load_tts(model, speaker) if family.task == "text2speech" else _load_asr(model, words=words)
     report(
-        f"{name}: genai backend on {target}, computing in {opening.precision}, {model.weight_format} weights, one request "
-        f"at a time, ready in {time.monotonic() - began:.1f} s"
+        f"{name}: genai backend on {target}, computing in {precision}, {weight_format} weights, one request at a time, "
+        f"ready in {time.monotonic() - began:.1f} s"
     )
     return session
 
 
-def check(folder: Path, device: str, toolkit: Toolkit | None = None) -> tuple[str, ModelFolder]:
-    """The device as OpenVINO spells it, and what the folder holds. ConfigError naming what is missing."""
-    # The device first: no export would help one that is not there.
-    return check_device(device, (toolkit or InstalledGenAI()).devices()), read_folder(folder)
+def check(folder: ModelFolder, device: str, runtime: Runtime | None = None) -> tuple[str, str]:
+    """The device as OpenVINO spells it, and the weight format. Raises ConfigError for a missing device or file."""
+    # The device first: an export would not help if it is missing.
+    return check_device(device, (runtime or InstalledGenAI()).devices()), check_files(folder)
 
 
 def _open_pipeline(
-    toolkit: Toolkit,
-    model: ModelFolder,
-    device: str,
-    properties: Mapping[str, object],
-    extras: Mapping[str, object],
+    runtime: Runtime, folder: ModelFolder, device: str, properties: Mapping[str, object], options: Mapping[str, object]
 ) -> Any:
-    """The pipeline for a folder's family; `extras` are what it takes besides the device's properties."""
-    kind: Any = "Text2SpeechPipeline" if model.family in ("speecht5", "kokoro") else "ASRPipeline"
+    """The pipeline for the folder's task; `options` are the device's `properties` and the pipeline's own."""
     try:
-        return toolkit.pipeline(kind, model.path, device, {**properties, **extras})
+        return runtime.pipeline(_PIPELINES[folder.served_family().task], folder.path, device, options)
     except (RuntimeError, TypeError, ValueError) as error:
-        asked = f" with --plugin_config {', '.join(properties)}" if properties else ""
+        given = f" with plugin_config {', '.join(properties)}" if properties else ""
         raise ConfigError(
-            f"{model.path}: openvino_genai cannot open it on {device}{asked}: {cause_of(error)}."
+            f"{folder.path}: openvino_genai cannot open it on {device}{given}: {cause_of(error)}."
         ) from error
 
 
-def _load_ears(opening: _Opening, word_timestamps: bool) -> AnySession:
-    pipeline = opening.reopen()
-    hearing = _whisper(opening, pipeline) if opening.folder.family == "whisper" else _language_model(opening.folder)
-    no_words = f"{opening.folder.family} tells none"
-    if opening.folder.family == "whisper":
-        named = bool(pipeline.get_generation_config().alignment_heads)
-        no_words = "" if named else f"{opening.folder.path / 'generation_config.json'} names no alignment_heads"
-        if not word_timestamps:
-            no_words = "the server must be started, or the model exported, with --enable_word_timestamps"
-    info = _info(
-        opening,
-        languages=tuple(hearing.languages),
-        tasks=hearing.tasks,
-        default_language=hearing.default_language,
+def _load_asr(model: _Model, *, words: bool) -> AnySession:
+    pipeline = model.open()
+    adapter = ADAPTERS[model.info.family](model.folder, pipeline, model.runtime)
+    no_words = ""
+    if "words" not in model.folder.served_family().takes:
+        no_words = f"{model.info.family} does not give any"
+    elif not words:
+        no_words = "the server must be started, or the model exported, with enable_word_timestamps"
+    elif not pipeline.get_generation_config().alignment_heads:
+        no_words = f"{model.folder.path / 'generation_config.json'} has no alignment_heads"
+    info = replace(
+        model.info,
+        languages=tuple(adapter.languages),
+        tasks=adapter.tasks,
+        default_language=adapter.default_language,
         no_words=no_words,
     )
-    return PipelineSession(info, pipeline, opening.reopen, hearing)
+    return PipelineSession(info, pipeline, model.open, adapter)
 
 
-def _whisper(opening: _Opening, pipeline: Any) -> WhisperHearing:
-    generation = pipeline.get_generation_config()
-    tokens = sorted(generation.lang_to_id, key=generation.lang_to_id.get) if generation.is_multilingual else []
-    languages = {token.strip("<|>"): token for token in tokens}
-    if generation.is_multilingual and not languages:
-        raise ConfigError(
-            f"{opening.folder.path / 'generation_config.json'}: multilingual, but without lang_to_id; take the model's own."
-        )
-    return WhisperHearing(
-        languages=languages,
-        default_language="en" if "en" in languages or not languages else next(iter(languages)),
-        target_positions=int(opening.folder.config.get("max_target_positions", 448)),
-        end=int(generation.eos_token_id),
-        first_pass=opening.toolkit.first_pass,
-    )
-
-
-def _language_model(folder: ModelFolder) -> LanguageModelHearing:
-    if folder.family == "fun_asr":
-        # It hears its languages mixed and names none, so there is none to choose and none to settle on for a file.
-        return LanguageModelHearing({}, "zh", takes_context=False)
-    listed = folder.config.get("support_languages") or _QWEN_LANGUAGES.split(", ")
-    codes = {normalise(str(language)): str(language) for language in listed}
-    languages = {code: language for code, language in codes.items() if code is not None}
-    default = "en" if "en" in languages else next(iter(languages), "en")
-    return LanguageModelHearing(languages, default, takes_context=True)
-
-
-def _load_voice(opening: _Opening, speaker: tuple[str, Path] | None) -> AnySession:
-    pipeline = opening.reopen()
-    kokoro = opening.folder.family == "kokoro"
+def _load_tts(model: _Model, speaker: tuple[str, Path] | None) -> AnySession:
+    pipeline = model.open()
+    family = VOICES[model.info.family]
     shape = tuple(int(size) for size in pipeline.get_speaker_embedding_shape())
-    read = kokoro_voices if kokoro else speecht5_voices
-    voices = read(opening.folder.path, speaker, shape, opening.toolkit)
-    positions = opening.folder.config.get("max_text_positions")
-    first = voices.names[0]
-    language = kokoro_language(first) if kokoro else None
+    voices = family.read(model.folder.path, speaker, shape, model.runtime)
+    positions = model.folder.config.get("max_text_positions")
+    default = voices.names[0]
+    language = family.language(default, None)
     try:
-        # Only a spoken word tells the rate, and whether a text can be read at all.
-        _, rate = speak(pipeline, "a", voices.tensors[first], language)
+        # Only a synthesised text shows the sample rate, and whether the pipeline can read a text at all.
+        _, rate = synthesise(pipeline, "a", voices.tensors[default], language)
     except RuntimeError as error:
         raise ConfigError(
-            f"{opening.folder.path}: openvino_genai opens it on {opening.device}, but cannot speak: {cause_of(error)}."
+            f"{model.folder.path}: openvino_genai opens it on {model.info.device}, but cannot speak: {cause_of(error)}."
         ) from error
-    info = _info(
-        opening,
+    info = replace(
+        model.info,
         tasks=("speak",),
         default_language=language or "en",
         voices=voices.names,
         stand_ins=voices.stand_ins,
         sample_rate=rate,
-        reads_digits=kokoro,
+        reads_digits=family.reads_digits,
         longest_sentence=longest_sentence(positions) if isinstance(positions, int) else None,
     )
-    return PipelineSession(info, pipeline, opening.reopen, Speaking(voices, kokoro, rate))
-
-
-def _info(opening: _Opening, *, languages: tuple[str, ...] = (), **chosen: Any) -> ModelInfo:
-    return ModelInfo(
-        name=opening.name,
-        family=opening.folder.family,
-        path=opening.folder.path,
-        backend="genai",
-        device=opening.device,
-        precision=opening.precision,
-        weight_format=opening.folder.weight_format,
-        languages=languages,
-        reason=opening.reason,
-        **chosen,
-    )
+    return PipelineSession(info, pipeline, model.open, SpeechAdapter(voices, family.language, rate))

@@ -1,7 +1,4 @@
-"""An `openvino_genai` pipeline behind the session protocol: one unit at a time, from its beginning to its end in one step.
-
-It must not know what is asked of the pipeline or made of its answer.
-"""
+"""An `openvino_genai` pipeline as a session: one unit at a time, from beginning to end in one step."""
 
 from __future__ import annotations
 
@@ -10,52 +7,50 @@ from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 from antiphon.errors import EngineFailed, RequestError
-from antiphon.genai.toolkit import cause_of
-from antiphon.models.session import AnySession
+from antiphon.genai.runtime import cause_of
 from antiphon.types.events import Event, Failed, Unit
 from antiphon.types.results import ModelInfo
 
 logger = logging.getLogger(__name__)
 
 UnitT = TypeVar("UnitT", bound=Unit)
-WorkT = TypeVar("WorkT", bound=Unit, contravariant=True)
+AdapterUnitT = TypeVar("AdapterUnitT", bound=Unit, contravariant=True)
 
 
-class Work(Protocol[WorkT]):
-    """What a family does with its pipeline."""
+class Adapter(Protocol[AdapterUnitT]):
+    """How the units of a family become calls of its pipeline."""
 
-    def check(self, unit: WorkT) -> None:
-        """Raise a RequestError for what the pipeline cannot do."""
+    def check(self, unit: AdapterUnitT) -> None:
+        """Raise a RequestError if the pipeline does not support the unit's options."""
         ...
 
-    def run(self, pipeline: Any, unit: WorkT) -> list[Event]:
-        """Ask the pipeline; the last event ends the unit."""
+    def run(self, pipeline: Any, unit: AdapterUnitT) -> list[Event]:
+        """Call the pipeline; the last event ends the unit."""
         ...
 
 
 class PipelineSession(Generic[UnitT]):
-    """The session protocol (`models/base.py`) over a pipeline, which takes one request and blocks until it is done.
+    """The session protocol over a pipeline, whose calls block and take one request each.
 
-    A pipeline whose call failed is thrown away and opened again by `reopen`: a decoder that was stopped half way keeps
-    its state, and the next unit would be answered with other words, without any error.
+    After a failed call the pipeline is discarded and opened again by `reopen`: a decoder that was stopped in the middle
+    keeps its state, and would answer the next unit with wrong words and without an error.
     """
 
     slots = 1
-    twins: Sequence[AnySession] = ()
 
-    def __init__(self, info: ModelInfo, pipeline: Any, reopen: Callable[[], Any], work: Work[UnitT]) -> None:
+    def __init__(self, info: ModelInfo, pipeline: Any, reopen: Callable[[], Any], adapter: Adapter[UnitT]) -> None:
         self.info = info
         self._pipeline: Any | None = pipeline
         self._reopen = reopen
-        self._work = work
+        self._adapter = adapter
         self._unit: UnitT | None = None
 
     def join(self, units: Sequence[UnitT]) -> list[Event]:
         if len(units) + (self._unit is not None) > self.slots:
-            raise ValueError(f"{len(units)} units join, but the one slot is all there is")
+            raise ValueError(f"{len(units)} units join, but there is only one slot")
         for unit in units:
             try:
-                self._work.check(unit)
+                self._adapter.check(unit)
             except RequestError as error:
                 return [Failed(unit, error)]
             self._unit = unit
@@ -68,7 +63,7 @@ class PipelineSession(Generic[UnitT]):
         try:
             if self._pipeline is None:
                 self._pipeline = self._reopen()
-            return self._work.run(self._pipeline, unit)
+            return self._adapter.run(self._pipeline, unit)
         except Exception as error:
             self._pipeline = None
             logger.exception("%s: openvino_genai failed; its pipeline will be opened again", self.info.name)
@@ -81,4 +76,4 @@ class PipelineSession(Generic[UnitT]):
             self._unit = None
 
     def rest(self) -> None:
-        """What the pipeline holds is its own."""
+        """The pipeline manages its own memory."""

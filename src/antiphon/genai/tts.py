@@ -1,11 +1,11 @@
-"""Sentences asked of `openvino_genai.Text2SpeechPipeline`, and the voices of its families: SpeechT5 and Kokoro.
+"""Synthesis with `openvino_genai.Text2SpeechPipeline`: calls, voices and languages of SpeechT5 and Kokoro.
 
-It must not know how a pipeline is opened or which thread runs it. A request's seed changes nothing: neither family takes one.
+The seed of a request has no effect: the pipeline does not take one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from antiphon.errors import ConfigError, EngineFailed, InvalidParameter
+from antiphon.genai.runtime import Runtime
 from antiphon.languages import normalise
 from antiphon.models.speecht5.voices import DEFAULT, FOLDER, read_floats, read_voices
 from antiphon.types.audio import Samples
@@ -23,11 +24,11 @@ from antiphon.types.events import AudioChunk, Event, Sentence, SentenceFinished
 Floats = NDArray[np.float32]
 Speaker = tuple[str, Path]  # a voice's name and its file
 
-# The first letter of a Kokoro voice ("af_heart") is the language that it was trained on.
+# By the first letter of a Kokoro voice ("af_heart"): the language it was trained on.
 KOKORO_LANGUAGES: Mapping[str, str] = MappingProxyType(
     {"a": "en-us", "b": "en-gb", "e": "es", "f": "fr-fr", "h": "hi", "i": "it", "p": "pt-br"}
 )
-# What OpenAI's thirteen names mean, in their alphabetical order: the voice of that name, or one of the kind it suggests.
+# For OpenAI's thirteen voice names in alphabetical order: the voice of the same name, or a similar one.
 _KOKORO_STAND_INS = (
     "af_alloy",
     "am_michael",
@@ -43,12 +44,15 @@ _KOKORO_STAND_INS = (
     "af_sky",
     "am_puck",
 )
-_KOKORO_FIRST = "af_heart"  # the voice that its makers rate best
+_KOKORO_DEFAULT = "af_heart"  # the voice with the best grade in Kokoro's own list
 
 
 @dataclass(frozen=True, slots=True)
-class Voices:
-    """A model's voices by name, its default first. What the pipeline is given of each; None is the one built into it."""
+class PipelineVoices:
+    """The voices of a model by name, the default first, as tensors for the pipeline; None is the pipeline's own voice.
+
+    `stand_ins` are the voices that OpenAI's voice names stand for.
+    """
 
     tensors: Mapping[str, Any]
     stand_ins: tuple[str, ...]
@@ -59,11 +63,20 @@ class Voices:
 
 
 @dataclass(frozen=True, slots=True)
-class Speaking:
-    """How a sentence is asked for. `kokoro` has languages; SpeechT5 reads letters whatever they mean."""
+class VoiceFamily:
+    """How the voices of a family are read from a folder, and the language that a voice reads, if the pipeline takes one."""
 
-    voices: Voices
-    kokoro: bool
+    read: Callable[[Path, Speaker | None, tuple[int, ...], Runtime], PipelineVoices]
+    language: Callable[[str, str | None], str | None]
+    reads_digits: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechAdapter:
+    """Synthesises sentences with a pipeline. `language` chooses a language by the voice and the request."""
+
+    voices: PipelineVoices
+    language: Callable[[str, str | None], str | None]
     sample_rate: int
 
     def check(self, unit: Sentence) -> None:
@@ -71,65 +84,77 @@ class Speaking:
             raise InvalidParameter(
                 f"The model has no voice {unit.voice!r}; it has {', '.join(self.voices.names)}.", param="voice"
             )
-        if self.kokoro:
-            kokoro_language(unit.voice, unit.options.language)
+        self.language(unit.voice, unit.options.language)
 
     def run(self, pipeline: Any, unit: Sentence) -> list[Event]:
-        language = kokoro_language(unit.voice, unit.options.language) if self.kokoro else None
-        samples, rate = speak(pipeline, unit.text, self.voices.tensors[unit.voice], language)
+        language = self.language(unit.voice, unit.options.language)
+        samples, rate = synthesise(pipeline, unit.text, self.voices.tensors[unit.voice], language)
         if rate != self.sample_rate:
             raise EngineFailed(f"The pipeline answered at {rate} Hz, where it was {self.sample_rate} before.")
         return [AudioChunk(unit, samples), SentenceFinished(unit)] if len(samples) else [SentenceFinished(unit)]
 
 
-def speak(pipeline: Any, text: str, voice: Any, language: str | None) -> tuple[Samples, int]:
-    """The sound of a text and its rate; `language` is Kokoro's, and None for SpeechT5."""
-    # Speed 1: the service stretches what comes out, for every family alike.
-    asked = {"language": language, "speed": 1.0} if language is not None else {}
-    # A lone surrogate is no UTF-8, and the binding takes nothing else.
+def synthesise(pipeline: Any, text: str, voice: Any, language: str | None) -> tuple[Samples, int]:
+    """The samples of a text and their rate; `language` is None for a pipeline that does not take one."""
+    # Speed 1: time stretching is the same for every family, and comes after the model.
+    options = {"language": language, "speed": 1.0} if language is not None else {}
+    # The binding accepts UTF-8 only, which has no lone surrogates.
     clean = text.encode("utf-8", "replace").decode("utf-8")
-    answer = pipeline.generate(clean, **asked) if voice is None else pipeline.generate(clean, voice, **asked)
-    parts = [np.array(speech.data, np.float32).reshape(-1) for speech in answer.speeches]  # copied: it is used again
+    answer = pipeline.generate(clean, **options) if voice is None else pipeline.generate(clean, voice, **options)
+    parts = [
+        np.array(speech.data, np.float32).reshape(-1) for speech in answer.speeches
+    ]  # copied: the buffer is reused
     return np.concatenate([np.zeros(0, np.float32), *parts]), int(answer.output_sample_rate)
 
 
-def speecht5_voices(folder: Path, speaker: Speaker | None, shape: tuple[int, ...], toolkit: Any) -> Voices:
-    """Those of `voices/*.bin` and the one given, or else the one that the pipeline has built in."""
+def speecht5_voices(folder: Path, speaker: Speaker | None, shape: tuple[int, ...], runtime: Runtime) -> PipelineVoices:
+    """The voices in `voices/*.bin` and `speaker`; without any, the pipeline's own voice."""
     if speaker is None and not any((folder / FOLDER).glob("*.bin")):
-        return Voices({DEFAULT: None}, (DEFAULT,))
+        return PipelineVoices({DEFAULT: None}, (DEFAULT,))
     embeddings = read_voices(folder, int(np.prod(shape)), speaker).embeddings
-    tensors = {name: toolkit.tensor(values.reshape(shape)) for name, values in embeddings.items()}
-    return Voices(tensors, tuple(tensors))
+    tensors = {name: runtime.tensor(values.reshape(shape)) for name, values in embeddings.items()}
+    return PipelineVoices(tensors, tuple(tensors))
 
 
-def kokoro_voices(folder: Path, speaker: Speaker | None, shape: tuple[int, ...], toolkit: Any) -> Voices:
-    """Those of `voices/*.bin` and the one given. ConfigError for a file of another size and for a model without any."""
+def kokoro_voices(folder: Path, speaker: Speaker | None, shape: tuple[int, ...], runtime: Runtime) -> PipelineVoices:
+    """The voices in `voices/*.bin` and `speaker`. Raises ConfigError without any, and for a file of another size."""
     paths = {path.stem: path for path in sorted((folder / FOLDER).glob("*.bin"))}
     if speaker is not None:
         paths[speaker[0]] = speaker[1]
     if not paths:
         raise ConfigError(f"{folder / FOLDER}: no voice; copy Kokoro's voices there, each as NAME.bin.")
-    first = speaker[0] if speaker else next((name for name in (DEFAULT, _KOKORO_FIRST) if name in paths), min(paths))
+    first = speaker[0] if speaker else next((name for name in (DEFAULT, _KOKORO_DEFAULT) if name in paths), min(paths))
     names = [first, *(name for name in paths if name != first)]
-    tensors = {name: toolkit.tensor(_read(paths[name], shape)) for name in names}
-    return Voices(tensors, tuple(name if name in tensors else first for name in _KOKORO_STAND_INS))
+    tensors = {name: runtime.tensor(_read(paths[name], shape)) for name in names}
+    return PipelineVoices(tensors, tuple(name if name in tensors else first for name in _KOKORO_STAND_INS))
 
 
-def kokoro_language(voice: str, asked: str | None = None) -> str:
-    """What Kokoro is told to read: the language asked for, else the voice's own ("af_heart" has en-us)."""
-    if asked is None:
-        # Voices of other languages (and a speaker of one's own) read English, as every voice does in the peer.
+def kokoro_language(voice: str, language: str | None = None) -> str:
+    """The language that Kokoro reads: the requested one, else that of the voice ("en-us" for "af_heart")."""
+    if language is None:
+        # Voices of other languages, and user-provided ones, read English; in OVMS all voices do.
         letter = voice[0] if len(voice) > 2 and voice[2] == "_" else ""
         return KOKORO_LANGUAGES.get(letter, KOKORO_LANGUAGES["a"])
-    wanted = asked.strip().lower().replace("_", "-")
-    known = tuple(KOKORO_LANGUAGES.values())
-    kindred = [code for code in known if normalise(wanted) is not None and normalise(code) == normalise(wanted)]
-    found = wanted if wanted in known else next(iter(kindred), None)
-    if found is None:
+    code = language.strip().lower().replace("_", "-")
+    supported = tuple(KOKORO_LANGUAGES.values())
+    same = [known for known in supported if normalise(code) is not None and normalise(known) == normalise(code)]
+    if code not in supported and not same:
         raise InvalidParameter(
-            f"language {asked!r} is not one that Kokoro reads; valid: {', '.join(known)}.", param="language"
+            f"language {language!r} is not one that Kokoro reads; valid: {', '.join(supported)}.", param="language"
         )
-    return found
+    return code if code in supported else same[0]
+
+
+def _no_language(voice: str, language: str | None) -> None:
+    """SpeechT5 takes no language: it reads letters."""
+
+
+VOICES: Mapping[str, VoiceFamily] = MappingProxyType(
+    {
+        "speecht5": VoiceFamily(speecht5_voices, _no_language, reads_digits=False),
+        "kokoro": VoiceFamily(kokoro_voices, kokoro_language, reads_digits=True),
+    }
+)
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> Floats:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +14,11 @@ from antiphon.errors import ConfigError
 from antiphon.hub.client import BOT, Hub, HubFile, Listing, is_offline, not_a_repository
 from antiphon.hub.selection import has_weights, pickled_weights, select_files, why_unusable
 from antiphon.repository.atomic_folder import cannot_write, hidden, locked, publish
-from antiphon.repository.task import lacks_vocoder
 from antiphon.types.options import Report
 
 VOCODER = "microsoft/speecht5_hifigan"  # the one SpeechT5 was published with
 
+LacksVocoder = Callable[[Path, Collection[str]], bool]  # of a folder that consists of these files
 ByteProgress = Callable[[str, int, int], None]  # repository, bytes present, bytes in total
 
 _NAMES = re.compile(r"(?!.*\.\.)\w[\w.-]*(/\w[\w.-]*)?")
@@ -31,6 +31,7 @@ def pull(
     overwrite: bool = False,
     revision: str | None = None,
     vocoder: str | None = VOCODER,
+    lacks_vocoder: LacksVocoder = lambda folder, files: False,
     into: Path | None = None,
     report: Report = lambda line: None,
     progress: ByteProgress = lambda source, done, total: None,
@@ -38,8 +39,8 @@ def pull(
     """Download `source` to `<repository>/<source>`, or to `into`, and return that folder.
 
     The folder appears once every file has arrived and its digest has been verified; until then the files are in a hidden
-    folder next to it. An existing model is kept unless `overwrite`. A SpeechT5 checkpoint gets the repository `vocoder`
-    in vocoder/.
+    folder next to it. An existing model is kept unless `overwrite`. A folder that `lacks_vocoder` gets the
+    repository `vocoder` in vocoder/.
 
     Raises ConfigError naming the repository, folder or variable and the fix.
     """
@@ -47,10 +48,10 @@ def pull(
         raise not_a_repository(source)
     final = into or repository / source
     if overwrite or not _is_there(final):
-        _pull(_Options(source, final, overwrite, vocoder, report, progress), revision)
+        _pull(_Options(source, final, overwrite, vocoder, lacks_vocoder, report, progress), revision)
         return final
     report(f"{final} already exists and is kept; overwrite_models pulls it again.")
-    if vocoder and lacks_vocoder(final, (path.relative_to(final).as_posix() for path in final.rglob("*.safetensors"))):
+    if vocoder and lacks_vocoder(final, {path.relative_to(final).as_posix() for path in final.rglob("*.safetensors")}):
         pull(vocoder, repository, vocoder=None, into=final / "vocoder", report=report, progress=progress)
     return final
 
@@ -63,6 +64,7 @@ class _Options:
     final: Path
     overwrite: bool
     vocoder: str | None
+    lacks_vocoder: LacksVocoder
     report: Report
     progress: ByteProgress
 
@@ -83,7 +85,7 @@ def _pull(options: _Options, revision: str | None) -> None:
             if final.exists() and any(final.iterdir()) and not options.overwrite:
                 raise ConfigError(f"{final}: contains files but no weights; move it away, or set overwrite_models.")
             names = _fetch(hub, listing, staging, options)
-            if options.vocoder and lacks_vocoder(staging, names):
+            if options.vocoder and options.lacks_vocoder(staging, names):
                 report(f"{options.source} needs a vocoder from another repository: {options.vocoder}.")
                 vocoder = _usable_listing(hub, options.vocoder, None, report)
                 names |= {f"vocoder/{name}" for name in _fetch(hub, vocoder, staging / "vocoder", options)}

@@ -1,42 +1,14 @@
-"""The one protocol every model family answers to, whatever its graphs look like.
-
-It knows units and events; it must not know queues, threads, files or HTTP.
-"""
+"""The protocol between the scheduler and a loaded model, the same for every family and backend."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from antiphon.types.events import Event, Unit
 from antiphon.types.results import ModelInfo
 
 UnitT = TypeVar("UnitT", bound=Unit, contravariant=True)
-
-
-class Runtime(Protocol):
-    """What a family needs of the engine to make a session: `engine/device.py` is one."""
-
-    @property
-    def name(self) -> str:
-        """The device string."""
-        ...
-
-    @property
-    def precision(self) -> Literal["bf16", "f32"]:
-        """What graphs compute in, and what caches are kept in."""
-        ...
-
-    @property
-    def streams(self) -> int:
-        """How many threads may run a graph at the same time, each with a share of the cores: one session for each."""
-        ...
-
-    def compile(
-        self, model: Any, *, precision: Literal["bf16", "f32"] | None = None, fuse_attention: bool = True
-    ) -> Any:
-        """Compile an OpenVINO model; `precision` overrides the runtime's, decoders want `fuse_attention=False`."""
-        ...
 
 
 class Session(Protocol[UnitT]):
@@ -50,11 +22,6 @@ class Session(Protocol[UnitT]):
     info: ModelInfo
     slots: int
 
-    @property
-    def twins(self) -> Sequence[Session[UnitT]]:
-        """More sessions of the same model, each for a worker thread of its own; mostly there are none."""
-        ...
-
     def join(self, units: Sequence[UnitT]) -> list[Event]:
         """Encode and prefill `units` (at most as many as there are free slots)."""
         ...
@@ -64,12 +31,12 @@ class Session(Protocol[UnitT]):
         ...
 
     def leave(self, unit: UnitT) -> None:
-        """Give the unit's slot back; a unit without a slot is ignored."""
+        """Free the unit's slot; a unit without a slot is ignored."""
         ...
 
     def rest(self) -> None:
-        """Give back memory that only work needs. Called after a while in which nobody had any, with no unit in flight."""
+        """Give back memory that only work needs. Called when no unit has been in flight for a while."""
         ...
 
 
-AnySession = Session[Any]  # whatever it works on: the scheduler only carries units
+AnySession = Session[Any]  # whatever kind of unit it works on: the scheduler only carries units

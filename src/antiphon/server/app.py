@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from antiphon._version import __version__
-from antiphon.model_spec import wanted_metrics
+from antiphon.model_spec import enabled_metrics
 from antiphon.server.errors import AnswerErrors, install_error_handlers
 from antiphon.server.middleware.admission import LoadShedding
 from antiphon.server.middleware.auth import RequireKey, read_key
@@ -28,7 +28,7 @@ from antiphon.telemetry import Telemetry
 
 def create_telemetry(settings: Settings) -> Telemetry | None:
     """The metrics that the settings or their config.json ask for; None if metrics are off."""
-    names = wanted_metrics(settings)
+    names = enabled_metrics(settings)
     return None if names is None else Telemetry(names)
 
 

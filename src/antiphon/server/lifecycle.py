@@ -20,7 +20,6 @@ from antiphon.errors import AntiphonError, ConfigError
 from antiphon.loader import built_in_models
 from antiphon.model_server import ModelServer, ModelSource
 from antiphon.model_spec import config_of, load, model_specs
-from antiphon.models.session import AnySession
 from antiphon.scheduling.hooks import no_hooks
 from antiphon.scheduling.queue import Limits
 from antiphon.server.app import create_app, create_telemetry
@@ -43,7 +42,7 @@ def run_server(settings: Settings, report: Report = logger.info) -> None:
         ModelSource(
             read=lambda: model_specs(settings),
             load=lambda spec: load(spec, settings, report=logger.info),
-            announce=lambda session: report(summary(session.info, slots_of(session))),
+            announce=lambda sessions: report(summary(sessions[0].info, sum(session.slots for session in sessions))),
         ),
         limits=Limits(settings.max_waiting_units, settings.max_queued_requests, settings.max_queued_seconds),
         hooks=no_hooks if telemetry is None else telemetry.model,
@@ -152,11 +151,6 @@ def _none_of(failed: dict[str, AntiphonError]) -> AntiphonError:
     if len(failed) == 1:
         return first
     return ConfigError(f"None of the {len(failed)} models can be loaded; the first is {next(iter(failed))}: {first}")
-
-
-def slots_of(session: AnySession) -> int:
-    """The slots of a session and its replicas."""
-    return sum(replica.slots for replica in (session, *session.twins))
 
 
 def summary(info: ModelInfo, slots: int) -> str:

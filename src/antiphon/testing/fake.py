@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from antiphon.models.session import AnySession
 from antiphon.types.audio import SAMPLE_RATE
 from antiphon.types.events import (
     AudioChunk,
@@ -79,8 +78,6 @@ class FakeSession:
     make the whole call raise. `before_step` runs at the start of each step, and may block. `batches` records how many
     windows each step advanced, `rests` the calls of `rest`.
     """
-
-    twins: Sequence[AnySession] = ()
 
     def __init__(
         self,
@@ -161,8 +158,6 @@ class FakeVoice:
 
     The level depends on the voice: 0.25 for "plain", 0.5 for any other.
     """
-
-    twins: Sequence[AnySession] = ()
 
     def __init__(
         self,

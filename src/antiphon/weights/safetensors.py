@@ -53,11 +53,6 @@ class SafetensorsTensors:
         return self._readers[name]
 
 
-def has_checkpoint(folder: Path) -> bool:
-    """Whether the folder holds safetensors under a checkpoint's file names."""
-    return (folder / _SINGLE).is_file() or (folder / _INDEX).is_file()
-
-
 @contextmanager
 def open_checkpoint(folder: Path, weight_format: WeightFormat = "auto") -> Iterator[QuantizedWeights]:
     """Open the safetensors of `folder`. "auto" keeps each tensor's stored format.

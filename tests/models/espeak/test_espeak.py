@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from antiphon.errors import ConfigError, EngineFailed
-from antiphon.loader import load_session
 from antiphon.models.espeak.synthesiser import Synthesiser
 from antiphon.models.session import AnySession
 from antiphon.types.audio import Samples
 from antiphon.types.events import AudioChunk, Sentence, SentenceFinished
 from antiphon.types.options import SpeakOptions
+from tests.support.sessions import load_session
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from antiphon.models.folder import inspect
 from antiphon.models.speecht5.load import load
 from antiphon.models.speecht5.session import SpeechT5Session
 from antiphon.runtime.openvino import open_device
@@ -27,7 +28,8 @@ def open_tiny() -> Open:
 
     def opened(folder: Path, **options: Any) -> SpeechT5Session:
         given = {"weight_format": "auto", "slots": 4, "report": lambda line: None} | options
-        return load(folder, name="tiny", runtime=open_device("CPU", "f32"), **given)
+        (session,) = load(inspect(folder), name="tiny", runtime=open_device("CPU", "f32"), **given)
+        return session
 
     return opened
 

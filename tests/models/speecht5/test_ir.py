@@ -10,9 +10,10 @@ import pytest
 from openvino import opset13 as ops
 
 from antiphon.errors import NotNative
+from antiphon.models.folder import format_of
 from antiphon.models.speecht5.config import VocoderConfig
 from antiphon.models.speecht5.ir import check_tokenizer, has_vocoder, open_vocoder_ir
-from antiphon.weights.openvino_ir.files import DECODER_MODEL, VOCODER, has_ir
+from antiphon.weights.openvino_ir.files import DECODER_MODEL, VOCODER
 from antiphon.weights.openvino_ir.source import IrWeights
 from tests.support.small_ir import named, write
 from tests.support.tiny_speecht5 import SOUND, Tensors, random_vocoder
@@ -99,12 +100,12 @@ def test_another_network_is_not_a_vocoder(tmp_path: Path) -> None:
 
 
 def test_folder_contents_decide_the_format(tmp_path: Path) -> None:
-    assert not has_ir(tmp_path)
+    assert format_of(tmp_path) is None
     assert not has_vocoder(tmp_path)
     with pytest.raises(NotNative, match=r"no tokenizer\.json or spm_char\.model"):
         check_tokenizer(tmp_path)
     for name in (VOCODER, DECODER_MODEL, "spm_char.model"):
         (tmp_path / name).touch()
-    assert has_ir(tmp_path)
+    assert format_of(tmp_path) == "openvino"
     assert has_vocoder(tmp_path)
     check_tokenizer(tmp_path)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from antiphon.errors import InvalidParameter
+from antiphon.models.folder import inspect
 from antiphon.models.speecht5.load import load
 from antiphon.models.speecht5.session import SpeechT5Session, StopRule
 from antiphon.models.speecht5.vocoder import LONGEST_CHUNK_SECONDS
@@ -292,8 +293,8 @@ class HalfCaches:
 def test_bf16_caches_change_the_audio_little_and_mix_no_rows(tiny_folder: Path, open_tiny: Open) -> None:
     rules = StopRule(threshold=9, maxlenratio=4.0, dropout=False)
     exact = open_tiny(tiny_folder, rules=rules)
-    rounded = load(
-        tiny_folder,
+    (rounded,) = load(
+        inspect(tiny_folder),
         name="rounded",
         runtime=HalfCaches(open_device("CPU", "f32")),
         weight_format="auto",

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from antiphon.loader import load_session
 from antiphon.models.whisper.session import WhisperSession
 from antiphon.types.events import Event
+from tests.support.sessions import load_session
 from tests.support.tiny_whisper import write_tiny
 
 

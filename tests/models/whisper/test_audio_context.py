@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from antiphon.loader import load_session
 from antiphon.models.whisper.audio_context import positions_for
 from antiphon.models.whisper.config import read_config
 from antiphon.models.whisper.graph import align_graph, encoder_graph, features_graph, step_graph
@@ -24,6 +23,7 @@ from antiphon.types.events import Window
 from antiphon.types.results import WindowResult
 from antiphon.weights.safetensors import open_checkpoint
 from tests.support.drive_session import drive, make_unit
+from tests.support.sessions import load_session
 from tests.support.tiny_whisper import noise
 
 # Of a forced length, so that none of them is tried again.

@@ -10,8 +10,9 @@ import pytest
 from openvino import opset13 as ops
 
 from antiphon.errors import ConfigError, NotNative
+from antiphon.models.folder import format_of
 from antiphon.models.whisper.ir import open_ir
-from antiphon.weights.openvino_ir.files import DECODER_MODEL, ENCODER_MODEL, has_ir
+from antiphon.weights.openvino_ir.files import DECODER_MODEL, ENCODER_MODEL
 from tests.support.small_ir import WIDTH, draw, inputs, named, write
 
 LENGTH = 5
@@ -53,9 +54,9 @@ def test_ir_without_position_embeddings_is_not_native(tmp_path: Path) -> None:
 
 
 def test_missing_tokenizer_and_files_are_named(tmp_path: Path) -> None:
-    assert not has_ir(tmp_path)
+    assert format_of(tmp_path) is None
     write_decoder(tmp_path)
-    assert has_ir(tmp_path)
+    assert format_of(tmp_path) == "openvino"
     with pytest.raises(NotNative, match=r"no tokenizer\.json or vocab\.json"):
         open_ir(tmp_path, "auto")
     (tmp_path / "tokenizer.json").touch()

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from antiphon.loader import load_session
+from antiphon.loader import LoadOptions, load_sessions
 from antiphon.models.whisper.session import WhisperSession
 from antiphon.types.events import LanguageDetected, Window, WindowFinished
 from antiphon.types.results import Piece
 from tests.support.drive_session import drive, make_unit
+from tests.support.sessions import load_session
 from tests.support.tiny_whisper import WIDTH, noise, write_tiny
 
 KINDS: list[dict[str, object]] = [
@@ -189,10 +190,12 @@ def test_align_graph_is_compiled_at_the_first_request_for_word_timestamps(tiny_f
 
 def test_align_graph_is_compiled_at_load_with_word_timestamps_enabled(tiny_folder: Path) -> None:
     streams = {"NUM_STREAMS": 2}
-    session = load_session(str(tiny_folder), precision="f32", slots=2, word_timestamps=True, plugin_config=streams)
-    for each in (session, *session.twins):
-        assert isinstance(each, WhisperSession)
-        assert each.runner._align is not None
+    options = LoadOptions(precision="f32", slots=2, word_timestamps=True, plugin_config=streams)
+    sessions = load_sessions(str(tiny_folder), options)
+    assert len(sessions) == 2
+    for session in sessions:
+        assert isinstance(session, WhisperSession)
+        assert session.runner._align is not None
 
 
 def test_failing_align_graph_fails_only_units_with_word_timestamps(

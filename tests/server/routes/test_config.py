@@ -24,7 +24,7 @@ def test_config_lists_models_as_ovms_does(server: Any) -> None:
 
 
 def test_config_while_loading_and_reload_503(start_server: Any) -> None:
-    source = ModelSource(lambda: [ModelSpec("some-model", "/models/some-model")], lambda _spec: FakeSession())
+    source = ModelSource(lambda: [ModelSpec("some-model", "/models/some-model")], lambda _spec: (FakeSession(),))
     server = start_server(source=source, loaded=False)
     [model] = server.client.get("/v1/config").json()["some-model"]["model_version_status"]
     assert model["state"] == "LOADING"
@@ -34,10 +34,10 @@ def test_config_while_loading_and_reload_503(start_server: Any) -> None:
 def test_reload_answers_201_200_or_400_with_the_reason(start_server: Any) -> None:
     specs = [ModelSpec("a", "/models/a")]
 
-    def load(spec: ModelSpec) -> FakeSession:
+    def load(spec: ModelSpec) -> tuple[FakeSession, ...]:
         if spec.name == "broken":
             raise ConfigError("broken/config.json: not there; fetch it.")
-        return FakeSession(spec.name)
+        return (FakeSession(spec.name),)
 
     def read() -> list[ModelSpec]:
         if not specs:

@@ -1,43 +1,41 @@
-"""From the installed eSpeak NG library to a session: which voices it offers, and what OpenAI's names mean.
-
-It must not know how the model was named or which thread will run the session.
-"""
+"""Load the installed eSpeak NG library: its voices, and the ones that OpenAI's voice names stand for."""
 
 from __future__ import annotations
 
 import re
 import time
-from pathlib import Path
 
 from antiphon.models.espeak.session import EspeakSession
 from antiphon.models.espeak.synthesiser import Synthesiser
-from antiphon.models.session import Runtime
+from antiphon.models.folder import ModelFolder
+from antiphon.runtime.openvino import Device
 from antiphon.types.options import Report, WeightFormat
 from antiphon.types.results import ModelInfo
 
 DEFAULT_VOICE = "en-us"
 
-# What OpenAI's thirteen names mean, in their alphabetical order: the plain voice, then men and women as those names suggest.
+# The variants for OpenAI's thirteen voice names in alphabetical order: the plain voice, then male and female variants to
+# match the names.
 _STAND_IN_VARIANTS = ("", "m1", "m2", "m3", "f1", "m4", "m5", "f2", "f3", "m6", "f4", "f5", "m7")
 
-
-# Numbered men and women; the others are whispers, robots and the like.
+# The numbered male and female variants; the others are whispers, robots and the like.
 _PLAIN_VARIANT = re.compile(r"[mf]\d")
 
 
 def load(
-    folder: Path, *, name: str, runtime: Runtime, weight_format: WeightFormat, slots: int, report: Report
-) -> EspeakSession:
-    """Open the library that came with the wheel; there are no weights, so folder, runtime and format change nothing.
+    folder: ModelFolder, *, name: str, runtime: Device, weight_format: WeightFormat, slots: int, report: Report
+) -> tuple[EspeakSession, ...]:
+    """Open the library of the installed package; there are no weights, so folder, runtime and format have no effect.
 
-    Nor does a request's seed: the library's oscillators run on from one sentence to the next, so no two are quite alike.
-
-    Raises ConfigError if the wheel is not installed.
+    The seed of a request has no effect either: the library's oscillators run on between sentences, so that repeated
+    sentences differ slightly. Raises ConfigError if the package is not installed.
     """
     began = time.monotonic()
     synthesiser = Synthesiser()
     languages = synthesiser.languages()
-    variants = tuple(f"{DEFAULT_VOICE}+{each}" for each in synthesiser.variants() if _PLAIN_VARIANT.fullmatch(each))
+    variants = tuple(
+        f"{DEFAULT_VOICE}+{variant}" for variant in synthesiser.variants() if _PLAIN_VARIANT.fullmatch(variant)
+    )
     voices = (DEFAULT_VOICE, *(code for code in languages if code != DEFAULT_VOICE), *variants)
     stand_ins = tuple(f"{DEFAULT_VOICE}+{variant}" if variant else DEFAULT_VOICE for variant in _STAND_IN_VARIANTS)
     info = ModelInfo(
@@ -56,4 +54,4 @@ def load(
         sample_rate=synthesiser.rate,
     )
     report(f"{name}: eSpeak NG (GPL-3.0) speaks {len(languages)} languages, ready in {time.monotonic() - began:.1f} s")
-    return EspeakSession(info, synthesiser, slots)
+    return (EspeakSession(info, synthesiser, slots),)

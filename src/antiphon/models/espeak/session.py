@@ -1,25 +1,16 @@
-"""eSpeak NG behind the session protocol: a sentence that joins is spoken, whole, in the next step.
-
-It must not know requests, queues or sound files.
-"""
+"""The eSpeak NG session: each step synthesises one whole sentence."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from antiphon.models.espeak.synthesiser import Synthesiser
-from antiphon.models.session import AnySession
 from antiphon.types.events import AudioChunk, Event, Sentence, SentenceFinished
 from antiphon.types.results import ModelInfo
 
 
 class EspeakSession:
-    """The session protocol (`models/base.py`) over the library, which speaks one sentence at a time.
-
-    There is nothing to batch; a step speaks the one that has waited longest, so that no caller waits for all the others.
-    """
-
-    twins: Sequence[AnySession] = ()
+    """The session protocol over the library, which cannot batch: sentences are synthesised in order of arrival."""
 
     def __init__(self, info: ModelInfo, synthesiser: Synthesiser, slots: int) -> None:
         self.info = info
@@ -40,7 +31,7 @@ class EspeakSession:
         return [AudioChunk(unit, samples), SentenceFinished(unit)] if len(samples) else [SentenceFinished(unit)]
 
     def leave(self, unit: Sentence) -> None:
-        self._flight = [each for each in self._flight if each is not unit]
+        self._flight = [sentence for sentence in self._flight if sentence is not unit]
 
     def rest(self) -> None:
-        """It holds nothing between two sentences."""
+        """The library holds no memory between two sentences."""

@@ -1,7 +1,4 @@
-"""eSpeak NG's shared library, called in process: which voices it has, and text spoken with one of them.
-
-It must not know sessions or requests. The library comes with the wheel `espeakng-loader` (GPL-3.0), an extra.
-"""
+"""eSpeak NG's shared library, called in process. It is part of the package `espeakng-loader` (GPL-3.0), an extra."""
 
 from __future__ import annotations
 
@@ -23,8 +20,8 @@ CHARACTER_POSITION = 1  # POS_CHARACTER
 
 _INSTALL = "espeak: the eSpeak NG library is not installed; pip install 'antiphon[espeak]' brings it (GPL-3.0)."
 
-# The library keeps its voice and its callback in globals of its own, so all callers of one process take turns.
-_TURN = Lock()
+# The library keeps its voice and its callback in global variables, so a process can make one call at a time.
+_LOCK = Lock()
 
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
@@ -46,7 +43,7 @@ class _VoiceRecord(ctypes.Structure):
 
 
 class Synthesiser:
-    """The loaded library. `rate` is the Hz its samples come at."""
+    """The loaded library. `rate` is its sample rate in Hz."""
 
     def __init__(self) -> None:
         try:
@@ -55,7 +52,7 @@ class Synthesiser:
             raise ConfigError(_INSTALL) from error
         self.path = Path(loader.get_library_path())
         self._data = Path(loader.get_data_path())
-        with _TURN:
+        with _LOCK:
             self._functions = ctypes.CDLL(str(self.path))
             self._functions.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_VoiceRecord))
             self.rate = int(self._functions.espeak_Initialize(SYNCHRONOUS, 0, str(self._data).encode(), 0))
@@ -64,21 +61,21 @@ class Synthesiser:
             self._files = self._list_voices()
 
     def languages(self) -> tuple[str, ...]:
-        """The code of every language it speaks, sorted."""
+        """The codes of all languages, sorted."""
         return tuple(sorted(self._files))
 
     def variants(self) -> tuple[str, ...]:
-        """The speakers each language can be spoken by: `language+variant` is a voice too."""
+        """The voice variants that can be combined with every language: `language+variant` is a voice too."""
         return tuple(sorted(path.name for path in (self._data / "voices" / "!v").iterdir() if path.is_file()))
 
     def _list_voices(self) -> dict[str, str]:
-        """The file of each language, which names it better than its code does: `fr-fr` is no name, `roa/fr` is."""
+        """The voice file of each language, the name that the library accepts: `roa/fr`, not `fr-fr`."""
         records = self._functions.espeak_ListVoices(None)
         files: dict[str, str] = {}
         index = 0
         while records[index]:
             voice = records[index].contents
-            # The first byte is how well the voice fits that language, not part of the code.
+            # The first byte is the voice's priority for the language, not part of the code.
             code = ctypes.string_at(ctypes.addressof(voice.languages.contents) + 1).decode()
             file = voice.identifier.decode()
             if code not in files and self._has_dictionary(code, file):
@@ -87,7 +84,7 @@ class Synthesiser:
         return files
 
     def _has_dictionary(self, code: str, file: str) -> bool:
-        """A few languages come without their dictionary, and are then spelt out in another tongue."""
+        """Whether the language has its dictionary; a few do not, and their text would be spelled out in another language."""
         name = code.partition("-")[0]
         for line in (self._data / "lang" / file).read_text(encoding="utf-8").splitlines():
             words = line.split()
@@ -96,7 +93,7 @@ class Synthesiser:
         return (self._data / f"{name}_dict").is_file()
 
     def speak(self, text: str, voice: str, *, words_a_minute: int = 175, pitch: int = 50) -> Samples:
-        """`text` spoken by `voice`: mono float32 at `rate`; no samples for a text without anything to say.
+        """`text` in the voice `voice`: mono float32 at `rate`, empty for a text without words.
 
         The pitch goes from 0 to 100. Both defaults are the library's own.
         """
@@ -110,10 +107,10 @@ class Synthesiser:
         language, plus, variant = voice.partition("+")
         name = self._files.get(language, language) + plus + variant
         encoded = text.replace("\0", " ").encode() + b"\0"
-        with _TURN:
+        with _LOCK:
             if self._functions.espeak_SetVoiceByName(name.encode()) != 0:
                 raise EngineFailed(f"eSpeak NG has no voice {voice!r}.")
-            # Set every time: the library keeps what its last caller in this process wanted.
+            # Set every time: the library keeps the values of the previous call.
             for parameter, value in ((_SPEED, words_a_minute), (_PITCH, pitch)):
                 self._functions.espeak_SetParameter(parameter, value, 0)
             callback = _Callback(take)  # held until the call is over: the library keeps no reference

@@ -1,19 +1,16 @@
-"""From a SpeechT5 folder and its vocoder's, checkpoints or OpenVINO exports, to a session: configs, voices, graphs, compiled.
-
-It must not know how a folder was found or which thread will run the session.
-"""
+"""Load a SpeechT5 folder and its vocoder, checkpoints or OpenVINO models: configs, voices, graphs."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from antiphon.errors import ConfigError
 from antiphon.languages import CODES
-from antiphon.models.session import Runtime
+from antiphon.models.folder import ModelFolder, format_of
 from antiphon.models.speecht5.config import (
     SpeechT5Config,
     VocoderConfig,
@@ -30,93 +27,103 @@ from antiphon.models.speecht5.shapes import stored_shapes, stored_vocoder_shapes
 from antiphon.models.speecht5.tokens import read_tokenizer
 from antiphon.models.speecht5.vocoder import Vocoder
 from antiphon.models.speecht5.voices import read_voices
-from antiphon.runtime.replicas import side_by_side, slots_line
-from antiphon.types.options import Report, WeightFormat
+from antiphon.runtime.openvino import Device
+from antiphon.runtime.replicas import replica_slots, slots_line
+from antiphon.types.options import MAX_SPEED, MIN_SPEED, Report, WeightFormat
 from antiphon.types.results import ModelInfo
 from antiphon.weights.config_file import CONFIG_FILE
-from antiphon.weights.openvino_ir.files import VOCODER, has_ir
+from antiphon.weights.openvino_ir.files import VOCODER
 from antiphon.weights.openvino_ir.source import IrWeights
-from antiphon.weights.safetensors import has_checkpoint, open_checkpoint
+from antiphon.weights.safetensors import open_checkpoint
 from antiphon.weights.shapes import check_shapes, making_graphs
 from antiphon.weights.source import Weights
 
 _VOCODER = "vocoder"
-_LANGUAGE = "en"  # what a voice speaks whose name does not say
+_LANGUAGE = "en"  # of voices that are not named after a language
+
+
+def check_ir(path: Path) -> None:
+    """Raise NotNative for an OpenVINO model that `load` cannot read."""
+    check_tokenizer(path)
+    open_ir(path, read_config(path), "auto")
 
 
 def load(
-    folder: Path,
+    folder: ModelFolder,
     *,
     name: str,
-    runtime: Runtime,
+    runtime: Device,
     weight_format: WeightFormat,
     slots: int,
     report: Report,
     vocoder: Path | None = None,
     speaker: tuple[str, Path] | None = None,
     voices: tuple[tuple[str, Path], ...] = (),
+    speeds: tuple[float, float] = (MIN_SPEED, MAX_SPEED),
     rules: StopRule | None = None,
-) -> SpeechT5Session:
-    """Build and compile the graphs of the checkpoint in `folder`, or of the OpenVINO model where there is no checkpoint.
+) -> tuple[SpeechT5Session, ...]:
+    """Build and compile the graphs of a folder; the sessions that come back share them.
 
-    The vocoder is in `folder / "vocoder"`, or beside an OpenVINO model, unless another folder is given; `voices` are
-    names and files of more voices, `speaker` one that becomes the default. Raises ConfigError or WeightError naming what
-    is missing or wrong, NotNative for an OpenVINO model that only its own runtime can read.
+    The vocoder is in the subfolder `vocoder`, or among the files of an OpenVINO model, unless another folder is given.
+    `voices` are names and files of additional voices; `speaker` is one that becomes the default. Raises ConfigError or
+    WeightError naming the missing or wrong file or tensor, and NotNative for an OpenVINO model that only OpenVINO GenAI
+    can read.
     """
-    config = read_config(folder)
-    exported = has_ir(folder) and not has_checkpoint(folder)
+    path = folder.path
+    config = read_config(path)
+    exported = folder.format == "openvino"
     if exported:
-        check_tokenizer(folder)
-    sound_folder = _find_vocoder(folder, vocoder)
-    sound, sound_weights = _read_vocoder(sound_folder, folder)
+        check_tokenizer(path)
+    sound_folder = _find_vocoder(path, vocoder)
+    sound, sound_weights = _read_vocoder(sound_folder, path)
     if sound.mels != config.mels:
         raise ConfigError(
             f"{sound_folder / (CONFIG_FILE if sound_weights is None else VOCODER)}: model_in_dim is {sound.mels}, but "
-            f"{folder / CONFIG_FILE} says num_mel_bins {config.mels}; the vocoder is another model's."
+            f"{path / CONFIG_FILE} says num_mel_bins {config.mels}; the vocoder is another model's."
         )
-    tokenizer = read_tokenizer(folder, config)
-    known = read_voices(folder, config.speaker, speaker, voices)
+    tokenizer = read_tokenizer(path, config)
+    known = read_voices(path, config.speaker, speaker, voices)
     report(
         f"{name}: speecht5, {config.encoder_layers} + {config.decoder_layers} layers of {config.width}, from "
-        f"{'the OpenVINO model in ' if exported else ''}{folder}, vocoder from {sound_folder}, voices: {', '.join(known.names)}"
+        f"{'the OpenVINO model in ' if exported else ''}{path}, vocoder from {sound_folder}, voices: {', '.join(known.names)}"
     )
     began = time.monotonic()
-    with _open(folder, config, weight_format, exported=exported) as weights:
-        transformer, kept = _compile_transformer(folder, config, runtime, weights)
-    stored = nullcontext(sound_weights) if sound_weights is not None else open_checkpoint(sound_folder, weight_format)
-    with stored as weights:
+    with _open(folder, config, weight_format) as weights:
+        transformer, stored = _compile_transformer(path, config, runtime, weights)
+    sounding = nullcontext(sound_weights) if sound_weights is not None else open_checkpoint(sound_folder, weight_format)
+    with sounding as weights:
         graphs = SpeechT5Graphs(**transformer, vocoder=_compile_vocoder(sound_folder, sound, runtime, weights))
-    info = _info(folder, name, runtime, kept, known.names, config, sound)
+    info = replace(_info(path, name, runtime, stored, known.names, config, sound), speeds=speeds)
     report(
         f"{name}: native engine on {info.device}, computing in {info.precision}, {info.weight_format} weights, "
-        f"{slots_line(slots, runtime)}, compiled in {time.monotonic() - began:.1f} s"
+        f"{slots_line(slots, runtime.streams)}, compiled in {time.monotonic() - began:.1f} s"
     )
 
-    def session(share: int, twins: Sequence[SpeechT5Session]) -> SpeechT5Session:
+    def session(share: int) -> SpeechT5Session:
         runner = SpeechT5Runner(config, graphs, share, runtime.precision)
-        sounding = Vocoder(config, sound, graphs.postnet, graphs.vocoder)
-        return SpeechT5Session(info, config, tokenizer, known, runner, sounding, rules or StopRule(), share, twins)
+        hifigan = Vocoder(config, sound, graphs.postnet, graphs.vocoder)
+        return SpeechT5Session(info, config, tokenizer, known, runner, hifigan, rules or StopRule(), share)
 
-    return side_by_side(session, slots, runtime)
+    return tuple(session(share) for share in replica_slots(slots, runtime.streams))
 
 
 def _info(
-    folder: Path,
+    path: Path,
     name: str,
-    runtime: Runtime,
+    runtime: Device,
     weight_format: str,
     voices: tuple[str, ...],
     config: SpeechT5Config,
     sound: VocoderConfig,
 ) -> ModelInfo:
-    # A voice called after a language speaks it: a checkpoint has no other place to say so.
-    spoken = {voice: CODES.get(voice.lower()) for voice in voices}
-    default = spoken[voices[0]] or _LANGUAGE
-    known = [code for code in spoken.values() if code]
+    # A voice named after a language speaks it: a checkpoint has no other place for the language.
+    language_of = {voice: CODES.get(voice.lower()) for voice in voices}
+    default = language_of[voices[0]] or _LANGUAGE
+    known = [code for code in language_of.values() if code]
     return ModelInfo(
         name=name,
         family="speecht5",
-        path=folder,
+        path=path,
         backend="native",
         device=runtime.name,
         precision=runtime.precision,
@@ -125,8 +132,8 @@ def _info(
         tasks=("speak",),
         default_language=default,
         voices=voices,
-        # Nobody who asks for one of OpenAI's voices means another language.
-        stand_ins=tuple(voice for voice, code in spoken.items() if code in (None, default)),
+        # OpenAI's voice names never select a voice of another language.
+        stand_ins=tuple(voice for voice, code in language_of.items() if code in (None, default)),
         sample_rate=sound.sample_rate,
         reads_digits=False,
         longest_sentence=longest_sentence(config.text_positions),
@@ -136,10 +143,8 @@ def _info(
 def _find_vocoder(folder: Path, given: Path | None) -> Path:
     if given is not None:
         if not given.is_dir():
-            raise ConfigError(
-                f"{given}: no such folder; a vocoder is a folder with {CONFIG_FILE} and model.safetensors.",
-                setting="vocoder",
-            )
+            contents = f"{CONFIG_FILE} and model.safetensors"
+            raise ConfigError(f"{given}: no such folder; a vocoder is a folder with {contents}.", setting="vocoder")
         return given
     if (folder / _VOCODER).is_dir():
         return folder / _VOCODER
@@ -152,35 +157,35 @@ def _find_vocoder(folder: Path, given: Path | None) -> Path:
 
 
 def _read_vocoder(folder: Path, model: Path) -> tuple[VocoderConfig, IrWeights | None]:
-    """What the vocoder looks like; its weights too where that is read from them. Beside a model there is no other."""
-    if has_vocoder(folder) and (folder == model or not has_checkpoint(folder)):
+    """The vocoder's config, and its weights if the config was derived from an OpenVINO graph."""
+    if has_vocoder(folder) and (folder == model or format_of(folder) != "safetensors"):
         return open_vocoder_ir(folder)
     return read_vocoder_config(folder), None
 
 
-def _open(
-    folder: Path, config: SpeechT5Config, weight_format: WeightFormat, *, exported: bool
-) -> AbstractContextManager[Weights]:
-    return nullcontext(open_ir(folder, config, weight_format)) if exported else open_checkpoint(folder, weight_format)
+def _open(folder: ModelFolder, config: SpeechT5Config, weight_format: WeightFormat) -> AbstractContextManager[Weights]:
+    if folder.format == "openvino":
+        return nullcontext(open_ir(folder.path, config, weight_format))
+    return open_checkpoint(folder.path, weight_format)
 
 
 def _compile_transformer(
-    folder: Path, config: SpeechT5Config, runtime: Runtime, weights: Weights
+    folder: Path, config: SpeechT5Config, runtime: Device, weights: Weights
 ) -> tuple[dict[str, Any], str]:
     check_shapes(folder, stored_shapes(config, weights), weights)
     kept = weights.format_of("speecht5.decoder.wrapped_decoder.layers.0.feed_forward.intermediate_dense.weight")
-    # In f32 a whole text is bound by arithmetic, where int8 weights only cost; see whisper/load.py.
+    # In f32 the encoder is bound by arithmetic, where int8 weights only cost time; see whisper/load.py.
     reading = weights.expanded() if runtime.precision == "f32" else weights
     with making_graphs(folder):
         return {
             "encoder": runtime.compile(encoder_graph(config, reading, runtime.precision)),
             "step": runtime.compile(step_graph(config, weights, runtime.precision), fuse_attention=False),
-            # In f32 whatever the device's precision: bf16's 8 bits would be heard.
+            # In f32 whatever the device's precision: the 8 bits of bf16 are audible.
             "postnet": runtime.compile(postnet_graph(config, weights), precision="f32"),
         }, kept
 
 
-def _compile_vocoder(folder: Path, sound: VocoderConfig, runtime: Runtime, weights: Weights) -> Any:
+def _compile_vocoder(folder: Path, sound: VocoderConfig, runtime: Device, weights: Weights) -> Any:
     check_shapes(folder, stored_vocoder_shapes(sound, weights), weights)
     with making_graphs(folder):
         return runtime.compile(vocoder_graph(sound, weights), precision="f32")

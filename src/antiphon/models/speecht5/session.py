@@ -68,11 +68,9 @@ class SpeechT5Session:
         vocoder: Vocoder,
         stop_rule: StopRule,
         slots: int,
-        twins: Sequence[SpeechT5Session] = (),
     ) -> None:
         self.info = info
         self.slots = slots
-        self.twins = twins
         self.runner = runner
         self.vocoder = vocoder
         self._config = config

@@ -1,95 +1,95 @@
-"""From a Whisper folder, a checkpoint or its OpenVINO export, to a session: config, tokenizer, graphs, compiled.
-
-It must not know how a folder was found or which thread will run the session.
-"""
+"""Load a Whisper folder, a checkpoint or an OpenVINO model: read config and tokenizer, build and compile the graphs."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from antiphon.models.session import Runtime
+from antiphon.models.folder import ModelFolder
 from antiphon.models.whisper.config import WhisperConfig, read_config
 from antiphon.models.whisper.graph import align_graph, encoder_graph, features_graph, step_graph
 from antiphon.models.whisper.ir import open_ir
 from antiphon.models.whisper.runner import WhisperGraphs, WhisperRunner
 from antiphon.models.whisper.session import WhisperSession
 from antiphon.models.whisper.tokens import read_tokenizer
-from antiphon.runtime.replicas import side_by_side, slots_line
+from antiphon.runtime.openvino import Device
+from antiphon.runtime.replicas import replica_slots, slots_line
 from antiphon.types.options import AudioContext, Report, Task, WeightFormat
 from antiphon.types.results import ModelInfo
-from antiphon.weights.openvino_ir.files import has_ir
-from antiphon.weights.safetensors import has_checkpoint, open_checkpoint
+from antiphon.weights.safetensors import open_checkpoint
 from antiphon.weights.shapes import check_shapes, making_graphs
 from antiphon.weights.source import Weights
 
 logger = logging.getLogger(__name__)
 
 
+def check_ir(path: Path) -> None:
+    """Raise NotNative for an OpenVINO model that `load` cannot read."""
+    open_ir(path, "auto")
+
+
 def load(
-    folder: Path,
+    folder: ModelFolder,
     *,
     name: str,
-    runtime: Runtime,
+    runtime: Device,
     weight_format: WeightFormat,
     slots: int,
     report: Report,
     words: bool = False,
     audio_context: AudioContext = "full",
-) -> WhisperSession:
-    """Build and compile the graphs of the checkpoint in `folder`, or of the OpenVINO model where there is no checkpoint.
+) -> tuple[WhisperSession, ...]:
+    """Build and compile the graphs of a folder; the sessions that come back share them.
 
-    With `words` the graph that times words is made now, not when somebody first asks for them.
-    With the `audio_context` "auto" the graphs are made for windows of any length, and short ones are heard as such.
+    With `words`, the alignment graph for word timestamps is compiled now, not at the first request for them. With the
+    `audio_context` "auto", the graphs take windows of any length, and short clips are encoded at about their own length.
 
-    Raises ConfigError or WeightError naming the file or tensor that is missing or wrong, NotNative for an OpenVINO
-    model that only its own runtime can read.
+    Raises ConfigError or WeightError naming the missing or wrong file or tensor, and NotNative for an OpenVINO model
+    that only OpenVINO GenAI can read.
     """
-    config = read_config(folder)
+    path = folder.path
+    config = read_config(path)
     began = time.monotonic()
     auto = audio_context == "auto"
-    exported = has_ir(folder) and not has_checkpoint(folder)
-    with _open(folder, weight_format, exported=exported) as weights:
-        tokenizer = read_tokenizer(folder, config)
-        check_shapes(folder, _telling_shapes(config), weights)
-        kept = weights.format_of(f"model.decoder.layers.{config.decoder_layers - 1}.fc1.weight")
+    with _open(folder, weight_format) as weights:
+        tokenizer = read_tokenizer(path, config)
+        check_shapes(path, _checked_shapes(config), weights)
+        stored = weights.format_of(f"model.decoder.layers.{config.decoder_layers - 1}.fc1.weight")
         report(
             f"{name}: whisper, {config.encoder_layers} + {config.decoder_layers} layers of {config.width}, from "
-            f"{'the OpenVINO model in ' if exported else ''}{folder}"
+            f"{'the OpenVINO model in ' if folder.format == 'openvino' else ''}{path}"
         )
-        with making_graphs(folder):
-            timing = partial(
-                _compile_align, folder, name, config, runtime, weight_format, exported=exported, any_length=auto
-            )
-            align = cache(timing)  # once for all sessions
+        with making_graphs(path):
+            # Cached: the sessions share one alignment graph.
+            align = cache(partial(_compile_align, folder, name, config, runtime, weight_format, any_length=auto))
             graphs = _compile(config, runtime, weights, align, audio_context)
-    info = _info(folder, name, runtime, kept, config)
+    info = _info(path, name, runtime, stored, config)
     report(
         f"{name}: native engine on {info.device}, computing in {info.precision}, {info.weight_format} weights, "
-        f"{slots_line(slots, runtime)}, {'an audio context as long as the audio, ' if auto else ''}"
+        f"{slots_line(slots, runtime.streams)}, {'an audio context as long as the audio, ' if auto else ''}"
         f"compiled in {time.monotonic() - began:.1f} s"
     )
 
-    def session(share: int, twins: Sequence[WhisperSession]) -> WhisperSession:
+    def session(share: int) -> WhisperSession:
         runner = WhisperRunner(config, graphs, share, runtime.precision)
         if words:
             runner.prepare_align()
-        return WhisperSession(info, config, tokenizer, runner, share, audio_context, twins)
+        return WhisperSession(info, config, tokenizer, runner, share, audio_context)
 
-    return side_by_side(session, slots, runtime)
+    return tuple(session(share) for share in replica_slots(slots, runtime.streams))
 
 
-def _info(folder: Path, name: str, runtime: Runtime, weight_format: str, config: WhisperConfig) -> ModelInfo:
+def _info(path: Path, name: str, runtime: Device, weight_format: str, config: WhisperConfig) -> ModelInfo:
     languages = tuple(config.tokens.languages)
     return ModelInfo(
         name=name,
         family="whisper",
-        path=folder,
+        path=path,
         backend="native",
         device=runtime.name,
         precision=runtime.precision,
@@ -100,18 +100,20 @@ def _info(folder: Path, name: str, runtime: Runtime, weight_format: str, config:
     )
 
 
-def _open(folder: Path, weight_format: WeightFormat, *, exported: bool) -> AbstractContextManager[Weights]:
-    return nullcontext(open_ir(folder, weight_format)) if exported else open_checkpoint(folder, weight_format)
+def _open(folder: ModelFolder, weight_format: WeightFormat) -> AbstractContextManager[Weights]:
+    if folder.format == "openvino":
+        return nullcontext(open_ir(folder.path, weight_format))
+    return open_checkpoint(folder.path, weight_format)
 
 
 def _compile(
     config: WhisperConfig,
-    runtime: Runtime,
+    runtime: Device,
     weights: Weights,
     align: Callable[[], Any],
     context: AudioContext,
 ) -> WhisperGraphs:
-    """All graphs but `align`. Of any length, they are compiled once for all lengths: weights are held once."""
+    """All graphs but `align`. With the context "auto", one graph serves every length, so that weights are in memory once."""
     auto = context == "auto"
     # In f32 the encoder is bound by arithmetic: int8 weights slow it by 10 % (whisper-base, AVX2). In bf16 they do not.
     hearing = weights.expanded() if runtime.precision == "f32" else weights
@@ -125,28 +127,27 @@ def _compile(
 
 
 def _compile_align(
-    folder: Path,
+    folder: ModelFolder,
     name: str,
     config: WhisperConfig,
-    runtime: Runtime,
+    runtime: Device,
     weight_format: WeightFormat,
     *,
-    exported: bool,
     any_length: bool,
 ) -> Any:
-    """The graph that times words. Its weights are held a second time, so it is not made before somebody asks for words."""
+    """The alignment graph. It holds its weights a second time, so it is compiled when words are first requested."""
     began = time.monotonic()
     if config.alignment.guessed:
         logger.warning(
-            "%s: generation_config.json names no alignment_heads that this model has; the times of words come from all "
-            "heads of the later half of its layers, and are rougher",
+            "%s: generation_config.json names no alignment_heads that this model has; word timestamps use all heads of the later "
+            "half of the layers, and are less exact",
             name,
         )
-    with _open(folder, weight_format, exported=exported) as weights, making_graphs(folder):
+    with _open(folder, weight_format) as weights, making_graphs(folder.path):
         graph = runtime.compile(
             align_graph(config, weights, runtime.precision, any_length=any_length), fuse_attention=False
         )
-    logger.info("%s: ready to time words, compiled in %.1f s", name, time.monotonic() - began)
+    logger.info("%s: word timestamps are ready, compiled in %.1f s", name, time.monotonic() - began)
     return graph
 
 
@@ -154,8 +155,8 @@ def _tasks(config: WhisperConfig) -> tuple[Task, ...]:
     return ("transcribe", "translate") if config.multilingual else ("transcribe",)
 
 
-def _telling_shapes(config: WhisperConfig) -> dict[str, tuple[int, ...]]:
-    """The tensors that a wrong config most often contradicts."""
+def _checked_shapes(config: WhisperConfig) -> dict[str, tuple[int, ...]]:
+    """The tensors whose shapes most often disagree with a wrong config.json."""
     return {
         "model.encoder.conv1.weight": (config.width, config.mels, 3),
         "model.encoder.embed_positions.weight": (config.source_positions, config.width),

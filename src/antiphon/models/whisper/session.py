@@ -53,11 +53,9 @@ class WhisperSession:
         runner: WhisperRunner,
         slots: int,
         audio_context: AudioContext = "full",
-        twins: Sequence[WhisperSession] = (),
     ) -> None:
         self.info = info
         self.slots = slots
-        self.twins = twins
         self.runner = runner
         self._config = config
         self._tokenizer = tokenizer

@@ -26,7 +26,7 @@ _ARITHMETIC: dict[str, Callable[[Floats, Floats], Floats]] = {
     "Multiply": np.multiply,
     "Divide": np.divide,
 }
-_FORMATS = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "u8": "int8", "i8": "int8", "u4": "int4", "i4": "int4"}
+FORMAT_NAMES = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "u8": "int8", "i8": "int8", "u4": "int4", "i4": "int4"}
 
 
 def stored_format(tensor: ov.Output) -> str:
@@ -35,7 +35,7 @@ def stored_format(tensor: ov.Output) -> str:
     while node.get_type_name() != "Constant":
         node = node.input(0).get_source_output().get_node()
     name: str = node.get_output_element_type(0).get_type_name()
-    return _FORMATS.get(name, name)
+    return FORMAT_NAMES.get(name, name)
 
 
 def fold(tensor: ov.Output) -> Floats:

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 ENCODER_MODEL = "openvino_encoder_model.xml"
 DECODER_MODEL = "openvino_decoder_model.xml"
 POSTNET = "openvino_postnet.xml"
 VOCODER = "openvino_vocoder.xml"
 TOKENIZER = "openvino_tokenizer.xml"
 DETOKENIZER = "openvino_detokenizer.xml"
-
-
-def has_ir(folder: Path) -> bool:
-    """Whether the folder holds an exported encoder or decoder."""
-    return (folder / ENCODER_MODEL).is_file() or (folder / DECODER_MODEL).is_file()

@@ -1,6 +1,6 @@
-"""All that the genai backend asks of `openvino_genai` and OpenVINO, and what their errors say, in one line.
+"""The calls that the genai backend makes to `openvino_genai` and OpenVINO; tests replace them.
 
-It must not know model families, units or requests. `openvino_genai` is imported when a model is loaded by it.
+`openvino_genai` is imported when the first model is loaded with it.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from antiphon.errors import ConfigError
 
 PipelineKind = Literal["ASRPipeline", "Text2SpeechPipeline"]
 
-_VIRTUAL = ("AUTO", "MULTI", "HETERO", "BATCH")  # devices made of those that they list after a colon
+_VIRTUAL = ("AUTO", "MULTI", "HETERO", "BATCH")  # devices that combine those listed after a colon
 _PRECISIONS = {"float32": "f32", "f32": "f32", "float16": "f16", "f16": "f16", "bfloat16": "bf16", "bf16": "bf16"}
 
 
-class Toolkit(Protocol):
-    """What stands between the backend and the libraries; tests hand in another."""
+class Runtime(Protocol):
+    """The libraries, as the backend uses them."""
 
     def devices(self) -> Sequence[str]:
         """The devices of this machine, as OpenVINO names them."""
         ...
 
     def precision(self, device: str) -> str:
-        """What `device` computes in unless told otherwise."""
+        """The precision that `device` computes in by default."""
         ...
 
     def pipeline(self, kind: PipelineKind, folder: Path, device: str, properties: Mapping[str, object]) -> Any:
-        """A new pipeline; its errors are the library's own."""
+        """A new pipeline. Raises the errors of the library."""
         ...
 
     def tensor(self, values: NDArray[np.float32]) -> Any:
-        """`values` as the library takes them."""
+        """`values` as a tensor of the library."""
         ...
 
     def first_pass(self, *, stop: bool) -> Any:
-        """A streamer for one request: its `tokens` are the text of the first pass over the audio, which may be the last."""
+        """A streamer for one request that keeps the tokens of the first pass over the audio, and with `stop` ends after it."""
         ...
 
 
@@ -78,7 +78,7 @@ class InstalledGenAI:
         genai = self._genai
 
         class FirstPass(genai.StreamerBase):  # type: ignore[name-defined, misc]
-            """With timestamps the pipeline writes once a pass, then goes on where its last segment ended."""
+            """With timestamps the pipeline writes once per pass, then continues where its last segment ended."""
 
             def __init__(self) -> None:
                 super().__init__()
@@ -96,34 +96,31 @@ class InstalledGenAI:
 
 
 def spell_precision(name: str) -> str:
-    """A precision in the words of `--precision`."""
+    """A precision as the setting `precision` spells it."""
     return _PRECISIONS.get(name.lower(), name.lower())
 
 
 def check_device(device: str, present: Sequence[str]) -> str:
-    """`device` as OpenVINO spells it, or ConfigError naming the devices that are there."""
+    """`device` as OpenVINO spells it. Raises ConfigError naming the devices that exist if it is not one of them."""
     name = device.strip().upper()
     kind, _, listed = name.partition(":")
-    wanted = [each.partition("(")[0] for each in listed.split(",") if each] if kind in _VIRTUAL else [name]
-    for each in wanted:
-        if not each.startswith("-") and not _is_present(each, present):
+    parts = [part.partition("(")[0] for part in listed.split(",") if part] if kind in _VIRTUAL else [name]
+    for part in parts:
+        if not part.startswith("-") and not _is_present(part, present):
             raise ConfigError(
-                f"{device} is not available, there is no {each or 'such device'} here; {_spell(present)}.",
+                f"{device} is not available, there is no {part or 'such device'} here; OpenVINO finds "
+                f"{', '.join(present) or 'none'} (and AUTO:, HETERO:, MULTI: and BATCH: made of them).",
                 setting="target_device",
             )
     return name
 
 
 def _is_present(name: str, present: Sequence[str]) -> bool:
-    # One device of a kind is called by the kind, several are numbered; both may be asked for by either name.
+    # A single device of a kind is listed under the name of the kind, several are numbered; both names are accepted.
     return name in present or f"{name}.0" in present or (name.endswith(".0") and name[:-2] in present)
 
 
-def _spell(present: Sequence[str]) -> str:
-    return f"OpenVINO finds {', '.join(present) or 'none'} (and AUTO:, HETERO:, MULTI: and BATCH: made of them)"
-
-
 def cause_of(error: BaseException) -> str:
-    """What a library error says: its last line; those before name the C++ files it came through."""
+    """The reason in a library error: its last line; the lines before are C++ source locations."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1].rstrip(".") if lines else type(error).__name__
