@@ -99,7 +99,9 @@ def write_whisper(folder: Path, shape: Shape) -> Path:
     }
     (folder / "generation_config.json").write_text(json.dumps(generation))
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {word: index for index, word in enumerate([*letters, *(f"w{index}" for index in range(256, WORDS))])}
+    # The last word is empty, as in Whisper's own vocabulary: without it CTranslate2 takes the model for an English one.
+    words = [*letters, *(f"w{index}" for index in range(len(letters), WORDS - 1)), ""]
+    vocabulary = {word: index for index, word in enumerate(words)}
     tokenizer = Tokenizer(models.BPE(vocabulary, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
