@@ -85,7 +85,7 @@ def speecht5(tmp_path_factory: pytest.TempPathFactory) -> Callable[[IrFormat], P
     def make(form: IrFormat) -> Pair:
         if form not in made:
             work = tmp_path_factory.mktemp(f"voice-{form}")
-            speecht5_reference.make_twin(work / "checkpoint", VOICE)
+            speecht5_reference.make_comparison(work / "checkpoint", VOICE)
             write(work / "checkpoint", work / "ours", graph=GraphFile("text2speech"), weight_format=form)
             export(work / "checkpoint", work / "theirs", speech(work / "checkpoint"), "--weight-format", form)
             made[form] = Pair(work / "theirs", work / "ours")

@@ -192,7 +192,7 @@ class Remembering:
     def __init__(self, session: Any) -> None:
         self._session = session
         self.answers: list[tuple[int, str]] = []
-        self.info, self.slots, self.twins = session.info, session.slots, session.twins
+        self.info, self.slots, self.comparisons = session.info, session.slots, session.comparisons
         self.join, self.leave = session.join, session.leave
 
     def step(self) -> Any:
