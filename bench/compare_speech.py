@@ -1,7 +1,7 @@
-"""Antiphon's SpeechT5 against `openvino_genai.Text2SpeechPipeline` behind a lock (what OVMS serves), interleaved in one run.
+"""Throughput of Antiphon's SpeechT5 and of `openvino_genai.Text2SpeechPipeline` behind a lock, as OVMS serves it.
 
-Same machine, same random weights, same sentences, the same number of frames on both sides (with random weights a
-sentence stops as soon as it may). Then how soon the first audio of a long sentence comes. The last line is JSON.
+Both run on one machine, in one process, with the same random weights, sentences and number of frames; the peers take turns.
+Then the time to the first audio of a long sentence. The last line is JSON.
 
     scripts/bench speech --clients 1 8 --rounds 3
 """
@@ -9,21 +9,30 @@ sentence stops as soon as it may). Then how soon the first audio of a long sente
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import statistics
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from bench.clients import run_clients
-from bench.speech_checkpoint import speaker, write_speech_checkpoint
+from antiphon.benchmark.figures import summarise
+from antiphon.benchmark.load_generator import OK, Limit, Response, run_closed_loop
+from antiphon.model_server import ModelServer
+from antiphon.models.folder import inspect
+from antiphon.models.speecht5.load import load
+from antiphon.models.speecht5.session import StopRule
+from antiphon.runtime.openvino import open_device
+from antiphon.service import SpeakRequest, SpeechService
+from antiphon.types.options import SpeakOptions
+from bench.models import export_with_optimum, speaker, write_speecht5
 
 RATE = 16_000
 SENTENCES = (
@@ -32,34 +41,28 @@ SENTENCES = (
     "She told me a story about her first day at school.",
     "There is a letter for you on the old kitchen table.",
 )
+LONG = "A long sentence " + "goes on and on and on " * 6 + "until it is over"
 Speak = Callable[[str], np.ndarray]
 
 
 def prepare(work: Path) -> tuple[Path, Path]:
-    """The checkpoint folder and optimum's export of it, made once."""
+    """The checkpoint folder and optimum's export of it, made if they are missing."""
     checkpoint, exported = work / "speecht5", work / "speecht5-optimum"
     if not (checkpoint / "vocoder" / "model.safetensors").is_file():
-        write_speech_checkpoint(checkpoint)
+        write_speecht5(checkpoint)
     if not (exported / "openvino_vocoder.xml").is_file():
-        export(checkpoint, exported)
+        vocoder = json.dumps({"vocoder": str(checkpoint / "vocoder")})
+        export_with_optimum(checkpoint, exported, "text-to-audio", ["--model-kwargs", vocoder])
     return checkpoint, exported
 
 
-def export(checkpoint: Path, exported: Path, *options: str) -> None:
-    """optimum-cli's export of the checkpoint and its vocoder."""
-    tool = Path(sys.executable).with_name("optimum-cli")
-    vocoder = json.dumps({"vocoder": str(checkpoint / "vocoder")})
-    command = ["export", "openvino", "--model", str(checkpoint), "--task", "text-to-audio", "--model-kwargs", vocoder]
-    subprocess.run([str(tool), *command, *options, str(exported)], check=True)
-
-
 def load_locked(folder: Path, ratio: float) -> Speak:
-    """The peer: one pipeline, one lock."""
+    """One pipeline and one lock."""
     import openvino as ov
     import openvino_genai
 
     pipeline = openvino_genai.Text2SpeechPipeline(str(folder), "CPU")
-    voice = ov.Tensor(speaker(0)[None])
+    voice = ov.Tensor(speaker()[None])
     lock = threading.Lock()
 
     def speak(text: str) -> np.ndarray:
@@ -70,116 +73,98 @@ def load_locked(folder: Path, ratio: float) -> Speak:
     return speak
 
 
-def load_ours(folder: Path, ratio: float, weight_format: str, streams: int) -> tuple[Speak, Callable[[str], float]]:
-    """Antiphon's own service in process, and how long it takes it to the first samples."""
-    from antiphon.model_server import ModelServer
-    from antiphon.models.folder import inspect
-    from antiphon.models.speecht5.load import load
-    from antiphon.models.speecht5.session import StopRule
-    from antiphon.runtime.openvino import open_device
-    from antiphon.service import SpeakRequest, SpeechService
-    from antiphon.types.options import SpeakOptions
-
-    rules = StopRule(minlenratio=ratio, maxlenratio=ratio + 1)
+def load_ours(folder: Path, options: argparse.Namespace) -> SpeechService:
+    """Antiphon's service in this process."""
     sessions = load(
         inspect(folder),
         name="speecht5",
-        runtime=open_device(streams=streams),
-        weight_format=weight_format,  # type: ignore[arg-type]
+        runtime=open_device(streams=options.num_streams),
+        weight_format=options.weight_format,
         slots=8,
         report=print,
-        rules=rules,
+        rules=StopRule(minlenratio=options.ratio, maxlenratio=options.ratio + 1),
     )
     service = SpeechService(ModelServer())
     service.models.add(*sessions)
-
-    def speak(text: str) -> np.ndarray:
-        with service.admit(SpeakRequest(None, text, SpeakOptions())) as admitted:
-            return admitted.speak_blocking()
-
-    def first_samples(text: str) -> float:
-        import asyncio
-
-        async def listen() -> float:
-            began = time.perf_counter()
-            async with service.admit(SpeakRequest(None, text, SpeakOptions())) as admitted:
-                speaking = admitted.speak()
-                await anext(speaking)
-                taken = time.perf_counter() - began
-                await speaking.aclose()
-            return taken
-
-        return asyncio.run(listen())
-
-    return speak, first_samples
+    return service
 
 
-def time_clients(speak: Speak, clients: int, each: int) -> tuple[float, float]:
-    """Seconds in all, and seconds of audio made."""
-    made: list[float] = []
+def rtfx(speak: Speak, clients: int, each: int) -> float:
+    """Seconds of audio made per second."""
+    with ThreadPoolExecutor(clients) as pool:
 
-    def ask(number: int) -> None:
-        made.append(len(speak(SENTENCES[number % len(SENTENCES)])) / RATE)
+        async def ask(number: int) -> Response:
+            text = SENTENCES[number % len(SENTENCES)]
+            samples = await asyncio.get_running_loop().run_in_executor(pool, speak, text)
+            return Response(OK, seconds=len(samples) / RATE)
 
-    return run_clients(ask, clients, each).seconds, sum(made)
+        return summarise(asyncio.run(run_closed_loop(ask, clients, Limit(clients * each)))).rtfx
 
 
-def compare(peers: dict[str, Speak], clients: int, each: int, rounds: int) -> dict[str, float]:
-    """Medians of seconds of audio a second, and of the ratios of neighbouring rounds."""
-    figures: dict[str, list[float]] = {name: [] for name in peers}
-    for _ in range(rounds):
-        for name, speak in peers.items():  # A B A B …: what the machine does to one it does to the other
-            seconds, audio = time_clients(speak, clients, each)
-            figures[name].append(audio / seconds)
-    theirs, ours = figures.values()
+def compare(locked: Speak, ours: Speak, clients: int, each: int, rounds: int) -> dict[str, float]:
+    """Medians over the rounds, and the median of the ratios of neighbouring runs."""
+    pairs = [(rtfx(locked, clients, each), rtfx(ours, clients, each)) for _ in range(rounds)]
     return {
         "clients": clients,
-        "locked_rtfx": round(statistics.median(theirs), 2),
-        "antiphon_rtfx": round(statistics.median(ours), 2),
-        "throughput_ratio": round(statistics.median(b / a for a, b in zip(theirs, ours, strict=True)), 2),
+        "locked_rtfx": round(statistics.median(pair[0] for pair in pairs), 2),
+        "antiphon_rtfx": round(statistics.median(pair[1] for pair in pairs), 2),
+        "throughput_ratio": round(statistics.median(pair[1] / pair[0] for pair in pairs), 2),
     }
 
 
+async def first_samples(service: SpeechService) -> float:
+    """Seconds to the first audio of the long sentence."""
+    began = time.perf_counter()
+    async with service.admit(SpeakRequest(None, LONG, SpeakOptions())) as admitted:
+        speaking = admitted.speak()
+        await anext(speaking)
+        seconds = time.perf_counter() - began
+        await speaking.aclose()
+    return seconds
+
+
+def first_audio(service: SpeechService, speak: Speak, rounds: int) -> dict[str, float]:
+    """Median seconds to the first and to the last audio of the long sentence, and the length of the audio."""
+    firsts, wholes, audio = [], [], 0.0
+    asyncio.run(first_samples(service))  # new shapes are compiled once
+    for _ in range(rounds):
+        firsts.append(asyncio.run(first_samples(service)))
+        began = time.perf_counter()
+        audio = len(speak(LONG)) / RATE
+        wholes.append(time.perf_counter() - began)
+    first, whole = statistics.median(firsts), statistics.median(wholes)
+    return {"first_s": round(first, 3), "whole_s": round(whole, 3), "audio_s": round(audio, 2)}
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8])
-    parser.add_argument("--each", type=int, default=1, help="requests a client makes a round")
+    parser.add_argument("--each", type=int, default=1, help="requests per client in a round")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--ratio", type=float, default=4.0, help="frames a letter")
-    parser.add_argument("--weight-format", default="auto")
-    parser.add_argument("--num-streams", type=int, default=1, help="of Antiphon's sessions")
-    parser.add_argument("--work", type=Path, default=Path(".bench"))
-    arguments = parser.parse_args()
-    checkpoint, exported = prepare(arguments.work)
-    ours, first_samples = load_ours(checkpoint, arguments.ratio, arguments.weight_format, arguments.num_streams)
-    peers = {"locked genai": load_locked(exported, arguments.ratio), "antiphon": ours}
-    lengths = {name: [len(speak(text)) / RATE for text in SENTENCES] for name, speak in peers.items()}
-    print(f"seconds of audio a sentence: {lengths}")
-    rows = [compare(peers, clients, arguments.each, arguments.rounds) for clients in arguments.clients]
+    parser.add_argument("--ratio", type=float, default=4.0, help="frames per letter")
+    parser.add_argument("--weight-format", default="auto", help="of Antiphon")
+    parser.add_argument("--num-streams", type=int, default=1, help="of Antiphon")
+    parser.add_argument("--work", type=Path, default=Path(".bench"), help="where the models are made and kept")
+    options = parser.parse_args()
+    checkpoint, exported = prepare(options.work)
+    service = load_ours(checkpoint, options)
+    locked = load_locked(exported, options.ratio)
+
+    def ours(text: str) -> np.ndarray:
+        with service.admit(SpeakRequest(None, text, SpeakOptions())) as admitted:
+            return admitted.speak_blocking()
+
+    for name, speak in (("locked genai", locked), ("antiphon", ours)):
+        print(f"{name}: seconds of audio per sentence {[len(speak(text)) / RATE for text in SENTENCES]}")
+    rows = [compare(locked, ours, clients, options.each, options.rounds) for clients in options.clients]
     for row in rows:
         print(row)
-    long = "A long sentence " + "goes on and on and on " * 6 + "until it is over"
-    first, whole, audio = first_audio(ours, first_samples, long, arguments.rounds)
+    first = first_audio(service, ours, options.rounds)
     print(
-        f"first samples after {first:.2f} s, the whole of {audio:.1f} s of audio after {whole:.2f} s: {whole / first:.1f}"
+        "first samples after {first_s} s, all {audio_s} s of audio after {whole_s} s: ".format(**first)
+        + f"{first['whole_s'] / first['first_s']:.1f} times sooner"
     )
-    print(
-        json.dumps({"rows": rows, "first_s": round(first, 3), "whole_s": round(whole, 3), "audio_s": round(audio, 2)})
-    )
-
-
-def first_audio(
-    speak: Speak, first_samples: Callable[[str], float], text: str, rounds: int
-) -> tuple[float, float, float]:
-    """Median seconds to the first samples and to the last, and how long the audio is."""
-    firsts, wholes = [], []
-    first_samples(text)  # shapes that are new cost their compilation once
-    for _ in range(rounds):
-        firsts.append(first_samples(text))
-        began = time.perf_counter()
-        audio = len(speak(text)) / RATE
-        wholes.append(time.perf_counter() - began)
-    return statistics.median(firsts), statistics.median(wholes), audio
+    print(json.dumps({"rows": rows, **first}))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
-"""What a long file costs: time for a second of audio and memory above the loaded model, for ten minutes and for an hour.
+"""Time per second of audio, and memory above the loaded model, for a file of ten minutes and one of an hour.
 
-A WAV of spoken sentences (eSpeak NG, over and over, half a second of silence between them) is transcribed by a server's own
-parts, in one process for each length: decoded from disk, planned, heard by starter-asr or the model given. Memory is the
-peak of the resident set from just before the file is opened, when the model has heard a second of noise; and what of it is
-still there once the model has rested. Processor time is that of all threads, which other work on the machine disturbs less
+A WAV of sentences spoken by eSpeak NG is decoded from disk, planned and transcribed, in one process per length. Memory is the
+peak of the resident set since just before the file is opened, after the model has transcribed a second of noise; and what is
+still held when the model has been idle. Processor time is that of all threads: other work on the machine disturbs it less
 than the clock. The last line is JSON.
 
-    .venv/bin/python bench/long_file.py
+    .venv/bin/python bench/long_file.py --model models/whisper-base
 """
 
 from __future__ import annotations
@@ -14,46 +13,20 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import sys
 import tempfile
 import time
-import wave
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
-RATE = 16_000
-SENTENCES = (
-    "The train to the coast leaves at nine in the morning.",
-    "She put the letters on the table and went out into the garden.",
-    "Nobody knew how long the rain would last, so we stayed at home.",
-)
-
-
-def write_speech(path: Path, minutes: float) -> None:
-    """The file, written piece by piece."""
-    import antiphon
-
-    with antiphon.load("espeak") as voice:
-        rate = voice.info.sample_rate
-        spoken = [voice.speak(sentence) for sentence in SENTENCES]
-    pieces = [np.interp(np.arange(0, len(each), rate / RATE), np.arange(len(each)), each) for each in spoken]
-    round_ = np.concatenate([np.concatenate([piece, np.zeros(RATE // 2)]) for piece in pieces])
-    block = (round_ * 32_767).astype("<i2").tobytes()
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(RATE)
-        left = round(minutes * 60 * RATE)
-        while left > 0:
-            file.writeframes(block[: 2 * left])
-            left -= len(block) // 2
+import antiphon
+from antiphon.benchmark.clips import pack_sentences, speak_sentences, to_wav
+from antiphon.scheduling.worker import REST_AFTER_S
+from antiphon.types.audio import SAMPLE_RATE
 
 
 def resident(name: str) -> int:
-    """Bytes: VmRSS, or VmHWM, the most since `reset_peak`."""
+    """Bytes: VmRSS, or VmHWM, the peak since `reset_peak`."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
 
@@ -62,13 +35,10 @@ def reset_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def hear(model: str, path: Path, tokens: int, minutes: float) -> dict[str, float]:
-    import antiphon
-    from antiphon.scheduling.worker import REST_AFTER_S
-
-    noise = np.random.default_rng(0).normal(0, 0.1, RATE).astype(np.float32)
+def measure(model: str, path: Path, tokens: int, minutes: float) -> dict[str, float]:
+    noise = np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE).astype(np.float32)
     with antiphon.load(model) as loaded:
-        loaded.transcribe(noise, language="en", max_new_tokens=tokens)  # what a first run needs is the model's own
+        loaded.transcribe(noise, language="en", max_new_tokens=tokens)  # memory of the first run is the model's own
         reset_peak()
         before, began, worked = resident("VmHWM"), time.perf_counter(), time.process_time()
         transcript = loaded.transcribe(path, language="en", max_new_tokens=tokens)
@@ -86,18 +56,21 @@ def hear(model: str, path: Path, tokens: int, minutes: float) -> dict[str, float
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="starter-asr")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", required=True, help="the folder of a model")
     parser.add_argument("--minutes", type=float, nargs="+", default=[10, 60])
-    parser.add_argument("--tokens", type=int, default=100, help="at most for a window")
+    parser.add_argument("--tokens", type=int, default=100, help="at most, per window")
     options = parser.parse_args()
     figures: dict[str, dict[str, float]] = {}
+    spoken = speak_sentences()
     with tempfile.TemporaryDirectory(prefix="antiphon-long-") as work:
         for minutes in options.minutes:
             path = Path(work) / "long.wav"
-            write_speech(path, minutes)
-            with multiprocessing.get_context("spawn").Pool(1) as pool:  # a process of its own, for its memory
-                found = figures[f"{minutes:g} min"] = pool.apply(hear, (options.model, path, options.tokens, minutes))
+            samples, _ = pack_sentences(spoken, 60 * minutes, np.random.default_rng(0))
+            path.write_bytes(to_wav(samples))
+            with multiprocessing.get_context("spawn").Pool(1) as pool:  # one process per length, for its memory
+                found = pool.apply(measure, (options.model, path, options.tokens, minutes))
+            figures[f"{minutes:g} min"] = found
             print(f"{minutes:g} min:", ", ".join(f"{name} {figure:g}" for name, figure in found.items()), flush=True)
     print(json.dumps(figures))
 

@@ -1,20 +1,25 @@
-"""What HTTP, the form, decoding and the queue cost a request: three seconds of wav, one client, a model that ends at once.
+"""What HTTP, the form, decoding and the queue add to a request: 3 s of wav, one client, a model that answers at once.
 
-Beside it, request by request, the same upload to a server that only reads it: what the wire and the framework cost anyway.
-The client is a socket and bytes made once, on a kept connection. The last line is JSON.
+The same upload also goes, by turns, to a server that only reads it: the cost of the wire and the framework. The client sends
+bytes made once over a kept connection. The last line is JSON.
 
     .venv/bin/python bench/overhead.py
+
+As `overhead.py fake SECONDS_PER_STEP FLAGS...` and `overhead.py bare` it is the server; bench/overload.py uses the first too.
 """
 
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
-import socket
+import signal
+import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,81 +27,152 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from antiphon.audio.decode import decode
-from bench.callers import clip, length_of, upload
-from bench.servers import antiphon, bare, running
+from antiphon.benchmark.clips import make_noise, to_wav
+from antiphon.benchmark.figures import percentile
 
-WARMING = 20  # requests that are not counted: whatever is made at first use
+WARM_UP = 20  # requests that are not counted
+TICKS = 100  # per second, of the kernel's account of processor time
+BOUNDARY = "antiphon-bench-boundary"
 
 
-class Client:
-    """One kept connection."""
+@dataclass(frozen=True)
+class Server:
+    """The port and the process of a server."""
 
-    def __init__(self, connection: socket.socket, request: bytes) -> None:
-        self._connection = connection
-        self._request = request
+    port: int
+    process: int
 
-    def ask(self) -> tuple[float, int, bytes]:
-        """Seconds until the answer was complete, its status, and its body."""
-        began = time.perf_counter()
-        self._connection.sendall(self._request)
-        received = b""
-        while b"\r\n\r\n" not in received:
-            received += self._more()
-        head, _, body = received.partition(b"\r\n\r\n")
-        while len(body) < length_of(head):
-            body += self._more()
-        return time.perf_counter() - began, int(head[9:12]), body
+    @property
+    def megabytes(self) -> float:
+        """The resident set."""
+        status = Path(f"/proc/{self.process}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) / 1024
 
-    def _more(self) -> bytes:
-        received = self._connection.recv(1 << 16)
-        if not received:
-            raise SystemExit("the server hung up")
-        return received
+    @property
+    def processor_seconds(self) -> float:
+        """Processor time of all threads."""
+        fields = Path(f"/proc/{self.process}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 @contextmanager
-def connected(port: int, request: bytes) -> Iterator[Client]:
-    with socket.create_connection(("127.0.0.1", port)) as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as curl and the SDKs have it
-        yield Client(connection, request)
+def running(command: Sequence[str]) -> Iterator[Server]:
+    """Start a server that prints "Ready at URL", and stop it at the end of the block."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                if line.startswith("Ready at "):
+                    yield Server(int(line.rsplit(":", 1)[1]), process.pid)
+                    break
+        finally:
+            process.terminate()
+            process.communicate()
+    if process.returncode:
+        raise SystemExit(f"the server ended with {process.returncode}")
+
+
+def antiphon(model: str | None, *flags: str, step: float = 0.0) -> list[str]:
+    """The command of a server with a model, or with a fake model whose steps take `step` seconds."""
+    executable = str(Path(sys.executable).with_name("antiphon"))
+    start = [executable, "serve", "--model_path", model] if model else [sys.executable, __file__, "fake", str(step)]
+    return [*start, "--rest_port", "0", "--rest_bind_address", "127.0.0.1", "--log_level", "ERROR", *flags]
+
+
+def serve_fake(step: float, flags: Sequence[str]) -> None:
+    from antiphon.model_spec import ModelSpec
+    from antiphon.server import lifecycle
+    from antiphon.settings import load_settings
+    from antiphon.testing.fake import FakeSession
+
+    def load(spec: ModelSpec, *_: object, **__: object) -> FakeSession:
+        return FakeSession(spec.name, slots=16, before_step=lambda: time.sleep(step) if step else None)
+
+    lifecycle.load = load
+    named = dict(zip((flag.removeprefix("--") for flag in flags[::2]), flags[1::2], strict=True))
+    lifecycle.run_server(load_settings({**named, "model_path": "fake"}))
+
+
+def serve_bare() -> None:
+    """A server that answers with the number of bytes it read."""
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import JSONResponse, Response
+    from starlette.routing import Route
+
+    from antiphon.server.lifecycle import bind, url_of
+
+    async def read(request: Request) -> Response:
+        return JSONResponse({"bytes": len(await request.body())})
+
+    app = Starlette(routes=[Route("/{path:path}", read, methods=["POST"])])
+    # On the sockets that uvicorn itself opens, Nagle's algorithm delays the body of an answer by 40 ms.
+    listeners = bind("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(app, http="h11", ws="none", log_config=None, access_log=False))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # uvicorn raises the signal again when it has ended
+    print(f"Ready at {url_of(listeners[0])}", flush=True)
+    server.run(listeners)
+
+
+def form(file: bytes) -> bytes:
+    """The multipart body of a request for a transcript."""
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n'
+    return f"{head}Content-Type: audio/wav\r\n\r\n".encode() + file + f"\r\n--{BOUNDARY}--\r\n".encode()
+
+
+def ask(connection: http.client.HTTPConnection, body: bytes) -> float:
+    """Seconds until the answer is complete."""
+    began = time.perf_counter()
+    headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+    connection.request("POST", "/v1/audio/transcriptions", body, headers)
+    response = connection.getresponse()
+    text = response.read()
+    if response.status != http.client.OK:
+        raise SystemExit(f"answered {response.status}: {text.decode(errors='replace')}")
+    return time.perf_counter() - began
 
 
 def measure(requests: int, file: bytes) -> dict[str, list[float]]:
-    request = upload(file)
+    """Seconds of each request and of each decoding."""
+    body = form(file)
     times: dict[str, list[float]] = {"antiphon": [], "bare": [], "decoding alone": []}
+    commands = {"antiphon": antiphon(None), "bare": [sys.executable, __file__, "bare"]}
     with ExitStack() as stack:
-        servers = {
-            name: stack.enter_context(running(each)) for name, each in (("antiphon", antiphon(None)), ("bare", bare()))
+        servers = {name: stack.enter_context(running(command)) for name, command in commands.items()}
+        connections = {
+            name: http.client.HTTPConnection("127.0.0.1", server.port, timeout=60) for name, server in servers.items()
         }
-        clients = {name: stack.enter_context(connected(each.port, request)) for name, each in servers.items()}
-        for number in range(WARMING + requests):
-            for name, client in clients.items():
-                took, status, body = client.ask()
-                if status != 200:
-                    raise SystemExit(f"{name} answered {status}: {body.decode(errors='replace')}")
-                if number >= WARMING:
-                    times[name].append(took)
+        for _ in range(WARM_UP + requests):
+            for name, connection in connections.items():
+                times[name].append(ask(connection, body))
             began = time.perf_counter()
             decode(file)
-            if number >= WARMING:
-                times["decoding alone"].append(time.perf_counter() - began)
-    return times
+            times["decoding alone"].append(time.perf_counter() - began)
+        for connection in connections.values():
+            connection.close()
+    return {name: seconds[WARM_UP:] for name, seconds in times.items()}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--requests", type=int, default=500)
     parser.add_argument("--clip", type=float, default=3.0, help="seconds of audio in a request")
-    asked = parser.parse_args()
-    figures: dict[str, dict[str, float]] = {}
-    for name, times in measure(asked.requests, clip(asked.clip)).items():
-        figures[name] = {f"p{at}_ms": round(float(np.percentile(times, at)) * 1000, 2) for at in (0, 50, 95)}
-        print(
-            f"{name:16}",
-            "   ".join(f"{each.removesuffix('_ms')} {took:6.2f} ms" for each, took in figures[name].items()),
-        )
-    print(json.dumps({"requests": asked.requests, "clip_s": asked.clip, **figures}))
+    options = parser.parse_args()
+    file = to_wav(make_noise(options.clip, np.random.default_rng(0)))
+    figures = {
+        name: {f"p{at}_ms": round(percentile(seconds, at) * 1000, 2) for at in (1, 50, 95)}
+        for name, seconds in measure(options.requests, file).items()
+    }
+    for name, found in figures.items():
+        print(f"{name:16}", found)
+    print(json.dumps({"requests": options.requests, "clip_s": options.clip, **figures}))
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["bare"]:
+        serve_bare()
+    elif sys.argv[1:2] == ["fake"]:
+        serve_fake(float(sys.argv[2]), sys.argv[3:])
+    else:
+        main()

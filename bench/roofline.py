@@ -1,8 +1,8 @@
-"""What the machine could do at best: its peak in arithmetic and memory, measured, and the least time a Whisper needs on it.
+"""The time that a Whisper needs at least on a machine, from the peak of its arithmetic and of its memory bandwidth.
 
-The roofline of Williams, Waterman and Patterson (2009), phase by phase: a phase cannot end before its arithmetic is done
-at the peak, nor before its bytes have come from memory. Counted are the matrix products, and the weights and the caches a
-step reads; not counted are features, norms, softmax and what is written.
+The roofline of Williams, Waterman and Patterson (2009), phase by phase: a phase takes at least as long as its arithmetic at
+the peak, and at least as long as its bytes take to come from memory. It counts the matrix products, and the weights and caches
+that a step reads; it does not count features, norms, softmax and writes.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-POSITIONS = 1500  # what the encoder makes of a window of 30 s, however short the clip in it
+POSITIONS = 1500  # encoder positions of a window of 30 s, however short the clip in it
 FRAMES = 3000
-COPIED = 1 << 26  # bytes a thread copies at a time; far more than a cache holds
+COPIED = 1 << 26  # bytes copied by a thread at a time; far more than a cache holds
 
 
 @dataclass(frozen=True)
@@ -48,28 +48,28 @@ class Dimensions:
 
     @property
     def window_flops(self) -> float:
-        """Convolutions, encoder, and the decoder's keys and values of what it heard."""
+        """Of the convolutions, the encoder, and the decoder's cross-attention keys and values."""
         convolutions = 2 * 3 * self.width * (FRAMES * self.mels + POSITIONS * self.width)
         layer = POSITIONS * (8 * self.width**2 + 4 * self.width * self.ffn + 4 * POSITIONS * self.width)
         return convolutions + self.layers * layer + self.decoder_layers * 4 * POSITIONS * self.width**2
 
     @property
     def step_weights(self) -> float:
-        """Numbers in the matrices that a decoder step multiplies by: each is read once, whoever shares the step."""
+        """Numbers in the matrices of a decoder step: each is read once for the whole batch."""
         return self.decoder_layers * (6 * self.width**2 + 2 * self.width * self.ffn) + self.width * self.vocabulary
 
     def row_flops(self, past: float) -> float:
-        """Of one sequence in one step that looks back on `past` tokens."""
+        """Of one sequence in one step, after `past` tokens."""
         attention = self.decoder_layers * 4 * self.width * (POSITIONS + past)
         return 2 * self.step_weights + attention
 
     def row_bytes(self, past: float) -> float:
-        """Of its caches."""
+        """Of the KV cache that one sequence reads in one step, after `past` tokens."""
         return self.decoder_layers * 2 * self.width * (POSITIONS + past) * self.cache
 
 
 def least_seconds(sizes: Dimensions, peak: Peak, windows: int, rows: int, tokens: int) -> float:
-    """For `windows` of which `rows` decode side by side, `tokens` each."""
+    """For `windows` windows in batches of `rows`, with `tokens` tokens each."""
     flops, bandwidth = peak.gflops * 1e9, peak.bandwidth * 1e9
     past = tokens / 2
     read = sizes.step_weights * sizes.weight + rows * sizes.row_bytes(past)
@@ -78,18 +78,18 @@ def least_seconds(sizes: Dimensions, peak: Peak, windows: int, rows: int, tokens
 
 
 def measure_peak(threads: int, seconds: float = 1.0) -> Peak:
-    """On this machine, now; each of the three for about so long, and the best of its turns."""
+    """Measure this machine, each of the three figures for about `seconds`, and take the best run."""
     return Peak(_numpy_gflops(seconds), _openvino_gflops(seconds), _bandwidth(threads, seconds))
 
 
-def _best(turn: Callable[[], object], seconds: float) -> float:
-    """Seconds of the quickest turn."""
-    turn()
+def _best(run: Callable[[], object], seconds: float) -> float:
+    """Seconds of the fastest run."""
+    run()
     until = time.perf_counter() + seconds
     best = float("inf")
     while time.perf_counter() < until:
         began = time.perf_counter()
-        turn()
+        run()
         best = min(best, time.perf_counter() - began)
     return best
 

@@ -1,8 +1,8 @@
-"""How long a newcomer waits: `antiphon --help`, and `antiphon serve` from process start to ready with the starter.
+"""Start-up time: `antiphon --help`, and `antiphon serve` from process start to ready.
 
 Medians of a few runs, each a process of its own; the last line is JSON.
 
-    .venv/bin/python bench/startup.py
+    .venv/bin/python bench/startup.py --model models/whisper-base
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 ANTIPHON = str(Path(sys.executable).with_name("antiphon"))
@@ -25,10 +26,10 @@ def help_seconds() -> float:
     return time.perf_counter() - began
 
 
-def ready_seconds() -> float:
-    """From starting the process to its line that says it is ready, on a free port of the loopback address."""
+def ready_seconds(flags: list[str]) -> float:
+    """From starting the process to its "Ready" line, on a free loopback port."""
     began = time.perf_counter()
-    command = [ANTIPHON, "serve", "--rest_port", "0", "--rest_bind_address", "127.0.0.1"]
+    command = [ANTIPHON, "serve", "--rest_port", "0", "--rest_bind_address", "127.0.0.1", *flags]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
@@ -43,15 +44,17 @@ def ready_seconds() -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--runs", type=int, default=5)
-    runs = parser.parse_args().runs
+    parser.add_argument("--model", help="the folder of the model to serve; without it, espeak")
+    options = parser.parse_args()
+    flags = ["--model_path", options.model] if options.model else []
     figures = {}
-    for name, measure in (("help_s", help_seconds), ("ready_s", ready_seconds)):
-        measure()  # the first one reads everything from disk
-        times = [measure() for _ in range(runs)]
+    for name, measure in (("help_s", help_seconds), ("ready_s", partial(ready_seconds, flags))):
+        measure()  # the first run reads everything from disk
+        times = [measure() for _ in range(options.runs)]
         figures[name] = round(statistics.median(times), 2)
-        print(f"{name}: median {figures[name]} s of {runs}, from {min(times):.2f} to {max(times):.2f}")
+        print(f"{name}: median {figures[name]} s of {options.runs}, from {min(times):.2f} to {max(times):.2f}")
     print(json.dumps(figures))
 
 

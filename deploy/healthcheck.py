@@ -1,6 +1,6 @@
-"""Whether the server in this container is ready: exit code 0, or 1 with the reason. Run by the image's HEALTHCHECK.
+"""Exit with 0 if the server in this container is ready, else with 1 and the reason; for the image's HEALTHCHECK.
 
-It asks on the address and port that the server was started with, whichever they are.
+The address and port are those that the server was started with.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ EVERYWHERE = ("0.0.0.0", "::", "")
 
 
 def address_of(command: Sequence[str], environment: Mapping[str, str]) -> str:
-    """host:port, as `--rest_port 8000`, `--rest-port=8000` or ANTIPHON_REST_PORT said it; a flag wins, the last one."""
+    """host:port from `--rest_port 8000`, `--rest-port=8000` or ANTIPHON_REST_PORT; the last flag takes precedence."""
     port = environment.get("ANTIPHON_REST_PORT") or "8000"
     host = environment.get("ANTIPHON_REST_BIND_ADDRESS") or ""
     for word, following in zip(command, [*command[1:], ""], strict=True):
@@ -33,10 +33,10 @@ def address_of(command: Sequence[str], environment: Mapping[str, str]) -> str:
 
 
 def main() -> int:
-    """Ask the server that is this container's first process."""
+    """Request the health of the server, which is this container's first process."""
     command = Path("/proc/1/cmdline").read_bytes().decode(errors="replace").split("\0")
     url = f"http://{address_of(command, os.environ)}{READY}"
-    # A proxy that is set for pulling models has no part in this.
+    # Without the proxy that may be set for pulling models.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=4):

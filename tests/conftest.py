@@ -1,6 +1,6 @@
-"""What every test starts from: an environment that says nothing, and the live oracles left alone unless asked for.
+"""A clean environment for every test, and the oracle tests only with `-m oracle`.
 
-What a fixture needs of the package is imported in it, after the environment is clean.
+Fixtures import the package themselves, after the environment is clean.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ LEAKS = ("ANTIPHON_", "API_KEY", "HF_", "HUGGING", "OPENAI_", "OVMS_", "TRANSFOR
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--schedules", type=int, default=10_000, help="how many random schedules the scheduler is put through"
+        "--schedules", type=int, default=10_000, help="the number of random schedules that the scheduler is tested with"
     )
 
 
 def pytest_configure() -> None:
-    """Forget the developer's own settings and keys before any module reads them, and forbid the hub."""
+    """Remove the developer's own settings and keys before any module reads them, and forbid the hub."""
     for name in [name for name in os.environ if name.startswith(LEAKS)]:
         del os.environ[name]
     os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Without `-m oracle` the oracle tests are not even imported: they need PyTorch, which may not be there."""
+    """Without `-m oracle` the oracle tests are not imported: they need PyTorch, which may not be installed."""
     if collection_path == ORACLES and config.option.markexpr == "not oracle":
         return True
     return None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Every test under tests/oracle/ carries the marker; nobody has to remember it."""
+    """Mark every test under tests/oracle/."""
     for item in items:
         if ORACLES in item.path.parents:
             item.add_marker(pytest.mark.oracle)

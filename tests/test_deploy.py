@@ -1,4 +1,4 @@
-"""The files in deploy/ against the program they start: what can be told without a container engine or a running systemd."""
+"""The files in deploy/ name commands, flags, routes and ports that exist; no container engine or running systemd is needed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,36 @@ from antiphon.cli.main import COMMANDS
 from antiphon.server.app import create_app
 from antiphon.settings import PREFIX, Settings, load_settings
 from deploy.healthcheck import READY, address_of
-from deploy.prove import Stage, read_dockerfile
 from tests.support.service import new_service
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
+
+
+@dataclass
+class Stage:
+    """One FROM of a Dockerfile: its name, and the instructions after it, in order."""
+
+    name: str
+    steps: list[tuple[str, str]] = field(default_factory=list)
+
+    def last(self, instruction: str) -> str:
+        return next(value for name, value in reversed(self.steps) if name == instruction)
+
+
+def read_dockerfile(path: Path) -> dict[str, Stage]:
+    """The stages of a Dockerfile by name, without comments and with continued lines joined."""
+    stages: dict[str, Stage] = {}
+    lines = [line for line in path.read_text().splitlines() if not line.lstrip().startswith("#")]
+    for line in "\n".join(lines).replace("\\\n", " ").splitlines():
+        instruction, _, value = line.strip().partition(" ")
+        if instruction == "FROM":
+            name = value.partition(" AS ")[2]
+            stages[name] = Stage(name)
+        elif instruction:
+            stages[name].steps.append((instruction, re.sub(r"\s+", " ", value.strip())))
+    return stages
+
+
 STAGES = read_dockerfile(DEPLOY / "Dockerfile")
 IMAGES = [STAGES["cpu"], STAGES["gpu"]]
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
@@ -36,19 +63,19 @@ def flags_in(command: list[str]) -> set[str]:
 
 
 def assert_is_a_command(words: list[str]) -> None:
-    """What follows the entrypoint is a command we have, or flags of serve."""
+    """Assert that the words after the entrypoint are one of our commands, or flags of serve."""
     if words and not words[0].startswith("-"):
         assert words[0] in COMMANDS
     else:
         assert flags_in(words) <= set(Settings.model_fields)
 
 
-def test_what_is_built_without_a_target_is_the_cpu_image() -> None:
+def test_build_without_a_target_is_the_cpu_image() -> None:
     assert list(STAGES)[-1] == "cpu"
 
 
 @each_image
-def test_an_image_runs_as_nobody_in_particular(image: Stage) -> None:
+def test_image_runs_as_an_unprivileged_user(image: Stage) -> None:
     assert image.last("USER") == "5000:5000"
     assert image.steps.index(("USER", "5000:5000")) > max(
         number for number, (instruction, _) in enumerate(image.steps) if instruction == "RUN"
@@ -56,7 +83,7 @@ def test_an_image_runs_as_nobody_in_particular(image: Stage) -> None:
 
 
 @each_image
-def test_an_image_is_the_command(image: Stage) -> None:
+def test_image_entrypoint_is_the_command(image: Stage) -> None:
     assert json.loads(image.last("ENTRYPOINT")) == ["antiphon"]
     assert_is_a_command(json.loads(image.last("CMD")))
     assert image.last("EXPOSE") == str(Settings().rest_port)
@@ -64,7 +91,7 @@ def test_an_image_is_the_command(image: Stage) -> None:
 
 
 @each_image
-def test_what_is_copied_into_an_image_is_there(image: Stage) -> None:
+def test_files_copied_into_an_image_exist(image: Stage) -> None:
     copied = [value for stage in STAGES.values() for name, value in stage.steps if name == "COPY"]
     files = [word for value in copied if not value.startswith("--from") for word in value.split()[:-1]]
     kept = re.findall(r"^!(.+)$", (DEPLOY / "Dockerfile.dockerignore").read_text(), re.MULTILINE)
@@ -72,18 +99,18 @@ def test_what_is_copied_into_an_image_is_there(image: Stage) -> None:
     assert all((DEPLOY.parent / file).exists() for file in files)
 
 
-def test_both_images_end_alike() -> None:
+def test_cpu_and_gpu_images_share_their_last_steps() -> None:
     ends = [image.steps[image.steps.index(("USER", "5000:5000")) :] for image in IMAGES]
     assert ends[0] == ends[1]
 
 
 @each_image
-def test_the_health_check_is_in_the_image(image: Stage) -> None:
+def test_health_check_is_in_the_image(image: Stage) -> None:
     copied = [value.split()[1] for name, value in image.steps if name == "COPY" and "healthcheck" in value]
     assert [f'CMD ["python", "{path}"]' in image.last("HEALTHCHECK") for path in copied] == [True]
 
 
-def test_the_health_check_asks_a_route_that_exists() -> None:
+def test_health_check_route_exists() -> None:
     assert "get" in create_app(new_service(), Settings()).openapi()["paths"][READY]
 
 
@@ -99,12 +126,12 @@ def test_the_health_check_asks_a_route_that_exists() -> None:
         ("antiphon --rest_bind_address ::1", {}, "[::1]:8000"),
     ],
 )
-def test_the_health_check_asks_where_the_server_is(command: str, environment: dict[str, str], address: str) -> None:
+def test_health_check_address_is_the_servers(command: str, environment: dict[str, str], address: str) -> None:
     assert address_of(command.split(), environment) == address
 
 
 @each_service
-def test_a_service_starts_what_is_built(name: str) -> None:
+def test_compose_service_starts_the_image_it_builds(name: str) -> None:
     service = SERVICES[name]
     assert (DEPLOY / service["build"]["context"] / service["build"]["dockerfile"]).samefile(DEPLOY / "Dockerfile")
     assert service["build"]["target"] in STAGES
@@ -117,7 +144,7 @@ def test_a_service_starts_what_is_built(name: str) -> None:
 
 
 @each_service
-def test_a_service_may_do_little(name: str) -> None:
+def test_compose_service_is_unprivileged(name: str) -> None:
     service = SERVICES[name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -133,23 +160,23 @@ def unit() -> configparser.ConfigParser:
     return parser
 
 
-def test_the_unit_starts_the_command(unit: configparser.ConfigParser) -> None:
+def test_systemd_unit_starts_the_command(unit: configparser.ConfigParser) -> None:
     program, *words = shlex.split(unit["Service"]["ExecStart"])
     assert program == "/opt/antiphon/bin/antiphon"
     assert_is_a_command(words)
     assert "RestartPreventExitStatus" in unit["Service"]
 
 
-def test_the_unit_sets_what_can_be_set(unit: configparser.ConfigParser, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = dict(pair.split("=", 1) for pair in unit["Service"]["Environment"].split())
-    ours = {name: value for name, value in said.items() if name.startswith(PREFIX)}
+def test_systemd_unit_sets_valid_settings(unit: configparser.ConfigParser, monkeypatch: pytest.MonkeyPatch) -> None:
+    environment = dict(pair.split("=", 1) for pair in unit["Service"]["Environment"].split())
+    ours = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
     assert ours
     for name, value in ours.items():
         monkeypatch.setenv(name, value)
     load_settings()
 
 
-def test_the_unit_is_hardened(unit: configparser.ConfigParser) -> None:
+def test_systemd_unit_is_hardened(unit: configparser.ConfigParser) -> None:
     service = unit["Service"]
     assert service["DynamicUser"] == service["NoNewPrivileges"] == service["PrivateTmp"] == "yes"
     assert service["ProtectSystem"] == "strict"
@@ -158,14 +185,14 @@ def test_the_unit_is_hardened(unit: configparser.ConfigParser) -> None:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed here")
-def test_systemd_understands_every_line(tmp_path: Path) -> None:
+def test_systemd_accepts_every_line(tmp_path: Path) -> None:
     unit = tmp_path / "antiphon.service"
     unit.write_text((DEPLOY / "antiphon.service").read_text().replace("/opt/antiphon/bin/antiphon", "/bin/true"))
     found = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True)
     assert (found.returncode, found.stderr) == (0, "")
 
 
-def test_what_the_page_tells_to_type_exists() -> None:
+def test_commands_on_the_deploy_page_exist() -> None:
     page = (DEPLOY / "README.md").read_text()
     assert {name.lower() for name in re.findall(rf"{PREFIX}(\w+)=", page)} <= set(Settings.model_fields)
     commands = [line for line in page.replace("\\\n", " ").splitlines() if line.startswith("docker run")]

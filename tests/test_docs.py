@@ -1,4 +1,4 @@
-"""The documents tell the truth: trees match the disk, links lead somewhere, commands parse, the marked examples run."""
+"""The documents are correct: trees match the disk, links have targets, commands parse, marked examples run."""
 
 from __future__ import annotations
 
@@ -63,15 +63,14 @@ def written(language: str) -> list[object]:
     ]
 
 
-def test_the_file_tree_in_the_readme_matches_the_disk() -> None:
-    [tree] = [block.text for block in blocks(ROOT / "README.md") if block.language == ""]
-    top = set(re.findall(r"^(\w+)[\w/]*/ ", tree, re.MULTILINE))
-    package = set(re.findall(r"^  (\w+)/ ", tree, re.MULTILINE))
-    assert top == folders(ROOT)
-    assert package == folders(ROOT / "src" / "antiphon")
+def test_layers_of_the_architecture_page_match_the_disk() -> None:
+    layers = [block.text for block in blocks(ROOT / "docs" / "architecture.md") if block.language == ""][0]
+    named = set(re.findall(r"^(\w+) ", layers, re.MULTILINE))
+    package = ROOT / "src" / "antiphon"
+    assert {name for name in named if not (package / f"{name}.py").is_file()} == folders(package)
 
 
-def test_the_settings_page_is_current() -> None:
+def test_settings_page_is_current() -> None:
     made = runpy.run_path(str(ROOT / "docs" / "settings_page.py"))["render"]()
     assert (ROOT / "docs" / "settings.md").read_text() == made, "run scripts/docs --write"
 
@@ -82,13 +81,13 @@ def test_every_setting_is_explained(field: str) -> None:
     assert f"| `--{field}` | `ANTIPHON_{field.upper()}` |" in (ROOT / "docs" / "settings.md").read_text()
 
 
-def test_the_changelog_begins_with_this_version() -> None:
+def test_changelog_begins_with_this_version() -> None:
     [newest, *_] = re.findall(r"^## \[([^]]+)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert newest == antiphon.__version__
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_have_targets(page: Path) -> None:
     outside = ("http://", "https://", "#")
     targets = [target for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()) if not target.startswith(outside)]
     missing = [target for target in targets if not (page.parent / target.partition("#")[0]).exists()]
@@ -96,12 +95,12 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_scripts_that_are_named_exist(page: Path) -> None:
+def test_named_scripts_exist(page: Path) -> None:
     named = set(re.findall(r"\bscripts/(\w+)\b(?!\.)", page.read_text()))
     assert not [script for script in named if not os.access(ROOT / "scripts" / script, os.X_OK)]
 
 
-def test_files_the_architecture_names_exist() -> None:
+def test_files_named_in_the_architecture_exist() -> None:
     named = set(re.findall(r"`([\w/]+\.py)`", (ROOT / "docs" / "architecture.md").read_text()))
     assert not [path for path in sorted(named) if not any((ROOT / "src" / "antiphon").rglob(path))]
 
@@ -133,7 +132,7 @@ def test_scripts_parse_and_stop_at_the_first_error(script: Path) -> None:
     "block", [one for page in PAGES for one in blocks(page) if one.runs], ids=lambda one: one.language
 )
 def test_marked_examples_run(block: Block, tmp_path: Path) -> None:
-    """Beside a recording of a second of silence called talk.wav; what is said of it is not the point here."""
+    """In a folder with a second of silence called talk.wav and a link to tests/; only the exit code is checked."""
     with wave.open(str(tmp_path / "talk.wav"), "wb") as talk:
         talk.setnchannels(1)
         talk.setsampwidth(2)

@@ -1,4 +1,4 @@
-"""The built-in starter on speech that was not in its training: the whole path on real audio, without PyTorch."""
+"""starter-asr and starter-tts on sentences held out of their training: the whole path, without PyTorch."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ SPOKEN = re.compile(r"^\| held-out sentences spoken by starter-tts, 31 \| ([\d.]
 SPOKEN_SPANISH = re.compile(
     r"^\| held-out Spanish sentences of the grammar spoken by starter-tts, 60 \| ([\d.]+) % \|$", re.MULTILINE
 )
-# Words that may be wrong beyond what a card says. eSpeak NG never says a sentence twice alike, its versions differ, and
-# so do processors in the last digit: four rounds on one machine gave 53 to 55 of the Spanish words, another machine 57.
+# Wrong words allowed beyond a card's figure. eSpeak NG's samples differ a little each time, its versions differ, and so do
+# processors in the last digit: four rounds on one machine gave 53 to 55 wrong Spanish words, another machine 57.
 BEYOND = 4
 Samples = NDArray[np.float32]
 
 
 def speak(text: str) -> tuple[Samples, int]:
-    """`text` in the default voice, and the rate of its samples."""
+    """`text` in the voice of espeak, and its sample rate."""
     with antiphon.load("espeak") as voice:
         return voice.speak(text), voice.info.sample_rate
 
 
 def published(row: re.Pattern[str], card: Path = CARD) -> float:
-    """A share that a model card gives."""
+    """A figure of a model card, as a share."""
     found = row.search(card.read_text(encoding="utf-8"))
     assert found is not None
     return float(found[1]) / 100
@@ -58,60 +58,59 @@ def silence(seconds: float) -> Samples:
 
 
 def assert_words(heard: list[tuple[str, str]], share: float, *, beyond: int = 0) -> None:
-    """At most this share of the words wrong, and so many `beyond` it, over (text, transcript) pairs."""
+    """At most this share of the words is wrong, plus `beyond` words, over (text, transcript) pairs."""
     errors = sum(word_errors(*pair) for pair in heard)
     total = sum(len(words(text)) for text, _ in heard)
     wrong = "\n".join(f"{text} -> {said}" for text, said in heard if words(text) != words(said))
     assert errors <= share * total + beyond, f"{errors} of {total} words wrong:\n{wrong}"
 
 
-def test_held_out_sentences(starter: Model, voice: Voice) -> None:
-    """Sentences it never heard, as well as its model card says."""
+def test_held_out_english_wer_is_as_the_model_card_says(starter: Model, voice: Voice) -> None:
     heard = [(text, starter.transcribe(voice.speak(text)).text) for text in HELD_OUT]
     assert published(PUBLISHED) <= 0.10
     assert_words(heard, published(PUBLISHED), beyond=BEYOND)
 
 
-def test_the_first_sentence_people_try(starter: Model, voice: Voice) -> None:
+def test_demonstration_sentence_is_transcribed_without_an_error(starter: Model, voice: Voice) -> None:
     assert words(starter.transcribe(voice.speak(HELD_OUT[0])).text) == words(HELD_OUT[0])
 
 
-def test_held_out_spanish(starter: Model, voice: Voice) -> None:
-    """The language is told, and the words are as many as the card says."""
+def test_held_out_spanish_wer_and_language_detection(starter: Model, voice: Voice) -> None:
+    """The language is detected, and the wrong words are as many as the card says."""
     transcripts = [starter.transcribe(voice.speak(text, voice="es")) for text in HELD_OUT_SPANISH]
     heard = list(zip(HELD_OUT_SPANISH, (one.text for one in transcripts), strict=True))
     assert_words(heard, published(SPANISH), beyond=BEYOND)
     assert sum(one.language == "es" for one in transcripts) >= 29
 
 
-def test_held_out_translations(starter: Model, voice: Voice) -> None:
-    """Sentences of the grammar that it never heard, into English."""
+def test_held_out_translations_are_as_the_model_card_says(starter: Model, voice: Voice) -> None:
+    """Held-out sentences of the grammar, into English."""
     chosen = held_out_pairs()[:30]
     heard = [starter.translate(voice.speak(spanish, voice="es")).text for spanish, _ in chosen]
     right = sum(words(said) == words(english) for said, (_, english) in zip(heard, chosen, strict=True))
     assert right >= (published(TRANSLATED) - 0.10) * len(chosen)
 
 
-def test_the_first_translation_people_try(starter: Model, voice: Voice) -> None:
+def test_demonstration_sentence_is_translated_exactly(starter: Model, voice: Voice) -> None:
     spanish, english = DEMONSTRATION
     assert starter.translate(voice.speak(spanish, voice="es")).text == english
 
 
-def test_the_round_trip_of_the_default_voice(starter: Model) -> None:
-    """Text to speech to text, as the quick start does it."""
+def test_round_trip_of_espeak(starter: Model) -> None:
+    """Text to speech to text, as in the quick start."""
     assert_words([(text, starter.transcribe(sixteen_khz(*speak(text))).text) for text in HELD_OUT], 0.10)
 
 
-def test_the_round_trip_of_starter_tts(starter: Model) -> None:
-    """Both starters, as well as the voice's model card says."""
+def test_round_trip_of_starter_tts_english(starter: Model) -> None:
+    """Wrong words are as many as the model card of starter-tts says."""
     with antiphon.load(STARTER_TTS, precision="f32") as voice:
         rate = voice.info.sample_rate
         heard = [(text, starter.transcribe(sixteen_khz(voice.speak(text), rate)).text) for text in HELD_OUT]
     assert_words(heard, published(SPOKEN, VOICE_CARD), beyond=BEYOND)
 
 
-def test_the_round_trip_of_its_spanish_voice(starter: Model) -> None:
-    """A request that names the language gets the voice called after it, and is understood as well as the card says."""
+def test_round_trip_of_starter_tts_spanish(starter: Model) -> None:
+    """`language` chooses the voice of that name; wrong words are as many as the model card says."""
     texts = [spanish for spanish, _ in held_out_pairs()[:60]]
     with antiphon.load(STARTER_TTS, precision="f32") as voice:
         assert voice.info.voices == ("english", "spanish")
@@ -122,16 +121,15 @@ def test_the_round_trip_of_its_spanish_voice(starter: Model) -> None:
     assert_words(heard, published(SPOKEN_SPANISH, VOICE_CARD), beyond=BEYOND)
 
 
-def test_the_translation_demo_with_both_starters(starter: Model) -> None:
-    """Spanish text, spoken by the one, translated by the other."""
+def test_spanish_speech_of_starter_tts_is_translated(starter: Model) -> None:
     spanish, english = DEMONSTRATION
     with antiphon.load(STARTER_TTS, precision="f32") as voice:
         samples = sixteen_khz(voice.speak(spanish, language="es"), voice.info.sample_rate)
     assert words(starter.translate(samples).text) == words(english)
 
 
-def test_long_audio_is_its_windows(starter: Model, voice: Voice) -> None:
-    """Cut in pauses, a long file is its windows, token for token: at a cut no word is lost or doubled."""
+def test_long_audio_is_transcribed_as_its_windows(starter: Model, voice: Voice) -> None:
+    """A long file cut in pauses gives the tokens of its windows: at a cut no word is lost or doubled."""
     spoken = [voice.speak(text) for text in HELD_OUT[:18]]
     long = np.concatenate([part for clip in spoken for part in (clip, silence(0.6))])
     runs = plan_chunks(measure(long))
@@ -150,7 +148,7 @@ def test_silence_gives_no_words(starter: Model, level: float) -> None:
     assert starter.transcribe(quiet).text == ""
 
 
-def test_many_callers_each_get_their_own(starter: Model, voice: Voice) -> None:
+def test_concurrent_transcripts_are_those_of_single_requests(starter: Model, voice: Voice) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     clips = [voice.speak(text) for text in HELD_OUT[:6]]

@@ -1,4 +1,4 @@
-"""When the built-in starter says that words are said, against when the synthesiser said them."""
+"""Word timestamps of starter-asr against the times of the synthesiser."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def bare(word: str) -> str:
 
 
 def assert_orderly(transcript: Transcript) -> None:
-    """What holds of any transcript with words."""
+    """Properties of any transcript with word timestamps."""
     for segment in transcript.segments:
         assert "".join(word.text for word in segment.words) == segment.text
         times = [time for word in segment.words for time in (word.start, word.end)]
@@ -43,9 +43,9 @@ def assert_orderly(transcript: Transcript) -> None:
 
 
 def errors_of(text: str, transcript: Transcript, times: dict[int, float]) -> list[float]:
-    """By how much each word's start and end are wrong, in seconds; nothing where other words were heard.
+    """The error of each word's start and end, in seconds; empty if the transcript has other words.
 
-    A word ends where the next one begins, unless there is a mark, and so a pause, between them.
+    A word ends where the next one begins, unless there is punctuation, and so a pause, between them.
     """
     said = [(match.group(), times.get(match.start())) for match in re.finditer(r"\S+", text)]
     heard = [word for word in transcript.words if bare(word.text)]
@@ -59,14 +59,14 @@ def errors_of(text: str, transcript: Transcript, times: dict[int, float]) -> lis
 
 
 @pytest.mark.parametrize("timestamps", [False, True], ids=["plain", "timed"])
-def test_words_are_where_they_were_said(starter: Model, voice: Voice, timestamps: bool) -> None:
+def test_word_timestamps_match_the_synthesiser(starter: Model, voice: Voice, timestamps: bool) -> None:
     errors = errors_after(starter, voice, 0.0, HELD_OUT[: 10 if timestamps else 31], timestamps=timestamps)
     assert len(errors) > (80 if timestamps else 250)
     assert np.median(errors) < 0.08, np.median(errors)
     assert np.percentile(errors, 95) < 0.25, np.percentile(errors, 95)
 
 
-def test_after_silence_the_first_word_is_not_early(starter: Model, voice: Voice) -> None:
+def test_first_word_timestamp_is_not_early_after_silence(starter: Model, voice: Voice) -> None:
     """Attention begins at the window's first moment, and the reference's rules leave it two usual words of silence."""
     errors = errors_after(starter, voice, 1.3, HELD_OUT[:16], timestamps=False)
     assert len(errors) > 100
@@ -91,7 +91,7 @@ def several(voice: Voice) -> NDArray[np.float32]:
     return np.concatenate([part for text in HELD_OUT[:12] for part in (voice.speak(text), pause)])
 
 
-def test_words_change_nothing_else(starter: Model, voice: Voice) -> None:
+def test_word_timestamps_change_nothing_else(starter: Model, voice: Voice) -> None:
     samples = several(voice)
     for timestamps in (False, True):
         plain = starter.transcribe(samples, language="en", timestamps=timestamps)
@@ -104,12 +104,12 @@ def test_words_change_nothing_else(starter: Model, voice: Voice) -> None:
 
 
 @pytest.mark.parametrize("level", [0.0, 1e-4])
-def test_silence_has_no_words(starter: Model, level: float) -> None:
+def test_silence_has_no_word_timestamps(starter: Model, level: float) -> None:
     quiet = (np.random.default_rng(0).standard_normal(5 * 16_000) * level).astype(np.float32)
     assert starter.transcribe(quiet, words=True).words == ()
 
 
-def test_over_http_no_format_changes_the_text(voice: Voice) -> None:
+def test_response_formats_over_http_have_the_same_text(voice: Voice) -> None:
     app = create_app(new_service(load_session(str(STARTER_ASR), precision="f32")), Settings())
     app.state.server.open()
     recording = encode(np.concatenate([voice.speak(text) for text in HELD_OUT[:2]])[None], 16_000)

@@ -14,6 +14,7 @@ import pytest
 from antiphon import __version__
 from antiphon.__main__ import main
 from antiphon.settings import Settings
+from tests.support.starters import STARTER_ASR
 
 SOURCE = Path(__file__).parents[2] / "src"
 HEAVY = ("openvino", "fastapi", "uvicorn", "starlette", "numpy", "pydantic", "av", "soxr", "rich", "antiphon.settings")
@@ -99,7 +100,7 @@ def test_the_flags_of_serve_are_the_settings(run: RunCommand) -> None:
         (["transcribe", "/no/such/file.wav"], {}, "/no/such/file.wav"),
         (["transcribe", str(SOURCE)], {}, f"{SOURCE} is a folder: name the files in it, such as {SOURCE}/*.wav"),
         (
-            ["transcribe", __file__, "--device", "XPU"],
+            ["transcribe", __file__, "--device", "XPU", "--model", str(STARTER_ASR)],
             {},
             "antiphon: --device: XPU is not available, there is no XPU here; OpenVINO finds ",
         ),
@@ -139,7 +140,7 @@ def test_usage_errors_are_one_line_with_exit_code_2(run: RunCommand, arguments: 
 
 
 def test_unavailable_device_ends_the_server(run: RunCommand) -> None:
-    result = run("serve", "--target_device", "XPU", ANTIPHON_REST_PORT="0")
+    result = run("serve", "--model_path", str(STARTER_ASR), "--target_device", "XPU", ANTIPHON_REST_PORT="0")
     assert result.code == 2
     assert "Ready at" not in result.out
     assert result.err.splitlines()[-1].startswith(

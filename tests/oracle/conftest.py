@@ -1,6 +1,6 @@
-"""One factory for every oracle test: a shape in, its checkpoint loaded by transformers and by us out.
+"""The factory of the oracle tests: for a shape, its checkpoint loaded by transformers and by Antiphon.
 
-What the oracles themselves warn of is let through by its text; every other warning stays an error.
+Warnings of the oracles themselves are ignored by their text; every other warning is an error.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.oracle.reference import Twin, make_twin
+from tests.oracle.reference import Comparison, make_comparison
 from tests.support.whisper_checkpoint import Shape
 
-MakeTwin = Callable[[Shape], Twin]
+MakeComparison = Callable[[Shape], Comparison]
 
-# openai-whisper opens its vocabulary and never closes it.
+# openai-whisper does not close its vocabulary file.
 THEIRS = ["ignore:unclosed file .*tiktoken:ResourceWarning"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Here and not in pyproject.toml: the filters hold for the tests of this folder only."""
+    """Here and not in pyproject.toml: the filters are for the tests of this folder only."""
     for item in items:
         if Path(__file__).parent in item.path.parents:
             for line in THEIRS:
@@ -30,18 +30,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
-    """Models this small lose more to a second thread than they gain, most of all on a busy machine."""
+    """A second thread slows down models this small, most of all on a busy machine."""
     torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
-def twin_of(tmp_path_factory: pytest.TempPathFactory) -> MakeTwin:
-    """Each shape is written and compiled once a run."""
-    made: dict[str, Twin] = {}
+def comparison_of(tmp_path_factory: pytest.TempPathFactory) -> MakeComparison:
+    """Each shape is written and compiled once per run."""
+    made: dict[str, Comparison] = {}
 
-    def make(shape: Shape) -> Twin:
+    def make(shape: Shape) -> Comparison:
         if shape.name not in made:
-            made[shape.name] = make_twin(tmp_path_factory.mktemp(shape.name), shape)
+            made[shape.name] = make_comparison(tmp_path_factory.mktemp(shape.name), shape)
         assert made[shape.name].shape == shape, f"two shapes are called {shape.name}"
         return made[shape.name]
 

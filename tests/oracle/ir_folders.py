@@ -11,7 +11,7 @@ import openvino.opset13 as ops
 from transformers import SpeechT5FeatureExtractor, SpeechT5Processor, SpeechT5Tokenizer
 
 from tests.oracle.exports import WHISPER, export, speech
-from tests.oracle.speecht5_reference import Shape, make_twin
+from tests.oracle.speecht5_reference import Shape, make_comparison
 from tests.support.speecht5_checkpoint import LETTERS
 from tests.support.starters import STARTER_ASR as STARTER
 from tests.support.toy_vocabulary import character_model
@@ -32,7 +32,7 @@ def export_starter(folder: Path) -> Path:
 
 def export_speecht5(checkpoint: Path, folder: Path) -> Path:
     """A random SpeechT5, with the files that only transformers needs."""
-    make_twin(checkpoint, SPEECHT5)
+    make_comparison(checkpoint, SPEECHT5)
     # The graph draws its dropout anew at each call, and no seed reaches it. At 0 transformers drops every unit, always.
     config = json.loads((checkpoint / "config.json").read_text()) | {"speech_decoder_prenet_dropout": 0.0}
     (checkpoint / "config.json").write_text(json.dumps(config))

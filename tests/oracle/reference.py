@@ -27,7 +27,7 @@ from tests.support.whisper_checkpoint import Shape, write_checkpoint
 
 
 @dataclass(frozen=True)
-class Twin:
+class Comparison:
     """One checkpoint, twice."""
 
     shape: Shape
@@ -58,11 +58,11 @@ class Answer:
     scores: NDArray[np.float32]
 
 
-def make_twin(folder: Path, shape: Shape, slots: int = 6) -> Twin:
+def make_comparison(folder: Path, shape: Shape, slots: int = 6) -> Comparison:
     """Write the checkpoint of `shape` into `folder` and load it on both sides."""
     model = write_checkpoint(folder, shape)
     config = read_config(folder)
-    return Twin(shape, folder, model, open_session(folder, slots), config, read_tokenizer(folder, config))
+    return Comparison(shape, folder, model, open_session(folder, slots), config, read_tokenizer(folder, config))
 
 
 def open_session(folder: Path, slots: int = 6, weight_format: WeightFormat = "auto") -> WhisperSession:
@@ -81,13 +81,13 @@ def detected(session: WhisperSession, samples: Samples) -> LanguageDetected:
     return event
 
 
-def ask_oracle(twin: Twin, unit: Window, prompt: Sequence[int] = ()) -> Answer:
+def ask_oracle(comparison: Comparison, unit: Window, prompt: Sequence[int] = ()) -> Answer:
     """Let transformers decode the unit greedily. `prompt` are the ids of its prompt, <|startofprev|> excluded."""
     options = unit.options
-    naming = {"language": options.language, "task": options.task} if twin.config.multilingual else {}
-    previous = [twin.shape.ids["<|startofprev|>"], *prompt]
-    output = twin.model.generate(
-        twin.features(unit.samples),
+    naming = {"language": options.language, "task": options.task} if comparison.config.multilingual else {}
+    previous = [comparison.shape.ids["<|startofprev|>"], *prompt]
+    output = comparison.model.generate(
+        comparison.features(unit.samples),
         return_timestamps=unit.options.timestamps,
         prompt_ids=torch.tensor(previous) if prompt else None,
         max_new_tokens=options.max_new_tokens,
@@ -103,7 +103,7 @@ def ask_oracle(twin: Twin, unit: Window, prompt: Sequence[int] = ()) -> Answer:
     scores = torch.cat(output.scores).numpy()
     ids = output.sequences[0].tolist()
     prefix, tokens = ids[: -len(scores)], ids[-len(scores) :]
-    ended = tokens[-1] == twin.shape.ids["<|endoftext|>"]
+    ended = tokens[-1] == comparison.shape.ids["<|endoftext|>"]
     return Answer(prefix, tokens[:-1] if ended else tokens, ended, scores)
 
 

@@ -69,7 +69,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Twin:
+class Comparison:
     """One checkpoint, twice."""
 
     shape: Shape
@@ -114,20 +114,20 @@ def _given_dropout(factors: Sequence[Floats], shape: Shape) -> Callable[[torch.T
     return drop
 
 
-def make_twin(folder: Path, shape: Shape, slots: int = 4) -> Twin:
+def make_comparison(folder: Path, shape: Shape, slots: int = 4) -> Comparison:
     """Write the checkpoint of `shape` into `folder` and load it on both sides, dropout off."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(shape.seed)
     model = SpeechT5ForTextToSpeech(_config(shape)).eval()
     vocoder = SpeechT5HifiGan(_vocoder_config(shape)).eval()
     with torch.no_grad():
-        _enliven(model, shape)
-        _enliven_vocoder(vocoder)
+        _randomise(model, shape)
+        _randomise_vocoder(vocoder)
     model.save_pretrained(folder)
     _save_vocoder(vocoder, folder / "vocoder", shape.norm_form)
     write_pieces(folder)
     speakers = _write_speakers(folder, shape)
-    return Twin(shape, folder, model, vocoder, open_session(folder, StopRule(dropout=False), slots), speakers)
+    return Comparison(shape, folder, model, vocoder, open_session(folder, StopRule(dropout=False), slots), speakers)
 
 
 def open_session(
@@ -136,7 +136,7 @@ def open_session(
     """Our side, in f32 whatever the machine."""
     (session,) = load(
         inspect(folder),
-        name="twin",
+        name="comparison",
         runtime=open_device("CPU", "f32"),
         weight_format=weight_format,
         slots=slots,
@@ -201,7 +201,7 @@ def _vocoder_config(shape: Shape) -> SpeechT5HifiGanConfig:
     )
 
 
-def _enliven(model: SpeechT5ForTextToSpeech, shape: Shape) -> None:
+def _randomise(model: SpeechT5ForTextToSpeech, shape: Shape) -> None:
     """Give every tensor values that matter: transformers starts them near 0 and 1, where mistakes hide."""
     for name, parameter in model.named_parameters():
         if parameter.dim() > 1:
@@ -259,7 +259,7 @@ def _no_dropout(model: SpeechT5ForTextToSpeech) -> Iterator[None]:
         del prenet._consistent_dropout
 
 
-def _enliven_vocoder(vocoder: SpeechT5HifiGan) -> None:
+def _randomise_vocoder(vocoder: SpeechT5HifiGan) -> None:
     for name, parameter in vocoder.named_parameters():
         if parameter.dim() == 3:
             fan_in = parameter[0].numel() if "upsampler" not in name else parameter.shape[0] * 2

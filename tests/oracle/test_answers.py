@@ -9,7 +9,7 @@ import pytest
 
 from antiphon.types.events import Window
 from antiphon.types.options import Task
-from tests.oracle.reference import Twin, ask_oracle
+from tests.oracle.reference import Comparison, ask_oracle
 from tests.oracle.shapes import (
     BANNED,
     BRAIN,
@@ -94,43 +94,46 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_the_answer_is_the_oracles_token_for_token(case: Case, twin_of: Callable[[Shape], Twin]) -> None:
-    twin, unit = twin_of(case.shape), case.unit()
-    prompt = twin.tokenizer.encode(" " + prompt_of(case.words)) if case.words else []
+def test_the_answer_is_the_oracles_token_for_token(case: Case, comparison_of: Callable[[Shape], Comparison]) -> None:
+    comparison, unit = comparison_of(case.shape), case.unit()
+    prompt = comparison.tokenizer.encode(" " + prompt_of(case.words)) if case.words else []
     assert len(prompt) == case.words
-    theirs = ask_oracle(twin, unit, prompt)
-    (ours,) = drive(twin.session, [unit])
+    theirs = ask_oracle(comparison, unit, prompt)
+    (ours,) = drive(comparison.session, [unit])
 
     assert list(ours.tokens) == theirs.tokens
-    prefix, start = twin.tokenizer.prefix(
-        ours.language if twin.config.multilingual else None, case.task, unit.options.prompt, timestamps=case.timestamps
+    prefix, start = comparison.tokenizer.prefix(
+        ours.language if comparison.config.multilingual else None,
+        case.task,
+        unit.options.prompt,
+        timestamps=case.timestamps,
     )
     assert prefix == theirs.prefix
-    assert prefix[start] == twin.config.tokens.start
+    assert prefix[start] == comparison.config.tokens.start
 
 
 @pytest.mark.parametrize("words", [224, 1000])
 @pytest.mark.parametrize("timestamps", [False, True])
-def test_of_a_longer_prompt_the_newest_223_tokens_count(
-    words: int, timestamps: bool, twin_of: Callable[[Shape], Twin]
+def test_long_prompt_is_cut_to_its_last_223_tokens(
+    words: int, timestamps: bool, comparison_of: Callable[[Shape], Comparison]
 ) -> None:
     """transformers refuses what does not fit; openai-whisper keeps the newest half of the context less one."""
-    twin = twin_of(THIN)
+    comparison = comparison_of(THIN)
     unit = make_unit(chirps(4), timestamps=timestamps, language="en", prompt=prompt_of(words), max_new_tokens=30)
-    kept = twin.tokenizer.encode(" " + prompt_of(words))[-223:]
-    (ours,) = drive(twin.session, [unit])
-    assert list(ours.tokens) == ask_oracle(twin, unit, kept).tokens
+    kept = comparison.tokenizer.encode(" " + prompt_of(words))[-223:]
+    (ours,) = drive(comparison.session, [unit])
+    assert list(ours.tokens) == ask_oracle(comparison, unit, kept).tokens
 
 
-def test_the_cases_are_not_all_alike(twin_of: Callable[[Shape], Twin]) -> None:
+def test_the_cases_are_not_all_alike(comparison_of: Callable[[Shape], Comparison]) -> None:
     """Random weights can fall into one token for ever; then equality above would say little."""
     tokens, ended, second_stamps = [], 0, 0
     for case in CASES:
-        twin = twin_of(case.shape)
-        (result,) = drive(twin.session, [case.unit()])
+        comparison = comparison_of(case.shape)
+        (result,) = drive(comparison.session, [case.unit()])
         tokens.append(result.tokens)
         ended += len(result.tokens) < case.limit
-        stamps = [token >= twin.config.tokens.timestamp_begin for token in result.tokens]
+        stamps = [token >= comparison.config.tokens.timestamp_begin for token in result.tokens]
         second_stamps += case.timestamps and 2 < sum(stamps) < len(stamps) - 2
     assert len(set(tokens)) == len(CASES)
     assert sum(len(set(answer)) for answer in tokens) / len(tokens) > 10

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from antiphon.models.whisper.session import WhisperSession
 from antiphon.types.events import Failed, Window, WindowFinished
 from antiphon.types.results import WindowResult
-from tests.oracle.reference import Twin, open_session
+from tests.oracle.reference import Comparison, open_session
 from tests.oracle.shapes import ENGLISH, PLAIN
 from tests.oracle.signals import chirps, noise
 from tests.oracle.test_answers import prompt_of
@@ -58,14 +58,14 @@ GUESTS = st.builds(
 
 
 @pytest.fixture(scope="module")
-def sessions(twin_of: Callable[[Shape], Twin]) -> dict[int, WhisperSession]:
-    return {slots: open_session(twin_of(PLAIN).folder, slots) for slots in SLOTS}
+def sessions(comparison_of: Callable[[Shape], Comparison]) -> dict[int, WhisperSession]:
+    return {slots: open_session(comparison_of(PLAIN).folder, slots) for slots in SLOTS}
 
 
 @pytest.fixture(scope="module")
-def alone(twin_of: Callable[[Shape], Twin]) -> Callable[[int], WindowResult]:
+def alone(comparison_of: Callable[[Shape], Comparison]) -> Callable[[int], WindowResult]:
     """The result of a unit of the pool that had the session to itself."""
-    session = twin_of(PLAIN).session
+    session = comparison_of(PLAIN).session
 
     @functools.cache
     def decode(index: int) -> WindowResult:
@@ -108,7 +108,7 @@ def _leaves(guest: Guest, since: int, step: int) -> bool:
 
 @settings(max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(slots=st.sampled_from(SLOTS), guests=st.lists(GUESTS, min_size=2, max_size=9))
-def test_whoever_joins_or_leaves_beside_it_a_unit_decodes_as_it_does_alone(
+def test_unit_decodes_in_any_batch_as_it_does_alone(
     slots: int, guests: list[Guest], sessions: dict[int, WhisperSession], alone: Callable[[int], WindowResult]
 ) -> None:
     results = run(sessions[slots], guests)
@@ -157,8 +157,8 @@ def test_caches_grow_under_units_in_flight(
         assert_same(results[place], alone(guest.index))
 
 
-def test_english_models_batch_too(twin_of: Callable[[Shape], Twin]) -> None:
-    session = twin_of(ENGLISH).session
+def test_english_models_batch_too(comparison_of: Callable[[Shape], Comparison]) -> None:
+    session = comparison_of(ENGLISH).session
     units = [
         make_unit(chirps(3, seed), timestamps=seed % 2 == 0, prompt=prompt_of(3 * seed), max_new_tokens=20 + seed)
         for seed in range(6)

@@ -17,7 +17,7 @@ from antiphon.models.whisper.load import load
 from antiphon.models.whisper.session import WhisperSession
 from antiphon.runtime.openvino import Device, open_device
 from antiphon.types.options import WeightFormat
-from tests.oracle.reference import Twin, open_session
+from tests.oracle.reference import Comparison, open_session
 from tests.oracle.shapes import BRAIN, DISTILLED, HALF, PLAIN, UNTIED
 from tests.oracle.signals import chirps
 from tests.oracle.test_answers import prompt_of
@@ -42,21 +42,23 @@ class Bf16Caches:
 
 
 @pytest.fixture(scope="module", params=SHAPES, ids=lambda shape: shape.name)
-def twin(request: pytest.FixtureRequest, twin_of: Callable[[Shape], Twin]) -> Twin:
-    return twin_of(request.param)
+def comparison(request: pytest.FixtureRequest, comparison_of: Callable[[Shape], Comparison]) -> Comparison:
+    return comparison_of(request.param)
 
 
 @pytest.fixture(scope="module")
-def halved(twin: Twin) -> WhisperSession:
-    """The twin's checkpoint with caches in bf16."""
-    return load(twin.folder, name="bf16", runtime=Bf16Caches(), weight_format="auto", slots=4, report=lambda line: None)
+def halved(comparison: Comparison) -> WhisperSession:
+    """The comparison's checkpoint with caches in bf16."""
+    return load(
+        comparison.folder, name="bf16", runtime=Bf16Caches(), weight_format="auto", slots=4, report=lambda line: None
+    )
 
 
-def teacher_forced(session: WhisperSession, twin: Twin) -> NDArray[np.float32]:
+def teacher_forced(session: WhisperSession, comparison: Comparison) -> NDArray[np.float32]:
     """Raw logits `[30, vocabulary]` after a prefix and 29 random tokens, one cached step each; suppressed ones are NaN."""
-    runner, tokens = session.runner, twin.config.tokens
+    runner, tokens = session.runner, comparison.config.tokens
     ids = np.random.default_rng(4).integers(0, tokens.end, 29)
-    free = np.array([[1, 1, tokens.timestamp_begin, twin.config.vocabulary - 1, 0, 0]], np.int32)
+    free = np.array([[1, 1, tokens.timestamp_begin, comparison.config.vocabulary - 1, 0, 0]], np.int32)
     runner.encode(chirps(6, 9), 0)
     rows = [runner.prefill(0, np.array([[tokens.start, 7, 8]], np.int32), [0], free, [0]).scores[0].copy()]
     for token in ids:
@@ -65,10 +67,10 @@ def teacher_forced(session: WhisperSession, twin: Twin) -> NDArray[np.float32]:
     return np.where(scores > NEVER / 2, scores, np.float32(np.nan))
 
 
-def oracle_logits(twin: Twin) -> NDArray[np.float32]:
-    tokens = twin.config.tokens
+def oracle_logits(comparison: Comparison) -> NDArray[np.float32]:
+    tokens = comparison.config.tokens
     ids = np.random.default_rng(4).integers(0, tokens.end, 29)
-    return twin.logits(twin.features(chirps(6, 9)), [tokens.start, 7, 8, *ids])[2:]
+    return comparison.logits(comparison.features(chirps(6, 9)), [tokens.start, 7, 8, *ids])[2:]
 
 
 def likeness(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> float:
@@ -88,25 +90,25 @@ def likeness(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> float:
     ],
 )
 def test_weight_formats_stay_close_to_the_oracle(
-    weight_format: WeightFormat, least: float, most: float, twin: Twin
+    weight_format: WeightFormat, least: float, most: float, comparison: Comparison
 ) -> None:
     """`most` is there so that a format that silently stayed float32 would be seen."""
-    session = open_session(twin.folder, 1, weight_format)
+    session = open_session(comparison.folder, 1, weight_format)
     assert session.info.weight_format == weight_format
-    found = likeness(teacher_forced(session, twin), oracle_logits(twin))
+    found = likeness(teacher_forced(session, comparison), oracle_logits(comparison))
     assert least < found <= most + 1e-9
 
 
-def test_bf16_caches_stay_close_to_the_oracle(twin: Twin, halved: WhisperSession) -> None:
+def test_bf16_caches_stay_close_to_the_oracle(comparison: Comparison, halved: WhisperSession) -> None:
     """bf16 has 8 bits: 0.4 % of each key and value, and no arithmetic in it here. The f32 session is far closer."""
     assert halved.info.precision == "bf16"
-    ours, theirs = teacher_forced(halved, twin), oracle_logits(twin)
+    ours, theirs = teacher_forced(halved, comparison), oracle_logits(comparison)
     assert 0.99 < likeness(ours, theirs) < 0.999999
     best = np.nanargmax(ours, 1) == np.where(np.isnan(ours), -np.inf, theirs).argmax(1)
     assert best.mean() > 0.85
 
 
-def test_bf16_caches_batch_exactly(twin: Twin, halved: WhisperSession) -> None:
+def test_bf16_caches_batch_exactly(comparison: Comparison, halved: WhisperSession) -> None:
     """What a row holds in bf16 is the same bits in any row, after moves and growth too."""
     units = [
         make_unit(chirps(2 + seed, seed), language="en", prompt=prompt_of(25 * seed), max_new_tokens=50 - 9 * seed)
@@ -117,24 +119,24 @@ def test_bf16_caches_batch_exactly(twin: Twin, halved: WhisperSession) -> None:
     assert [result.tokens for result in drive(halved, units, joins=[0, 2, 2, 6])] == singles
 
 
-def test_the_shards_are_shards(twin_of: Callable[[Shape], Twin]) -> None:
+def test_the_shards_are_shards(comparison_of: Callable[[Shape], Comparison]) -> None:
     """`test_graphs` and `test_answers` hold for this shape; here is only what makes it special."""
-    folder = twin_of(HALF).folder
+    folder = comparison_of(HALF).folder
     assert len(list(folder.glob("model-*.safetensors"))) > 1
     assert not (folder / "model.safetensors").exists()
 
 
 @pytest.mark.parametrize(("shape", "stored"), [(PLAIN, "fp32"), (HALF, "fp16"), (BRAIN, "bf16")])
-def test_auto_keeps_the_stored_type(shape: Shape, stored: str, twin_of: Callable[[Shape], Twin]) -> None:
-    assert twin_of(shape).session.info.weight_format == stored
+def test_auto_keeps_the_stored_type(shape: Shape, stored: str, comparison_of: Callable[[Shape], Comparison]) -> None:
+    assert comparison_of(shape).session.info.weight_format == stored
 
 
 @pytest.mark.parametrize(("written", "meant"), [("absent", 50), (1, 50), (50, 50), (3, 3), (None, None)])
 def test_the_latest_first_timestamp(
-    written: object, meant: int | None, tmp_path: Path, twin_of: Callable[[Shape], Twin]
+    written: object, meant: int | None, tmp_path: Path, comparison_of: Callable[[Shape], Comparison]
 ) -> None:
     """Without the key, and with the stale 1 of old hub configs, openai-whisper's 50 holds; null is no limit."""
-    folder = twin_of(PLAIN).folder
+    folder = comparison_of(PLAIN).folder
     generation = json.loads((folder / "generation_config.json").read_text())
     del generation["max_initial_timestamp_index"]
     if written != "absent":

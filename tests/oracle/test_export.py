@@ -22,7 +22,7 @@ from antiphon.models.folder import inspect
 from antiphon.repository.graph_pbtxt import GraphFile
 from antiphon.types.audio import Samples
 from antiphon.weights.openvino_ir.writer import IrFormat
-from tests.oracle import speecht5_twin
+from tests.oracle import speecht5_reference
 from tests.oracle.exports import WHISPER, export, speech
 from tests.oracle.signals import chirps, noise
 from tests.support.whisper_checkpoint import Shape, write_checkpoint
@@ -43,7 +43,7 @@ TURBO = Shape(
     generation=HEADS,
 )
 # The pipeline takes speakers of 512 values and no others.
-VOICE = speecht5_twin.Shape("export-voice", speaker=512, seed=7)
+VOICE = speecht5_reference.Shape("export-voice", speaker=512, seed=7)
 
 FORMATS: tuple[IrFormat, ...] = ("fp32", "fp16", "int8")
 CLIPS = (chirps(7, 0), chirps(30, 1), noise(5, 1))
@@ -86,7 +86,7 @@ def speecht5(tmp_path_factory: pytest.TempPathFactory) -> Callable[[IrFormat], P
     def make(form: IrFormat) -> Pair:
         if form not in made:
             work = tmp_path_factory.mktemp(f"voice-{form}")
-            speecht5_twin.make_twin(work / "checkpoint", VOICE)
+            speecht5_reference.make_comparison(work / "checkpoint", VOICE)
             write(inspect(work / "checkpoint"), work / "ours", graph=GraphFile("text2speech"), weight_format=form)
             export(work / "checkpoint", work / "theirs", speech(work / "checkpoint"), "--weight-format", form)
             made[form] = Pair(work / "theirs", work / "ours")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from antiphon.types.audio import Samples
-from tests.oracle.reference import Twin, oracle_log_mel
+from tests.oracle.reference import Comparison, oracle_log_mel
 from tests.oracle.shapes import DISTILLED, PLAIN
 from tests.oracle.signals import chirps, clap, noise
 from tests.support.sounds import tone
@@ -29,30 +29,30 @@ TOLERANCE = 5e-5
 
 
 @pytest.fixture(scope="module", params=[PLAIN, DISTILLED], ids=["80 mels", "128 mels"])
-def twin(request: pytest.FixtureRequest, twin_of: Callable[[Shape], Twin]) -> Twin:
-    return twin_of(request.param)
+def comparison(request: pytest.FixtureRequest, comparison_of: Callable[[Shape], Comparison]) -> Comparison:
+    return comparison_of(request.param)
 
 
 @pytest.mark.parametrize("name", SOUNDS)
-def test_log_mel_is_the_oracles(twin: Twin, name: str) -> None:
+def test_log_mel_is_the_oracles(comparison: Comparison, name: str) -> None:
     samples = SOUNDS[name]()
-    ours = twin.session.runner.log_mel(samples)
-    assert ours.shape == (1, twin.shape.mels, 3000)
-    np.testing.assert_allclose(ours, oracle_log_mel(samples, twin.shape.mels), rtol=0, atol=TOLERANCE)
+    ours = comparison.session.runner.log_mel(samples)
+    assert ours.shape == (1, comparison.shape.mels, 3000)
+    np.testing.assert_allclose(ours, oracle_log_mel(samples, comparison.shape.mels), rtol=0, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("seconds", [0.05, 5, 29.5])
-def test_what_follows_the_sound_is_silence_and_not_zero(twin: Twin, seconds: float) -> None:
+def test_log_mel_padding_is_silence_and_not_zero(comparison: Comparison, seconds: float) -> None:
     """0.0 in normalised log-mel space is loud (openai-whisper since #1838): padding with it makes phantoms."""
     samples = noise(seconds)
-    ours = twin.session.runner.log_mel(samples)
+    ours = comparison.session.runner.log_mel(samples)
     behind = ours[0, :, round(seconds * 100) + 3 :]
     assert behind.size > 0
     assert (behind == ours.min()).all()
     assert ours.min() < -0.4
 
 
-def test_log_mel_forgets_the_window_before(twin: Twin) -> None:
-    first = twin.session.runner.log_mel(noise(1, seed=5)).copy()
-    twin.session.runner.log_mel(noise(30, seed=6, level=0.9))
-    assert np.array_equal(twin.session.runner.log_mel(noise(1, seed=5)), first)
+def test_log_mel_does_not_depend_on_the_window_before(comparison: Comparison) -> None:
+    first = comparison.session.runner.log_mel(noise(1, seed=5)).copy()
+    comparison.session.runner.log_mel(noise(30, seed=6, level=0.9))
+    assert np.array_equal(comparison.session.runner.log_mel(noise(1, seed=5)), first)

@@ -10,7 +10,7 @@ import pytest
 
 from antiphon.models.whisper.sampling import log_softmax
 from antiphon.types.events import LanguageDetected, WindowFinished
-from tests.oracle.reference import Twin, detected
+from tests.oracle.reference import Comparison, detected
 from tests.oracle.shapes import DISTILLED, PLAIN
 from tests.oracle.signals import chirps, clap, noise
 from tests.support.drive_session import drive, make_unit
@@ -26,46 +26,46 @@ SOUNDS = [chirps(0.2), chirps(5, seed=4), chirps(30, seed=5), noise(3), clap(8),
 
 
 @pytest.fixture(params=VOCABULARIES, ids=lambda count: f"{count} languages")
-def twin(request: pytest.FixtureRequest, twin_of: Callable[[Shape], Twin]) -> Twin:
-    twin = twin_of(VOCABULARIES[request.param])
-    assert len(twin.config.tokens.languages) == request.param
-    return twin
+def comparison(request: pytest.FixtureRequest, comparison_of: Callable[[Shape], Comparison]) -> Comparison:
+    comparison = comparison_of(VOCABULARIES[request.param])
+    assert len(comparison.config.tokens.languages) == request.param
+    return comparison
 
 
-def test_the_language_and_its_probability_are_the_oracles(twin: Twin) -> None:
-    codes = {index: code for code, index in twin.config.tokens.languages.items()}
+def test_the_language_and_its_probability_are_the_oracles(comparison: Comparison) -> None:
+    codes = {index: code for code, index in comparison.config.tokens.languages.items()}
     heard = set()
     for samples in SOUNDS:
-        features = twin.features(samples)
-        event = detected(twin.session, samples)
-        assert event.language == codes[int(twin.model.detect_language(features))]
-        logits = twin.logits(features, [twin.config.tokens.start])[0]
+        features = comparison.features(samples)
+        event = detected(comparison.session, samples)
+        assert event.language == codes[int(comparison.model.detect_language(features))]
+        logits = comparison.logits(features, [comparison.config.tokens.start])[0]
         chance = np.exp(log_softmax(logits[list(codes)])).max()
         assert event.probability == pytest.approx(chance, abs=1e-4)  # float32 logits, exponentiated
         heard.add(event.language)
     assert len(heard) > 1
 
 
-def test_only_units_without_a_language_are_asked_for_one(twin: Twin) -> None:
+def test_only_units_without_a_language_are_asked_for_one(comparison: Comparison) -> None:
     forced = make_unit(chirps(5, seed=4), language="en", max_new_tokens=5)
     free = make_unit(chirps(5, seed=4), max_new_tokens=5)
     also = make_unit(noise(3), max_new_tokens=5)
-    events = twin.session.join([forced, free, also])
-    while twin.session._flight:
-        events += twin.session.step()
+    events = comparison.session.join([forced, free, also])
+    while comparison.session._flight:
+        events += comparison.session.step()
     told = {event.unit: event.language for event in events if isinstance(event, LanguageDetected)}
     results = {event.unit: event.result for event in events if isinstance(event, WindowFinished)}
     assert list(told) == [free, also]
     assert results[forced].language == "en"
-    assert results[free].language == told[free] == detected(twin.session, free.samples).language
-    assert results[also].language == told[also] == detected(twin.session, also.samples).language
+    assert results[free].language == told[free] == detected(comparison.session, free.samples).language
+    assert results[also].language == told[also] == detected(comparison.session, also.samples).language
 
 
-def test_the_language_heard_is_the_language_forced(twin: Twin) -> None:
+def test_the_language_heard_is_the_language_forced(comparison: Comparison) -> None:
     """Naming the language that would be heard anyway changes nothing."""
     for samples in SOUNDS[1:3]:
-        language = detected(twin.session, samples).language
+        language = detected(comparison.session, samples).language
         free = make_unit(samples, timestamps=True, max_new_tokens=25)
         named = make_unit(samples, timestamps=True, max_new_tokens=25, language=language)
-        first, second = (drive(twin.session, [unit])[0] for unit in (free, named))
+        first, second = (drive(comparison.session, [unit])[0] for unit in (free, named))
         assert first == second

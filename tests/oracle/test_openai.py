@@ -8,7 +8,7 @@ import pytest
 from whisper.decoding import DecodingOptions, decode
 
 from tests.oracle.openai_reference import openai_model
-from tests.oracle.reference import Twin
+from tests.oracle.reference import Comparison
 from tests.oracle.shapes import DISTILLED, ENGLISH, PLAIN, UNEVEN
 from tests.oracle.signals import chirps
 from tests.support.drive_session import drive, make_unit
@@ -19,14 +19,14 @@ from tests.support.whisper_checkpoint import Shape
 @pytest.mark.parametrize("prompt", [None, "The sea, the red house."], ids=["bare", "prompted"])
 @pytest.mark.parametrize("shape", [PLAIN, UNEVEN, DISTILLED, ENGLISH], ids=lambda shape: shape.name)
 def test_the_window_is_openais(
-    shape: Shape, prompt: str | None, timestamps: bool, twin_of: Callable[[Shape], Twin]
+    shape: Shape, prompt: str | None, timestamps: bool, comparison_of: Callable[[Shape], Comparison]
 ) -> None:
-    twin, samples = twin_of(shape), chirps(6, seed=13)
+    comparison, samples = comparison_of(shape), chirps(6, seed=13)
     theirs = decode(
-        openai_model(twin.model),
-        twin.features(samples)[0],
+        openai_model(comparison.model),
+        comparison.features(samples)[0],
         DecodingOptions(
-            language=None if twin.config.multilingual else "en",
+            language=None if comparison.config.multilingual else "en",
             temperature=0.0,
             sample_len=40,
             prompt=prompt,
@@ -36,7 +36,7 @@ def test_the_window_is_openais(
         ),
     )
     unit = make_unit(samples, timestamps=timestamps, prompt=prompt, max_new_tokens=40)
-    (ours,) = drive(twin.session, [unit])
+    (ours,) = drive(comparison.session, [unit])
     assert list(ours.tokens) == theirs.tokens
     assert ours.language == theirs.language
     assert ours.avg_logprob == pytest.approx(theirs.avg_logprob, abs=1e-4)

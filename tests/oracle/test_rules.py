@@ -123,7 +123,7 @@ class RequestCount:
 
 @pytest.mark.parametrize("timed", [True, False], ids=["timed", "plain"])
 @pytest.mark.parametrize("limit", [None, 0, 5, 49])
-def test_what_may_come_next_is_the_same_for_all_three(limit: int | None, timed: bool) -> None:
+def test_allowed_tokens_are_the_same_for_all_three(limit: int | None, timed: bool) -> None:
     """500 random walks of 25 tokens through the rules, 12,500 rows; every score is compared, not only the best."""
     random = np.random.default_rng(7 + (limit or 0))
     config = config_of(limit)

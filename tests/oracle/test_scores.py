@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from antiphon.models.whisper.sampling import log_softmax
-from tests.oracle.reference import Twin, ask_oracle
+from tests.oracle.reference import Comparison, ask_oracle
 from tests.oracle.shapes import ENGLISH, ODD, PLAIN
 from tests.oracle.signals import chirps
 from tests.support.drive_session import drive, make_unit
@@ -25,28 +25,28 @@ PROMPTS = [None, "A house by the river."]
 @pytest.mark.parametrize("prompt", PROMPTS, ids=["bare", "prompted"])
 @pytest.mark.parametrize("timestamps", [False, True], ids=["plain", "timed"])
 def test_no_speech_is_read_at_the_start_of_the_transcript(
-    shape: Shape, prompt: str | None, timestamps: bool, twin_of: Callable[[Shape], Twin]
+    shape: Shape, prompt: str | None, timestamps: bool, comparison_of: Callable[[Shape], Comparison]
 ) -> None:
-    twin, samples = twin_of(replace(shape, name=f"{shape.name}-silent", silence=9.0)), chirps(4, seed=11)
-    language = "en" if twin.config.multilingual else None
+    comparison, samples = comparison_of(replace(shape, name=f"{shape.name}-silent", silence=9.0)), chirps(4, seed=11)
+    language = "en" if comparison.config.multilingual else None
     unit = make_unit(samples, timestamps=timestamps, language=language, prompt=prompt, max_new_tokens=2)
-    prefix, start = twin.tokenizer.prefix(language, "transcribe", prompt, timestamps=timestamps)
-    rows = np.array([log_softmax(row) for row in twin.logits(twin.features(samples), prefix)])
-    chances = rows[:, twin.config.tokens.no_speech]
+    prefix, start = comparison.tokenizer.prefix(language, "transcribe", prompt, timestamps=timestamps)
+    rows = np.array([log_softmax(row) for row in comparison.logits(comparison.features(samples), prefix)])
+    chances = rows[:, comparison.config.tokens.no_speech]
     # The other positions say something else; reading one of those would be seen.
     assert (np.abs(np.delete(chances, start) - chances[start]) > 0.005).all()
-    (ours,) = drive(twin.session, [unit])
+    (ours,) = drive(comparison.session, [unit])
     assert np.log(ours.no_speech_prob) == pytest.approx(chances[start], abs=1e-3)  # a logit's own tolerance
 
 
-def test_no_speech_covers_all_of_0_to_1(twin_of: Callable[[Shape], Twin]) -> None:
+def test_no_speech_covers_all_of_0_to_1(comparison_of: Callable[[Shape], Comparison]) -> None:
     found = []
     for silence in (0.0, 9.0, 25.0):
-        twin = twin_of(replace(PLAIN, name=f"silence-{silence:.0f}", silence=silence))
-        (ours,) = drive(twin.session, [make_unit(chirps(4), language="en", max_new_tokens=1)])
-        logits = twin.logits(twin.features(chirps(4)), [twin.config.tokens.start])[0]
+        comparison = comparison_of(replace(PLAIN, name=f"silence-{silence:.0f}", silence=silence))
+        (ours,) = drive(comparison.session, [make_unit(chirps(4), language="en", max_new_tokens=1)])
+        logits = comparison.logits(comparison.features(chirps(4)), [comparison.config.tokens.start])[0]
         assert ours.no_speech_prob == pytest.approx(
-            np.exp(log_softmax(logits)[twin.config.tokens.no_speech]), abs=TOLERANCE
+            np.exp(log_softmax(logits)[comparison.config.tokens.no_speech]), abs=TOLERANCE
         )
         found.append(ours.no_speech_prob)
     assert found[0] < 0.01
@@ -58,27 +58,27 @@ def test_no_speech_covers_all_of_0_to_1(twin_of: Callable[[Shape], Twin]) -> Non
 @pytest.mark.parametrize("limit", [3, 60], ids=["cut short", "long"])
 @pytest.mark.parametrize("shape", [PLAIN, ODD, ENGLISH], ids=lambda shape: shape.name)
 def test_avg_logprob_is_the_references(
-    shape: Shape, limit: int, timestamps: bool, twin_of: Callable[[Shape], Twin]
+    shape: Shape, limit: int, timestamps: bool, comparison_of: Callable[[Shape], Comparison]
 ) -> None:
     """Filtered, untempered log-probabilities of the tokens and the end, over one more than the tokens."""
-    twin = twin_of(shape)
-    language = "de" if twin.config.multilingual else None
+    comparison = comparison_of(shape)
+    language = "de" if comparison.config.multilingual else None
     for seed in range(3):
         unit = make_unit(chirps(6, seed), timestamps=timestamps, language=language, max_new_tokens=limit)
-        theirs = ask_oracle(twin, unit)
-        sampled = [*theirs.tokens, twin.config.tokens.end] if theirs.ended else theirs.tokens
+        theirs = ask_oracle(comparison, unit)
+        sampled = [*theirs.tokens, comparison.config.tokens.end] if theirs.ended else theirs.tokens
         total = sum(log_softmax(row)[token] for row, token in zip(theirs.scores, sampled, strict=True))
-        (ours,) = drive(twin.session, [unit])
+        (ours,) = drive(comparison.session, [unit])
         assert list(ours.tokens) == theirs.tokens
         assert ours.avg_logprob == pytest.approx(total / (len(theirs.tokens) + 1), abs=TOLERANCE)
         assert ours.avg_logprob < -0.1
 
 
-def test_both_kinds_of_ending_were_seen(twin_of: Callable[[Shape], Twin]) -> None:
+def test_cases_have_both_kinds_of_ending(comparison_of: Callable[[Shape], Comparison]) -> None:
     """The end token's own term is only tested by answers that end, its absence only by those that are cut."""
     lengths = []
     for seed in range(3):
         unit = make_unit(chirps(6, seed), language="de", max_new_tokens=60)
-        (ours,) = drive(twin_of(PLAIN).session, [unit])
+        (ours,) = drive(comparison_of(PLAIN).session, [unit])
         lengths.append(len(ours.tokens))
     assert min(lengths) < 60

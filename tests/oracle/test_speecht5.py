@@ -19,13 +19,13 @@ from antiphon.models.speecht5.graph import relative_position_rows
 from antiphon.models.speecht5.receptive_field import postnet_context, vocoder_context
 from antiphon.models.speecht5.session import StopRule
 from antiphon.weights.safetensors import open_checkpoint
-from tests.oracle.speecht5_reference import Shape, Twin, frames_of, make_twin, open_session
+from tests.oracle.speecht5_reference import Comparison, Shape, frames_of, make_comparison, open_session
 from tests.oracle.speecht5_shapes import FOUR, PLAIN, SHAPES, SINGLE
 from tests.support.encoder_states import compile_exact, speecht5_states_model
 from tests.support.speecht5_sessions import Guest, audio, sentence, speak
 
 Floats = NDArray[np.float32]
-MakeTwin = Callable[[Shape], Twin]
+MakeComparison = Callable[[Shape], Comparison]
 
 # float32 sums in another order; a frame's error goes into the next one.
 STATES_TOLERANCE = 2e-5
@@ -43,56 +43,56 @@ VOICES = ("ada", "bob")
 
 
 @pytest.fixture(scope="module")
-def speaking(tmp_path_factory: pytest.TempPathFactory) -> MakeTwin:
+def speaking(tmp_path_factory: pytest.TempPathFactory) -> MakeComparison:
     """Each shape is written and compiled once."""
 
     @functools.cache
-    def make(shape: Shape) -> Twin:
-        return make_twin(tmp_path_factory.mktemp(shape.name), shape)
+    def make(shape: Shape) -> Comparison:
+        return make_comparison(tmp_path_factory.mktemp(shape.name), shape)
 
     return make
 
 
 @pytest.fixture(params=SHAPES, ids=lambda shape: shape.name)
-def twin(request: pytest.FixtureRequest, speaking: MakeTwin) -> Twin:
+def comparison(request: pytest.FixtureRequest, speaking: MakeComparison) -> Comparison:
     return speaking(request.param)
 
 
-def ids_of(twin: Twin, text: str) -> list[int]:
-    return twin.session._tokenizer.encode(text)
+def ids_of(comparison: Comparison, text: str) -> list[int]:
+    return comparison.session._tokenizer.encode(text)
 
 
-def with_rules(twin: Twin, **rules: float) -> Twin:
-    """The same twin, whose session stops by other rules."""
-    twin.session._stop_rule = StopRule(dropout=False, **rules)  # type: ignore[arg-type]
-    return twin
+def with_rules(comparison: Comparison, **rules: float) -> Comparison:
+    """The same comparison, whose session stops by other rules."""
+    comparison.session._stop_rule = StopRule(dropout=False, **rules)  # type: ignore[arg-type]
+    return comparison
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_encoder_states_are_the_oracles(twin: Twin, text: str) -> None:
-    ids = ids_of(twin, text)
-    (ours,) = encoder_states(twin, [ids])
+def test_encoder_states_are_the_oracles(comparison: Comparison, text: str) -> None:
+    ids = ids_of(comparison, text)
+    (ours,) = encoder_states(comparison, [ids])
     with torch.no_grad():
-        theirs = twin.model.speecht5.encoder(torch.tensor([ids])).last_hidden_state[0].numpy()
+        theirs = comparison.model.speecht5.encoder(torch.tensor([ids])).last_hidden_state[0].numpy()
     assert theirs.std() > 0.5
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=STATES_TOLERANCE)
 
 
-def test_frames_stops_and_samples_are_the_oracles(twin: Twin) -> None:
-    twin = with_rules(twin, maxlenratio=9.0)
+def test_frames_stops_and_samples_are_the_oracles(comparison: Comparison) -> None:
+    comparison = with_rules(comparison, maxlenratio=9.0)
     lengths, worst = [], np.zeros(3)
     for text in TEXTS:
         for voice in VOICES:
-            before, after = twin.speech(ids_of(twin, text), voice, maxlenratio=9.0)
-            frames = frames_of(twin.session, sentence(text, voice))
+            before, after = comparison.speech(ids_of(comparison, text), voice, maxlenratio=9.0)
+            frames = frames_of(comparison.session, sentence(text, voice))
             assert frames.shape == before.shape
-            samples, theirs = audio(twin.session, sentence(text, voice)), twin.sound(after)
+            samples, theirs = audio(comparison.session, sentence(text, voice)), comparison.sound(after)
             assert samples.shape == theirs.shape
-            refined = twin.session.vocoder.refined(frames)
+            refined = comparison.session.vocoder.refined(frames)
             errors = [np.abs(a - b).max() for a, b in ((frames, before), (refined, after), (samples, theirs))]
             worst = np.maximum(worst, errors)
             lengths.append(len(before))
-    print(f"{twin.shape.name}: frames {lengths}, worst errors {worst}")
+    print(f"{comparison.shape.name}: frames {lengths}, worst errors {worst}")
     assert (worst <= [MEL_TOLERANCE, MEL_TOLERANCE, SAMPLES_TOLERANCE]).all()
     assert len(set(lengths)) >= 4
 
@@ -111,31 +111,31 @@ def test_frames_stops_and_samples_are_the_oracles(twin: Twin) -> None:
     ids=str,
 )
 @pytest.mark.parametrize("shape", [PLAIN, SINGLE, FOUR], ids=lambda shape: shape.name)
-def test_the_rules_of_length_are_the_oracles(rules: dict[str, float], shape: Shape, speaking: MakeTwin) -> None:
-    twin = with_rules(speaking(shape), **rules)
+def test_the_rules_of_length_are_the_oracles(rules: dict[str, float], shape: Shape, speaking: MakeComparison) -> None:
+    comparison = with_rules(speaking(shape), **rules)
     for text in TEXTS[:3]:
-        before, _ = twin.speech(ids_of(twin, text), "bob", **rules)
-        frames = frames_of(twin.session, sentence(text, "bob"))
+        before, _ = comparison.speech(ids_of(comparison, text), "bob", **rules)
+        frames = frames_of(comparison.session, sentence(text, "bob"))
         assert len(frames) == len(before)
         np.testing.assert_allclose(frames, before, rtol=0, atol=MEL_TOLERANCE)
 
 
-def test_dropout_is_the_oracles_given_the_same_units(speaking: MakeTwin, monkeypatch: pytest.MonkeyPatch) -> None:
-    twin = speaking(PLAIN)
-    session = open_session(twin.folder, StopRule(minlenratio=2.0, maxlenratio=4.0))
+def test_dropout_is_the_oracles_given_the_same_units(speaking: MakeComparison, monkeypatch: pytest.MonkeyPatch) -> None:
+    comparison = speaking(PLAIN)
+    session = open_session(comparison.folder, StopRule(minlenratio=2.0, maxlenratio=4.0))
     factors: list[Floats] = []
     draw = session._dropout
     monkeypatch.setattr(session, "_dropout", lambda: (factors.append(draw()), factors[-1])[1])
     frames = frames_of(session, sentence(TEXTS[2], "ada", seed=5))
     used = [step[0] for step in factors]
     assert set(np.unique(used)) == {0.0, 2.0}
-    before, _ = twin.speech(ids_of(twin, TEXTS[2]), "ada", used, minlenratio=2.0, maxlenratio=4.0)
+    before, _ = comparison.speech(ids_of(comparison, TEXTS[2]), "ada", used, minlenratio=2.0, maxlenratio=4.0)
     assert frames.shape == before.shape
     np.testing.assert_allclose(frames, before, rtol=0, atol=MEL_TOLERANCE)
 
 
 @pytest.mark.parametrize("chance", [0.2, 0.5])
-def test_the_oracles_dropout_is_what_ours_is_made_after(speaking: MakeTwin, chance: float) -> None:
+def test_the_oracles_dropout_is_what_ours_is_made_after(speaking: MakeComparison, chance: float) -> None:
     """It keeps a unit with the probability to drop it; `SpeechT5Session._dropout` does the same."""
     drop = speaking(PLAIN).model.speecht5.decoder.prenet._consistent_dropout
     dropped = drop(torch.ones(1, 100, 100), chance).numpy()
@@ -143,81 +143,83 @@ def test_the_oracles_dropout_is_what_ours_is_made_after(speaking: MakeTwin, chan
     assert (dropped > 0).mean() == pytest.approx(chance, abs=0.03)
 
 
-def test_a_batch_of_texts_is_read_as_each_alone(twin: Twin) -> None:
-    texts = [ids_of(twin, text) for text in TEXTS]
-    for states, text in zip(encoder_states(twin, texts), texts, strict=True):
-        np.testing.assert_allclose(states, encoder_states(twin, [text])[0], rtol=0, atol=STATES_TOLERANCE)
+def test_a_batch_of_texts_is_read_as_each_alone(comparison: Comparison) -> None:
+    texts = [ids_of(comparison, text) for text in TEXTS]
+    for states, text in zip(encoder_states(comparison, texts), texts, strict=True):
+        np.testing.assert_allclose(states, encoder_states(comparison, [text])[0], rtol=0, atol=STATES_TOLERANCE)
 
 
-def encoder_states(twin: Twin, texts: Sequence[list[int]]) -> list[Floats]:
+def encoder_states(comparison: Comparison, texts: Sequence[list[int]]) -> list[Floats]:
     """Our encoder's states `[n, width]` of each text, from one padded batch."""
-    length, config = max(map(len, texts)), twin.session._config
+    length, config = max(map(len, texts)), comparison.session._config
     ids = np.full((len(texts), length), 3, np.int32)
     mask = np.full((len(texts), 1, 1, length), NEVER, np.float32)
     for row, text in enumerate(texts):
         ids[row, : len(text)], mask[row, ..., : len(text)] = text, 0
-    with open_checkpoint(twin.folder) as weights:
+    with open_checkpoint(comparison.folder) as weights:
         encoder = compile_exact(speecht5_states_model(config, weights))
     states = encoder({"ids": ids, "distances": relative_position_rows(length, config), "mask": mask})["states"]
     return [states[row, : len(text)] for row, text in enumerate(texts)]
 
 
-def test_a_batch_speaks_as_the_oracle_speaks_each(twin: Twin) -> None:
-    twin = with_rules(twin, maxlenratio=9.0)
+def test_a_batch_speaks_as_the_oracle_speaks_each(comparison: Comparison) -> None:
+    comparison = with_rules(comparison, maxlenratio=9.0)
     asked = [("Hi", "bob"), (TEXTS[3], "ada"), ("abc def", "ada"), (TEXTS[2], "bob")]
     guests = [Guest(sentence(*one), joins) for one, joins in zip(asked, (0, 3, 3, 11), strict=True)]
-    spoken = speak(twin.session, guests)
+    spoken = speak(comparison.session, guests)
     for (text, voice), chunks in zip(asked, spoken, strict=True):
-        theirs = twin.sound(twin.speech(ids_of(twin, text), voice, maxlenratio=9.0)[1])
+        theirs = comparison.sound(comparison.speech(ids_of(comparison, text), voice, maxlenratio=9.0)[1])
         assert chunks is not None
         assert sum(map(len, chunks)) == len(theirs)
         np.testing.assert_allclose(np.concatenate(chunks), theirs, rtol=0, atol=SAMPLES_TOLERANCE)
 
 
-def test_a_reach_is_what_the_oracles_convolutions_see(twin: Twin) -> None:
+def test_a_reach_is_what_the_oracles_convolutions_see(comparison: Comparison) -> None:
     """A frame that changes by much changes nothing beyond the reach of the post-net and the vocoder, and does within."""
-    sound, length, middle = twin.session.vocoder._sound, 161, 80
+    sound, length, middle = comparison.session.vocoder._sound, 161, 80
     generator = np.random.default_rng(0)
-    mel = generator.standard_normal((length, twin.shape.mels)).astype(np.float32)
+    mel = generator.standard_normal((length, comparison.shape.mels)).astype(np.float32)
     changed = mel.copy()
-    changed[middle] = generator.standard_normal(twin.shape.mels) * 1e3
-    heard = np.flatnonzero(twin.sound(mel) != twin.sound(changed)) // sound.hop
+    changed[middle] = generator.standard_normal(comparison.shape.mels) * 1e3
+    heard = np.flatnonzero(comparison.sound(mel) != comparison.sound(changed)) // sound.hop
     reach = vocoder_context(sound)
     assert middle - reach <= heard.min() <= heard.max() <= middle + reach
     assert heard.max() - heard.min() >= 2 * (reach - 2)
     with torch.no_grad():
-        seen = [twin.model.speech_decoder_postnet.postnet(torch.from_numpy(one)[None])[0] for one in (mel, changed)]
+        seen = [
+            comparison.model.speech_decoder_postnet.postnet(torch.from_numpy(one)[None])[0] for one in (mel, changed)
+        ]
     rows = np.flatnonzero((seen[0] != seen[1]).any(1).numpy())
     assert (rows.min(), rows.max()) == (
-        middle - postnet_context(twin.session._config),
-        middle + postnet_context(twin.session._config),
+        middle - postnet_context(comparison.session._config),
+        middle + postnet_context(comparison.session._config),
     )
 
 
-def test_a_longer_reading_is_refused_where_the_oracle_breaks(speaking: MakeTwin) -> None:
+def test_a_longer_reading_is_refused_where_the_oracle_breaks(speaking: MakeComparison) -> None:
     """One position more than the model has: transformers raises, we say so; at the last position both speak."""
-    twin = with_rules(speaking(PLAIN), maxlenratio=0.0)
+    comparison = with_rules(speaking(PLAIN), maxlenratio=0.0)
     longest = "a" * (PLAIN.text_positions - 2)  # a word begins with a mark of its own, and the end token
-    assert len(frames_of(twin.session, sentence(longest))) == len(
-        twin.speech(ids_of(twin, longest), "ada", maxlenratio=0)[0]
+    assert len(frames_of(comparison.session, sentence(longest))) == len(
+        comparison.speech(ids_of(comparison, longest), "ada", maxlenratio=0)[0]
     )
     with pytest.raises(RuntimeError):
-        twin.speech(ids_of(twin, longest + "a"), "ada", maxlenratio=0)
-    (failed,) = twin.session.join([sentence(longest + "a")])
+        comparison.speech(ids_of(comparison, longest + "a"), "ada", maxlenratio=0)
+    (failed,) = comparison.session.join([sentence(longest + "a")])
     assert "too long" in str(failed.error)  # type: ignore[union-attr]
 
 
 def test_half_precision_checkpoints_speak_as_the_oracle_does(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Weights rounded to float16 by us, against the oracle with the same rounding."""
-    twin = make_twin(tmp_path_factory.mktemp("half"), replace(PLAIN, name="half"))
-    session = open_session(twin.folder, StopRule(dropout=False, maxlenratio=4.0), weight_format="fp16")
+    comparison = make_comparison(tmp_path_factory.mktemp("half"), replace(PLAIN, name="half"))
+    session = open_session(comparison.folder, StopRule(dropout=False, maxlenratio=4.0), weight_format="fp16")
     with torch.no_grad():
-        for parameter in [*twin.model.parameters()]:
+        for parameter in [*comparison.model.parameters()]:
             parameter.copy_(parameter.half().float())
-        for name, buffer in twin.model.named_buffers():
+        for name, buffer in comparison.model.named_buffers():
             if "running" in name:
                 buffer.copy_(buffer.half().float())
-    before, _ = twin.speech(ids_of(twin, TEXTS[2]), "ada", maxlenratio=4.0, minlenratio=4.0)
+    before, _ = comparison.speech(ids_of(comparison, TEXTS[2]), "ada", maxlenratio=4.0, minlenratio=4.0)
     session._stop_rule = StopRule(dropout=False, maxlenratio=4.0, minlenratio=4.0)
     frames = frames_of(session, sentence(TEXTS[2]))
     np.testing.assert_allclose(frames, before, rtol=0, atol=MEL_TOLERANCE)

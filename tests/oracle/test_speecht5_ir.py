@@ -15,7 +15,7 @@ from antiphon.models.speecht5.ir import open_ir, open_vocoder_ir
 from antiphon.models.speecht5.session import SpeechT5Session, StopRule
 from antiphon.types.options import WeightFormat
 from tests.oracle.exports import export, names_in, speech, write_decompressed
-from tests.oracle.speecht5_reference import Shape, frames_of, make_twin, open_session
+from tests.oracle.speecht5_reference import Shape, frames_of, make_comparison, open_session
 from tests.support.speecht5_sessions import audio, sentence
 
 PLAIN = Shape("speecht5-ir-plain", seed=7)
@@ -53,7 +53,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> MakeExport:
 
     def make(shape: Shape, *options: str) -> Path:
         if (shape.name,) not in made:
-            made[shape.name,] = make_twin(tmp_path_factory.mktemp(shape.name), shape).folder
+            made[shape.name,] = make_comparison(tmp_path_factory.mktemp(shape.name), shape).folder
         folder, key = made[shape.name,], (shape.name, *options)
         if key not in made:
             made[key] = export(folder, tmp_path_factory.mktemp("export"), speech(folder), *options)

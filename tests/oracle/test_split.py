@@ -15,7 +15,7 @@ from transformers import WhisperForConditionalGeneration
 
 from antiphon.models.whisper.config import WhisperConfig
 from antiphon.models.whisper.logits_rules import HIGH, LOW, SPECIAL, TEXT, LogitsRules
-from tests.oracle.reference import Twin
+from tests.oracle.reference import Comparison
 from tests.oracle.shapes import PLAIN
 from tests.support.whisper_checkpoint import Shape
 
@@ -25,8 +25,8 @@ SPACE = 220  # text that says nothing
 
 
 @pytest.fixture(scope="module")
-def twin(twin_of: Callable[[Shape], Twin]) -> Twin:
-    return twin_of(PLAIN)
+def comparison(comparison_of: Callable[[Shape], Comparison]) -> Comparison:
+    return comparison_of(PLAIN)
 
 
 def sequences(config: WhisperConfig) -> Iterator[tuple[tuple[int, ...], float]]:
@@ -102,33 +102,33 @@ def ends_with_single_timestamp(config: WhisperConfig, tokens: tuple[int, ...]) -
     return stamps == [False, True]
 
 
-def test_pieces_and_resume_match_the_references_segments_and_seek(twin: Twin) -> None:
+def test_pieces_and_resume_match_the_references_segments_and_seek(comparison: Comparison) -> None:
     compared = 0
-    for tokens, seconds in sequences(twin.config):
-        ends = pairs_of(twin.config, tokens)
-        segments, seek = reference(twin.config, tokens, seconds)
-        split = twin.tokenizer.split(tokens, seconds, timestamps=True)
-        if not ends_with_single_timestamp(twin.config, tokens):
+    for tokens, seconds in sequences(comparison.config):
+        ends = pairs_of(comparison.config, tokens)
+        segments, seek = reference(comparison.config, tokens, seconds)
+        split = comparison.tokenizer.split(tokens, seconds, timestamps=True)
+        if not ends_with_single_timestamp(comparison.config, tokens):
             assert split.resume == pytest.approx(min(seconds, seek)), (tokens, seconds)
         ours = [(piece.start, piece.end, piece.tokens) for piece in split.pieces]
-        if ends and tokens[-1] < twin.config.tokens.timestamp_begin and split.pieces:
+        if ends and tokens[-1] < comparison.config.tokens.timestamp_begin and split.pieces:
             # The text behind the last pair, which the reference leaves to the next window.
             ours = [piece for piece in ours if piece[2] != tokens[ends[-1] :]]
-        assert ours == expected(twin, segments, tokens, seconds), (tokens, seconds)
+        assert ours == expected(comparison, segments, tokens, seconds), (tokens, seconds)
         compared += len(ours)
     assert compared > SEQUENCES // 2
 
 
 def expected(
-    twin: Twin, segments: list[dict[str, Any]], tokens: tuple[int, ...], seconds: float
+    comparison: Comparison, segments: list[dict[str, Any]], tokens: tuple[int, ...], seconds: float
 ) -> list[tuple[float, float, tuple[int, ...]]]:
     """The reference's segments, kept inside the window and without those that say nothing or start after its end."""
-    first, found = twin.config.tokens.timestamp_begin, []
-    ends = pairs_of(twin.config, tokens)
+    first, found = comparison.config.tokens.timestamp_begin, []
+    ends = pairs_of(comparison.config, tokens)
     for segment in segments:
         ids = tuple(segment["tokens"].tolist())
         start, end = float(segment["start"]), float(segment["end"])
-        if not twin.tokenizer.decode(ids).strip():
+        if not comparison.tokenizer.decode(ids).strip():
             continue
         if not ends:
             # One segment without a pair: the reference starts it with the window, though the model may have said when,
@@ -143,20 +143,20 @@ def expected(
     return found
 
 
-def test_pieces_are_in_order_inside_the_window_and_lose_nothing(twin: Twin) -> None:
+def test_pieces_are_in_order_inside_the_window_and_lose_nothing(comparison: Comparison) -> None:
     tails = 0
-    for tokens, seconds in sequences(twin.config):
-        split = twin.tokenizer.split(tokens, seconds, timestamps=True)
+    for tokens, seconds in sequences(comparison.config):
+        split = comparison.tokenizer.split(tokens, seconds, timestamps=True)
         at, clock = 0, 0.0
         for piece in split.pieces:
             begin = find(tokens, piece.tokens, at)
-            assert_silent_or_late(twin, tokens[at:begin], seconds)
+            assert_silent_or_late(comparison, tokens[at:begin], seconds)
             assert clock <= piece.start <= piece.end <= seconds, (tokens, seconds)
-            assert piece.text == twin.tokenizer.decode(piece.tokens)
+            assert piece.text == comparison.tokenizer.decode(piece.tokens)
             assert piece.text.strip()
             at, clock = begin + len(piece.tokens), piece.end
-        assert_silent_or_late(twin, tokens[at:], seconds)
-        ends = pairs_of(twin.config, tokens)
+        assert_silent_or_late(comparison, tokens[at:], seconds)
+        ends = pairs_of(comparison.config, tokens)
         tails += bool(ends) and bool(split.pieces) and split.pieces[-1].tokens == tokens[ends[-1] :]
     assert tails > 100
 
@@ -166,31 +166,31 @@ def find(tokens: tuple[int, ...], part: tuple[int, ...], at: int) -> int:
     return next(i for i in range(at, len(tokens)) if tokens[i : i + len(part)] == part)
 
 
-def assert_silent_or_late(twin: Twin, skipped: tuple[int, ...], seconds: float) -> None:
+def assert_silent_or_late(comparison: Comparison, skipped: tuple[int, ...], seconds: float) -> None:
     """What no piece holds says nothing, or was said after the window's end."""
-    if skipped and twin.tokenizer.decode(skipped).strip():
+    if skipped and comparison.tokenizer.decode(skipped).strip():
         # Segment by segment, each opened by its timestamp.
-        first = twin.config.tokens.timestamp_begin
+        first = comparison.config.tokens.timestamp_begin
         time = 0.0
         for token in skipped:
             if token >= first:
                 time = (token - first) * 0.02
             else:
-                assert time >= seconds - 1e-9 or not twin.tokenizer.decode([token]).strip(), (skipped, seconds)
+                assert time >= seconds - 1e-9 or not comparison.tokenizer.decode([token]).strip(), (skipped, seconds)
 
 
-def test_resume_always_advances(twin: Twin) -> None:
+def test_resume_always_advances(comparison: Comparison) -> None:
     """A window that is decoded again from `resume`, however often, comes to its end."""
-    for tokens, seconds in sequences(twin.config):
-        split = twin.tokenizer.split(tokens, seconds, timestamps=True)
+    for tokens, seconds in sequences(comparison.config):
+        split = comparison.tokenizer.split(tokens, seconds, timestamps=True)
         assert 0 < split.resume <= seconds, (tokens, seconds)
         assert split.resume >= max((piece.start for piece in split.pieces), default=0.0), (tokens, seconds)
 
 
-def test_without_timestamps_a_window_is_one_piece(twin: Twin) -> None:
+def test_without_timestamps_a_window_is_one_piece(comparison: Comparison) -> None:
     tokens = (WORDS[0], WORDS[3], WORDS[0])
-    split = twin.tokenizer.split(tokens, 7.5, timestamps=False)
+    split = comparison.tokenizer.split(tokens, 7.5, timestamps=False)
     (piece,) = split.pieces
     assert (piece.start, piece.end, piece.tokens) == (0.0, 7.5, tokens)
     assert split.resume == 7.5
-    assert twin.tokenizer.split((SPACE,), 7.5, timestamps=False).pieces == ()
+    assert comparison.tokenizer.split((SPACE,), 7.5, timestamps=False).pieces == ()

@@ -23,7 +23,7 @@ from antiphon.types.audio import Samples
 from antiphon.types.results import Piece
 from tests.oracle.ir_folders import STARTER, export_starter
 from tests.oracle.openai_reference import openai_model
-from tests.oracle.reference import Twin, open_session, oracle_log_mel
+from tests.oracle.reference import Comparison, open_session, oracle_log_mel
 from tests.oracle.shapes import ENGLISH, ODD, PLAIN, UNEVEN
 from tests.oracle.signals import chirps
 from tests.support.drive_session import drive, make_unit
@@ -35,49 +35,49 @@ pytestmark = pytest.mark.oracle
 PLACE = 0.02  # seconds
 
 
-def random_text(twin: Twin, count: int, seed: int) -> list[int]:
+def random_text(comparison: Comparison, count: int, seed: int) -> list[int]:
     """Tokens of whole words, parts of words and marks; half characters are another test's."""
     random = np.random.default_rng(seed)
     found: list[int] = []
     while len(found) < count:
         token = int(random.integers(0, 50_000))
-        text = twin.tokenizer.decode([token])
+        text = comparison.tokenizer.decode([token])
         if text.isascii() and text.isprintable() and text.strip():
             found.append(token)
     return found
 
 
-def ours(twin: Twin, samples: Samples, text: list[int], language: str | None) -> list[Timing]:
+def ours(comparison: Comparison, samples: Samples, text: list[int], language: str | None) -> list[Timing]:
     """What our graph and our warping make of a text said to be in the audio, before any rule about pauses."""
-    session = twin.session
+    session = comparison.session
     session.join([make_unit(samples, language=language, max_new_tokens=40, min_new_tokens=40)])
     said = session._listen_for(0, text)
     session.leave(session._flight[0].unit)
-    return time_words([split_words(text, twin.tokenizer.decode, spaces=True)], said)[0]
+    return time_words([split_words(text, comparison.tokenizer.decode, spaces=True)], said)[0]
 
 
-def theirs(twin: Twin, samples: Samples, text: list[int], language: str | None) -> list[Any]:
-    model = openai_model(twin.model, twin.config.alignment.chosen)
+def theirs(comparison: Comparison, samples: Samples, text: list[int], language: str | None) -> list[Any]:
+    model = openai_model(comparison.model, comparison.config.alignment.chosen)
     tokenizer = get_tokenizer(
-        twin.config.multilingual,
-        num_languages=len(twin.config.tokens.languages) or 99,
+        comparison.config.multilingual,
+        num_languages=len(comparison.config.tokens.languages) or 99,
         language=language,
         task="transcribe",
     )
-    return timing.find_alignment(model, tokenizer, text, twin.features(samples)[0], len(samples) // 160)
+    return timing.find_alignment(model, tokenizer, text, comparison.features(samples)[0], len(samples) // 160)
 
 
 @pytest.mark.parametrize("shape", [PLAIN, ODD, UNEVEN, ENGLISH], ids=lambda shape: shape.name)
 @pytest.mark.parametrize(
     ("seconds", "count"), [(0.1, 3), (0.5, 1), (2.0, 12), (7.3, 60), (30.0, 5), (30.0, 200)], ids=str
 )
-def test_words_are_where_the_reference_finds_them(
-    shape: Shape, seconds: float, count: int, twin_of: Callable[[Shape], Twin]
+def test_word_timestamps_are_the_references(
+    shape: Shape, seconds: float, count: int, comparison_of: Callable[[Shape], Comparison]
 ) -> None:
-    twin = twin_of(shape)
-    language = "en" if twin.config.multilingual else None
-    samples, text = chirps(seconds, seed=count), random_text(twin, count, seed=count)
-    found, expected = ours(twin, samples, text, language), theirs(twin, samples, text, language)
+    comparison = comparison_of(shape)
+    language = "en" if comparison.config.multilingual else None
+    samples, text = chirps(seconds, seed=count), random_text(comparison, count, seed=count)
+    found, expected = ours(comparison, samples, text, language), theirs(comparison, samples, text, language)
     assert [word.text for word in found] == [word.word for word in expected]
     for word, other in zip(found, expected, strict=True):
         assert word.probability == pytest.approx(other.probability, abs=1e-3)
@@ -87,22 +87,22 @@ def test_words_are_where_the_reference_finds_them(
     assert max(moved) <= PLACE + 1e-6, sorted(moved)[-5:]
 
 
-def test_the_random_words_are_not_all_alike(twin_of: Callable[[Shape], Twin]) -> None:
-    twin = twin_of(PLAIN)
-    found = ours(twin, chirps(7.3, seed=60), random_text(twin, 60, seed=60), "en")
+def test_the_random_words_are_not_all_alike(comparison_of: Callable[[Shape], Comparison]) -> None:
+    comparison = comparison_of(PLAIN)
+    found = ours(comparison, chirps(7.3, seed=60), random_text(comparison, 60, seed=60), "en")
     assert len({word.start for word in found}) > 10
 
 
-def test_the_longest_answer_fits(twin_of: Callable[[Shape], Twin]) -> None:
-    twin = twin_of(PLAIN)
-    text = random_text(twin, 444, seed=1)  # with the prefix all of the 448 positions
-    found = ours(twin, chirps(30), text, "en")
-    assert "".join(word.text for word in found) == twin.tokenizer.decode(text)
+def test_the_longest_answer_fits(comparison_of: Callable[[Shape], Comparison]) -> None:
+    comparison = comparison_of(PLAIN)
+    text = random_text(comparison, 444, seed=1)  # with the prefix all of the 448 positions
+    found = ours(comparison, chirps(30), text, "en")
+    assert "".join(word.text for word in found) == comparison.tokenizer.decode(text)
 
 
-def test_words_do_not_depend_on_who_else_decodes(twin_of: Callable[[Shape], Twin]) -> None:
+def test_word_timestamps_do_not_depend_on_the_batch(comparison_of: Callable[[Shape], Comparison]) -> None:
     """CTranslate2's batched alignment takes its neighbours' padding into the mean (`whisper.cc` 552)."""
-    session = twin_of(PLAIN).session
+    session = comparison_of(PLAIN).session
     units = [
         make_unit(chirps(seconds, seed=index), words=True, language="en", timestamps=timed, max_new_tokens=limit)
         for index, (seconds, timed, limit) in enumerate(
@@ -123,7 +123,7 @@ def said() -> list[Samples]:
     return [first, np.concatenate([first, np.zeros(9_000, np.float32), second])]
 
 
-def test_words_of_speech_are_where_the_reference_finds_them(said: list[Samples]) -> None:
+def test_word_timestamps_of_speech_are_the_references(said: list[Samples]) -> None:
     """The starter, whose vocabulary openai-whisper does not know: it is handed ours."""
     session, config = open_session(STARTER), read_config(STARTER)
     tokenizer = read_tokenizer(STARTER, config)

@@ -7,7 +7,7 @@ import pytest
 
 from antiphon.errors import DeadlineMissed, Overloaded
 from antiphon.scheduling.policy import DEFAULT_POLICY, Deadline, Priority, SchedulingPolicy
-from antiphon.scheduling.queue import MAX_HELD_TURNS, SHORT_REQUEST_S, Limits, Queue
+from antiphon.scheduling.queue import MAX_HELD_ROUNDS, SHORT_REQUEST_S, Limits, Queue
 from antiphon.scheduling.request import ScheduledRequest
 from antiphon.types.events import Window
 from antiphon.types.options import TranscribeOptions
@@ -364,7 +364,7 @@ def test_empty_request_and_second_admission_raise_value_error() -> None:
 def with_clip(seconds: float, *, theirs: Priority = "normal", mine: Priority = "normal") -> tuple[Queue, Window]:
     """A queue with a long request, one unit of which was taken, and an active request of `seconds`; and its unit."""
     queue, clip = Queue(), make_unit()
-    queue.admit(make_request(seconds=3_600.0, policy=SchedulingPolicy(theirs)), make_units(3 * MAX_HELD_TURNS), now=0.0)
+    queue.admit(make_request(seconds=3_600.0, policy=SchedulingPolicy(theirs)), make_units(3 * MAX_HELD_ROUNDS), now=0.0)
     queue.take(1)
     queue.admit(make_request(seconds=seconds, policy=SchedulingPolicy(mine)), [clip], now=0.0)
     while clip not in queue.active(0):
@@ -398,8 +398,8 @@ def test_first_units_are_not_held_back() -> None:
 
 def test_later_units_are_held_back_for_a_bounded_number_of_turns() -> None:
     queue, _ = with_clip(3.0)
-    taken = [len(queue.take(1, hold_back=True)) for _ in range(2 * (MAX_HELD_TURNS + 1))]
-    assert taken == ([0] * MAX_HELD_TURNS + [1]) * 2
+    taken = [len(queue.take(1, hold_back=True)) for _ in range(2 * (MAX_HELD_ROUNDS + 1))]
+    assert taken == ([0] * MAX_HELD_ROUNDS + [1]) * 2
 
 
 @pytest.mark.parametrize(("theirs", "mine", "held"), [("high", "normal", 0), ("normal", "high", 1), ("low", "low", 1)])

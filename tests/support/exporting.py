@@ -1,4 +1,4 @@
-"""What tests of the export share: tiny checkpoints with all that an export needs, and how an exported graph is run."""
+"""Tiny checkpoints with all files that an export needs, and a runner for exported graphs."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def write_whisper(folder: Path, seed: int = 0) -> Path:
 
 
 def write_speecht5(folder: Path) -> Path:
-    """With its letters as SentencePiece has them, which is what an OpenVINO tokenizer is made of."""
+    """With a SentencePiece model of its letters, from which the OpenVINO tokenizer is made."""
     tiny_speecht5.write_tiny(folder)
     (folder / "spm_char.model").write_bytes(character_model(LETTERS))
     return folder
 
 
 class Graph:
-    """An exported graph, run in float32 whatever the machine, inputs and outputs by name."""
+    """An exported graph, run in float32 on any machine, inputs and outputs by name."""
 
     def __init__(self, path: Path) -> None:
-        import openvino_tokenizers  # noqa: F401  the operations that tokenizers are made of
+        import openvino_tokenizers  # noqa: F401  registers the operations of tokenizers
 
         core = ov.Core()
         self.model = core.read_model(path)

@@ -1,4 +1,4 @@
-"""What `openvino_genai` samples from an exported Whisper, token for token, computing as ours do in f32."""
+"""The tokens that `openvino_genai` samples from an exported Whisper in f32."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from openvino_genai import StreamerBase, StreamingStatus, WhisperPipeline
 
-# Left alone it keeps its cache in 8 bits, which changes what a model of random weights says.
+# Its KV cache has 8 bits by default, which changes the tokens of a model with random weights.
 EXACT = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
 
 
 class WindowText(StreamerBase):
-    """The ids a pipeline samples."""
+    """Collects the ids that a pipeline samples."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,9 +32,9 @@ def open_exact(folder: Path) -> WhisperPipeline:
 
 
 def sample(pipeline: WhisperPipeline, samples: np.ndarray, tokens: int) -> list[int]:
-    """Exactly so many `tokens` of a window of 16 kHz float32 samples, in English.
+    """Exactly `tokens` tokens of a window of 16 kHz float32 samples, in English.
 
-    Without times: with them it decodes the abandoned tail of a window again, in the same stream.
+    Without timestamps: with them it decodes the tail of a window again, in the same stream.
     """
     heard = WindowText()
     length = {"max_new_tokens": tokens, "min_new_tokens": tokens}

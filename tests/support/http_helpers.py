@@ -1,4 +1,4 @@
-"""What tests of HTTP routes share: an error as it must look, callers who hang up, and models that wait meanwhile."""
+"""For tests of HTTP routes: the shape of an error, clients that disconnect, and models that wait."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def error_of(response: Any, status: int, *, param: str | None) -> dict[str, Any]:
-    """The error object, after checking that it is OpenAI's and nothing else."""
+    """The error object, after checking that it has OpenAI's shape."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/json"
     assert response.headers["x-request-id"]
@@ -24,7 +24,7 @@ def error_of(response: Any, status: int, *, param: str | None) -> dict[str, Any]
 
 
 def wait_until(true: Callable[[], Any]) -> None:
-    """Return as soon as it is; half a minute is too late."""
+    """Return as soon as `true()` is true; fail after 30 s."""
     deadline = time.monotonic() + 30
     while not true():
         assert time.monotonic() < deadline, "it did not happen"
@@ -35,7 +35,7 @@ def wait_until(true: Callable[[], Any]) -> None:
 def calling(
     server: Any, path: str, body: bytes, *, content_type: str = "application/json", sent: float = 1.0
 ) -> Iterator[socket.socket]:
-    """A POST, of whose body so much was sent, and whose caller hangs up at the end of the block."""
+    """A POST with the share `sent` of its body sent; the client disconnects at the end of the block."""
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall(head.encode() + body[: round(len(body) * sent)])
@@ -43,7 +43,7 @@ def calling(
 
 
 class Hold:
-    """A fake's `before_step`: the `at`-th step, and any behind it, lasts until `go_on`."""
+    """A fake's `before_step`: step number `at`, and every later one, lasts until `go_on` is set."""
 
     def __init__(self, at: int = 1) -> None:
         self.steps = 0

@@ -1,4 +1,4 @@
-"""Audio files made in memory, for tests: a tone of a known length in any container PyAV can write."""
+"""Audio files in memory: a tone of a known length in any container PyAV can write."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def encode(
     with av.open(target, "w", format=container, options=options) as output:
         layout = "mono" if len(channels) == 1 else "stereo"
         stream: Any = output.add_stream(codec, rate=rate, layout=layout)
-        stream.codec_context.options = {"strict": "-2"}  # FFmpeg's own vorbis encoder is called experimental
+        stream.codec_context.options = {"strict": "-2"}  # FFmpeg's vorbis encoder is marked experimental
         stream.open()
-        # frame_size cuts the sound into what the codec wants at a time; PCM takes anything.
+        # frame_size cuts the sound into the codec's frames; PCM takes any size.
         resampler = av.AudioResampler(stream.format, layout, rate, frame_size=stream.frame_size or 1024)
         pieces = []
         if channels.size:

@@ -1,4 +1,4 @@
-"""A random-weight SpeechT5 checkpoint in its published shape, with vocoder, tokenizer and one voice, written by transformers."""
+"""A random-weight SpeechT5 checkpoint in the published shape, with vocoder, tokenizer and one voice, written by transformers."""
 
 from __future__ import annotations
 

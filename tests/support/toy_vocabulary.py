@@ -1,4 +1,4 @@
-"""The letters of random models, without PyTorch: Whisper's one for each byte, and SpeechT5's SentencePiece of characters."""
+"""The vocabularies of random models: Whisper's letter for each byte, and SpeechT5's SentencePiece model of characters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sentencepiece
 
 
 def character_model(letters: str) -> bytes:
-    """A sentencepiece model of single characters, with SpeechT5's control tokens where it has them: <s> <pad> </s> <unk>."""
+    """A SentencePiece model of single characters, with the ids of SpeechT5's control tokens: <s> <pad> </s> <unk>."""
     content = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter([" ".join(letters), letters] * 3),
@@ -27,7 +27,7 @@ def character_model(letters: str) -> bytes:
 
 
 def byte_letters() -> dict[int, str]:
-    """GPT-2's printable stand-ins for the 256 bytes."""
+    """GPT-2's printable character for each of the 256 bytes."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printable]
     return {byte: chr(byte) for byte in printable} | {byte: chr(256 + i) for i, byte in enumerate(others)}

@@ -24,9 +24,9 @@ from tests.support.toy_vocabulary import byte_letters
 
 @dataclass(frozen=True)
 class Shape:
-    """One configuration. `end` and `silence` are what is added to the logits of <|endoftext|> and <|nospeech|>.
+    """One configuration. `end` and `silence` are added to the logits of <|endoftext|> and <|nospeech|>.
 
-    `init_std` sets how far apart the logits are: 0.02 as trained models start, 0.3 for answers that vary.
+    `init_std` sets the spread of the logits: 0.02 as in training, 0.3 for varied answers.
     `generation` replaces keys of the generation config. `shard` cuts the weights into files of that size.
     """
 
@@ -117,7 +117,7 @@ def write_checkpoint(folder: Path, shape: Shape) -> WhisperForConditionalGenerat
     torch.manual_seed(shape.seed)
     model = WhisperForConditionalGeneration(_config(shape)).eval()
     with torch.no_grad():
-        _enliven(model, shape)
+        _randomise(model, shape)
     model = model.to(shape.dtype)
     model.save_pretrained(folder, **({"max_shard_size": shape.shard} if shape.shard else {}))
     (folder / "generation_config.json").write_text(json.dumps(_generation(shape)))
@@ -145,8 +145,8 @@ def _config(shape: Shape) -> WhisperConfig:
     )
 
 
-def _enliven(model: WhisperForConditionalGeneration, shape: Shape) -> None:
-    """Give every bias and norm a value of its own (transformers starts them at 0 and 1), and move two logits."""
+def _randomise(model: WhisperForConditionalGeneration, shape: Shape) -> None:
+    """Give every bias and norm a random value (transformers starts them at 0 and 1), and shift two logits."""
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
             parameter.normal_(0, 0.1)

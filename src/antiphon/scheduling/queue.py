@@ -25,7 +25,7 @@ MIN_RETRY_AFTER_S, MAX_RETRY_AFTER_S = 0.5, 60.0
 DEFAULT_RETRY_AFTER_S = 1.0  # while the throughput is unknown
 DEADLINE_SAFETY_FACTOR = 1.2  # on the estimated time of an answer: the throughput of the next half minute is a guess
 SHORT_REQUEST_S = 10.0  # seconds of audio in a request that later units of other requests must not slow down
-MAX_HELD_TURNS = 32  # turns in a row for which they wait: the tokens of `SHORT_REQUEST_S` of speech
+MAX_HELD_ROUNDS = 32  # turns in a row for which they wait: the tokens of `SHORT_REQUEST_S` of speech
 RECENT_REQUESTS = 32  # whose mean length is assumed for a request that is still being decoded
 
 
@@ -84,7 +84,7 @@ class Queue:
         self._throughput = ThroughputEstimate()
         self._done_s = 0.0  # seconds of audio done since the last `record_work`
         self._saturated = False  # the last `take` left requests in line or filled the last slot
-        self._held_turns = 0  # turns in a row in which later units waited for short requests
+        self._held_rounds = 0  # turns in a row in which later units waited for short requests
 
     @property
     def waiting(self) -> int:
@@ -198,13 +198,13 @@ class Queue:
         At most `max_later` of them are not their request's first: all windows of a batch may have long to go, and a new
         request should find a slot.
         `hold_back`: joining is expensive, and every active unit waits for it. Then later units do not join while a short
-        request of no lower priority is active on this worker, for `MAX_HELD_TURNS` turns in a row: a 3 s clip next to two
+        request of no lower priority is active on this worker, for `MAX_HELD_ROUNDS` turns in a row: a 3 s clip next to two
         long files would wait for an encode every second step (starter-asr). A class that is due joins all the same.
         """
         taken: list[Unit] = []
-        hold_back = hold_back and self._held_turns < MAX_HELD_TURNS
+        hold_back = hold_back and self._held_rounds < MAX_HELD_ROUNDS
         held_rank = 2 * self._highest_short_priority(worker_index) if hold_back else CLASSES
-        self._held_turns = self._held_turns + 1 if held_rank < CLASSES else 0
+        self._held_rounds = self._held_rounds + 1 if held_rank < CLASSES else 0
         while len(taken) < count:
             request = self._line.pop(partial(_may_join, held_rank=held_rank if max_later > 0 else 0))
             if request is None:
