@@ -1,6 +1,6 @@
 """SpeechT5's two transformer graphs: encoder (ids -> cross-attention cache) and step (a mel frame -> the next ones).
 
-The model is that of Ao et al. 2022 (SpeechT5), section 2.2.
+The model is that of Ao et al. 2022 (SpeechT5), section 2.
 """
 
 from __future__ import annotations
