@@ -51,9 +51,9 @@ def ours(comparison: Comparison, samples: Samples, text: list[int], language: st
     """What our graph and our warping make of a text said to be in the audio, before any rule about pauses."""
     session = comparison.session
     session.join([make_unit(samples, language=language, max_new_tokens=40, min_new_tokens=40)])
-    said = session._listen_for(0, text)
+    timings = session._time_tokens(0, text)
     session.leave(session._flight[0].unit)
-    return time_words([split_words(text, comparison.tokenizer.decode, spaces=True)], said)[0]
+    return time_words([split_words(text, comparison.tokenizer.decode, spaces=True)], timings)[0]
 
 
 def theirs(comparison: Comparison, samples: Samples, text: list[int], language: str | None) -> list[Any]:
