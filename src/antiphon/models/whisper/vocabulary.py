@@ -7,6 +7,7 @@ merge is the pair that earlier merges leave of it (the same rule by which tiktok
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def _last_merge(token: str, ids: dict[str, int]) -> tuple[str, str] | None:
     parts = list(token)
     rank = ids[token]
     while len(parts) > 2:
-        joined = [ids.get(first + second, rank) for first, second in zip(parts, parts[1:], strict=False)]
+        joined = [ids.get(first + second, rank) for first, second in pairwise(parts)]
         lowest = min(joined)
         if lowest >= rank:
             return None
