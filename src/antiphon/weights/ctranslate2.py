@@ -96,7 +96,7 @@ class CTranslate2Tensors:
         scales = self._read(f"{name}_scale", rows if self.stored(name) == "int8" else slice(None)).astype(np.float32)
         return stored.astype(np.float32) / scales.reshape(-1, *(1,) * (stored.ndim - 1))
 
-    def quantized(self, name: str, rows: slice = slice(None)) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    def int8_rows(self, name: str, rows: slice = slice(None)) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
         """An int8 tensor as it is stored, and the float32 factor of each row by which it is multiplied."""
         scales = self._read(f"{name}_scale", rows).astype(np.float32)
         return self._read(name, rows).astype(np.int8, copy=False), np.float32(1) / scales

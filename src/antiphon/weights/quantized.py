@@ -64,7 +64,10 @@ class QuantizedWeights:
     def _matrix(self, name: str) -> _Matrix:
         """The constants of a matrix; cached, so that tied weights share one copy."""
         if name not in self._matrices:
-            if self._format != "int8":
+            if self._format == "auto" and not self._expand and self._tensors.stored(name) == "int8":
+                rows, factors = self._tensors.int8_rows(name)
+                self._matrices[name] = _Matrix(constant(rows), None, constant(factors[:, None]))
+            elif self._format != "int8":
                 self._matrices[name] = _Matrix(constant(self._stored(name)))
             elif self._expand:
                 self._matrices[name] = _Matrix(constant(self.quantized(self.array(name))))
@@ -83,7 +86,7 @@ class QuantizedWeights:
 
 @dataclass(frozen=True, slots=True)
 class _Matrix:
-    """The constants of a matrix; with `zeros` and `scales`, one for each row, if it is in 8 bits."""
+    """The constants of a matrix; in 8 bits it has `scales`, one for each row, and unless it is symmetric `zeros`."""
 
     values: ov.Node
     zeros: ov.Node | None = None
@@ -101,4 +104,6 @@ class _Matrix:
 
 def _decompressed(values: ov.Node, zeros: ov.Node | None, scales: ov.Node | None) -> ov.Node:
     wide = as_float32(values)
-    return wide if zeros is None else ops.multiply(ops.subtract(wide, as_float32(zeros)), scales)
+    if zeros is not None:
+        wide = ops.subtract(wide, as_float32(zeros))
+    return wide if scales is None else ops.multiply(wide, scales)

@@ -44,6 +44,10 @@ class StoredTensors(ArraySource, Protocol):
         """The format the tensor is stored in: "fp32", "fp16", "bf16", "int8", …"""
         ...
 
+    def int8_rows(self, name: str) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+        """A tensor that is stored in int8: its values, and the factor of each row. Raises WeightError for any other."""
+        ...
+
 
 class QuantizingSource(ArraySource, Protocol):
     """Tensors by name, and the source's quantization for arrays that are computed from them."""

@@ -75,7 +75,11 @@ def read_config(folder: Path) -> WhisperConfig:
     path = folder / CONFIG_FILE
     config = read_json(path)
     generation_path = folder / "generation_config.json"
-    generation = read_json(generation_path) if generation_path.is_file() else config
+    return parse_config(path, config, read_json(generation_path) if generation_path.is_file() else config)
+
+
+def parse_config(path: Path, config: dict[str, Any], generation: dict[str, Any]) -> WhisperConfig:
+    """The configuration that the contents of a checkpoint's two files describe; `path` is named in errors."""
     try:
         tokens = _tokens(config, generation)
         result = WhisperConfig(
@@ -104,7 +108,7 @@ def read_config(folder: Path) -> WhisperConfig:
     except KeyError as error:
         raise ConfigError(f"{path}: key {error} is missing; this is not a whole Whisper checkpoint.") from error
     except (TypeError, ValueError, AttributeError, IndexError) as error:
-        raise ConfigError(f"{path} or {generation_path.name}: a value has the wrong type ({error}).") from error
+        raise ConfigError(f"{path} or generation_config.json: a value has the wrong type ({error}).") from error
     _check(path, config, result)
     return result
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from antiphon.errors import ConfigError, WeightError
+from antiphon.models.whisper.config import TIMESTAMPS
 from antiphon.models.whisper.vocabulary import read_vocabulary
 from antiphon.weights.config_file import read_json
 from antiphon.weights.ctranslate2 import MODEL_FILE, Contents, CTranslate2Tensors, read_contents
@@ -23,7 +24,6 @@ from antiphon.weights.source import Array
 SPEC = "WhisperSpec"
 NEWEST_REVISION = 3  # 1 -> 2 moved fields of the configuration, 2 -> 3 renumbered activations; the tensors are the same
 MULTILINGUAL_VOCABULARY = 51865  # tokens; the .en models have one less
-TIMESTAMPS = 1501
 
 _LAYER = re.compile(r"model\.(encoder|decoder)\.layers\.(\d+)\.(.+)\.(weight|bias)")
 _NORM_FIELDS = {"weight": "gamma", "bias": "beta"}
@@ -85,9 +85,9 @@ class CTranslate2Checkpoint:
         """A tensor; int8 and int16 are dequantised to float32."""
         return self._tensors.array(*self._rows(name))
 
-    def quantized(self, name: str) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    def int8_rows(self, name: str) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
         """An int8 matrix as it is stored, and the factor of each row."""
-        return self._tensors.quantized(*self._rows(name))
+        return self._tensors.int8_rows(*self._rows(name))
 
     def _rows(self, name: str) -> tuple[str, slice]:
         place, parts, part = self._place(name)
