@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from openvino import opset13 as ops
 
 from antiphon.types.options import WeightFormat
-from antiphon.weights.source import Array, StoredTensors, as_float32, constant, dequantize, quantize
+from antiphon.weights.source import Array, Int8Tensors, StoredTensors, as_float32, constant, dequantize, quantize
 
 _DTYPES: dict[str, type] = {"fp32": np.float32, "fp16": np.float16}
 
@@ -64,7 +64,7 @@ class QuantizedWeights:
     def _matrix(self, name: str) -> _Matrix:
         """The constants of a matrix; cached, so that tied weights share one copy."""
         if name not in self._matrices:
-            if self._format == "auto" and not self._expand and self._tensors.stored(name) == "int8":
+            if self._is_stored_int8(name) and isinstance(self._tensors, Int8Tensors):
                 rows, factors = self._tensors.int8_rows(name)
                 self._matrices[name] = _Matrix(constant(rows), None, constant(factors[:, None]))
             elif self._format != "int8":
@@ -77,6 +77,9 @@ class QuantizedWeights:
                 scales = scales.astype(np.float16).astype(np.float32)
                 self._matrices[name] = _Matrix(constant(values), constant(zeros), constant(scales))
         return self._matrices[name]
+
+    def _is_stored_int8(self, name: str) -> bool:
+        return self._format == "auto" and not self._expand and self._tensors.stored(name) == "int8"
 
     def _stored(self, name: str) -> Array:
         array = self.array(name)

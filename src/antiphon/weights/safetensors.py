@@ -9,8 +9,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import ml_dtypes  # noqa: F401  registers bfloat16 with numpy, which safetensors looks up by name
-import numpy as np
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from antiphon.errors import ConfigError, WeightError
@@ -48,9 +46,6 @@ class SafetensorsTensors:
                 f"{self._folder}: tensor {name} is {array.dtype}, not a float; quantized checkpoints are not read."
             )
         return array
-
-    def int8_rows(self, name: str) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-        raise WeightError(f"{self._folder}: tensor {name} is not in int8; quantized checkpoints are not read.")
 
     def _reader(self, name: str) -> safe_open:
         if name not in self._readers:

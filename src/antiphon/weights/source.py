@@ -7,7 +7,7 @@ are those of the Hugging Face checkpoint, whatever the format.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import ml_dtypes
 import numpy as np
@@ -44,8 +44,13 @@ class StoredTensors(ArraySource, Protocol):
         """The format the tensor is stored in: "fp32", "fp16", "bf16", "int8", …"""
         ...
 
+
+@runtime_checkable
+class Int8Tensors(Protocol):
+    """What a format implements besides `StoredTensors` if it stores matrices in symmetric int8, one scale a row."""
+
     def int8_rows(self, name: str) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-        """A tensor that is stored in int8: its values, and the factor of each row. Raises WeightError for any other."""
+        """A tensor that is stored in int8: its values `[rows, …]`, and the factor of each row `[rows]`."""
         ...
 
 
