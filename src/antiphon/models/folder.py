@@ -13,14 +13,16 @@ from antiphon.errors import ConfigError
 from antiphon.models.family import Config, Family, families
 from antiphon.types.options import GraphTask
 from antiphon.weights.config_file import CONFIG_FILE, read_config, read_json
+from antiphon.weights.ctranslate2 import MODEL_FILE, read_model_type
 
-Format = Literal["safetensors", "openvino"]
+Format = Literal["safetensors", "openvino", "ctranslate2"]
 
 # The files that show which format a folder's weights are in. A folder with several is read in the first.
 FORMATS: Mapping[Format, tuple[str, ...]] = MappingProxyType(
     {
         "safetensors": ("model.safetensors", "model.safetensors.index.json"),
         "openvino": ("openvino_*model.xml",),
+        "ctranslate2": ("model.bin",),
     }
 )
 
@@ -59,8 +61,11 @@ class ModelFolder:
 def inspect(path: Path) -> ModelFolder:
     """Read a folder's config.json and file names. Raises ConfigError if config.json is not a JSON object."""
     config = read_json(path / CONFIG_FILE) if (path / CONFIG_FILE).is_file() else {}
+    form = format_of(path)
+    if form == "ctranslate2":
+        config = {"model_type": read_model_type(path / MODEL_FILE), **config}
     family = next((family for family in families() if family.detect is not None and family.detect(config)), None)
-    return ModelFolder(path, format_of(path), family, family.task if family else _other_task(config), config)
+    return ModelFolder(path, form, family, family.task if family else _other_task(config), config)
 
 
 def format_of(path: Path) -> Format | None:

@@ -11,14 +11,16 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
 from antiphon.errors import ConfigError, WeightError
-from antiphon.weights.source import Array
+
+if TYPE_CHECKING:
+    from antiphon.weights.source import Array  # brings OpenVINO in, which reading a header does not need
 
 MODEL_FILE = "model.bin"
 NEWEST_VERSION = 6  # binary version; CTranslate2 reads what is not newer than itself
@@ -63,6 +65,19 @@ def read_contents(path: Path) -> Contents:
         size = path.stat().st_size
         with path.open("rb") as file:
             return _Reader(path, file, size).contents()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from error
+
+
+def read_model_type(path: Path) -> str:
+    """The kind of model in a file, as a Hugging Face `model_type`: "whisper" for a WhisperSpec. Raises as `read_contents`.
+
+    The oldest files name no specification; faster-whisper never wrote those, so they count as Whisper.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            return (_Reader(path, file, size).header()[1] or "WhisperSpec").removesuffix("Spec").lower()
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from error
 
@@ -127,7 +142,8 @@ class _Reader:
         self._file = file
         self._size = size
 
-    def contents(self) -> Contents:
+    def header(self) -> tuple[int, str, int]:
+        """The binary version, the specification's name and its revision."""
         version = self._number("<I")
         if not 1 <= version <= NEWEST_VERSION:
             newer = NEWEST_VERSION < version < 100
@@ -138,7 +154,10 @@ class _Reader:
                 else "not a CTranslate2 model"
             )
         spec = self._text() if version >= 2 else ""
-        revision = self._number("<I") if version >= 2 else 1
+        return version, spec, self._number("<I") if version >= 2 else 1
+
+    def contents(self) -> Contents:
+        version, spec, revision = self.header()
         variables = dict(self._variable(version) for _ in range(self._number("<I")))
         if version >= 3:
             for _ in range(self._number("<I")):

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from antiphon.models.folder import ModelFolder
-from antiphon.models.whisper.config import WhisperConfig, read_config
+from antiphon.models.whisper.config import WhisperConfig, parse_config, read_config
+from antiphon.models.whisper.ctranslate2 import CTranslate2Checkpoint, read_configs
 from antiphon.models.whisper.graph import align_graph, encoder_graph, features_graph, step_graph
 from antiphon.models.whisper.ir import open_ir
 from antiphon.models.whisper.runner import WhisperGraphs, WhisperRunner
@@ -21,6 +22,8 @@ from antiphon.runtime.openvino import Device
 from antiphon.runtime.replicas import replica_slots, slots_line
 from antiphon.types.options import AudioContext, Report, Task, WeightFormat
 from antiphon.types.results import ModelInfo
+from antiphon.weights.ctranslate2 import MODEL_FILE
+from antiphon.weights.quantized import QuantizedWeights
 from antiphon.weights.safetensors import open_checkpoint
 from antiphon.weights.shapes import check_shapes, making_graphs
 from antiphon.weights.source import Weights
@@ -53,7 +56,7 @@ def load(
     that only OpenVINO GenAI can read.
     """
     path = folder.path
-    config = read_config(path)
+    config = _read_config(folder)
     began = time.monotonic()
     auto = audio_context == "auto"
     with _open(folder, weight_format) as weights:
@@ -100,9 +103,17 @@ def _info(path: Path, name: str, runtime: Device, weight_format: str, config: Wh
     )
 
 
+def _read_config(folder: ModelFolder) -> WhisperConfig:
+    if folder.format == "ctranslate2":
+        return parse_config(folder.path / MODEL_FILE, *read_configs(folder.path))
+    return read_config(folder.path)
+
+
 def _open(folder: ModelFolder, weight_format: WeightFormat) -> AbstractContextManager[Weights]:
     if folder.format == "openvino":
         return nullcontext(open_ir(folder.path, weight_format))
+    if folder.format == "ctranslate2":
+        return nullcontext(QuantizedWeights(CTranslate2Checkpoint(folder.path), weight_format))
     return open_checkpoint(folder.path, weight_format)
 
 

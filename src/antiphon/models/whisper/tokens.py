@@ -11,6 +11,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from antiphon.errors import ConfigError
 from antiphon.models.whisper.config import TIMESTAMP_SECONDS, WhisperConfig
+from antiphon.models.whisper.vocabulary import FILES as VOCABULARY_FILES
+from antiphon.models.whisper.vocabulary import build_tokenizer, read_vocabulary
 from antiphon.types.options import Task
 from antiphon.types.results import Piece
 
@@ -120,7 +122,7 @@ class WhisperTokenizer:
 
 
 def read_tokenizer(folder: Path, config: WhisperConfig) -> WhisperTokenizer:
-    """Read `tokenizer.json`, or `vocab.json` and `merges.txt`, of a checkpoint folder.
+    """Read the tokenizer of a folder: `tokenizer.json`, else `vocab.json` and `merges.txt`, else CTranslate2's vocabulary.
 
     Raises ConfigError if neither exists or can be read, or if a special token has another id than in the config.
     """
@@ -139,6 +141,8 @@ def read_tokenizer(folder: Path, config: WhisperConfig) -> WhisperTokenizer:
             encoder.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
             encoder.decoder = decoders.ByteLevel()
             return WhisperTokenizer(encoder, config)
+        if any((folder / name).is_file() for name in VOCABULARY_FILES):
+            return WhisperTokenizer(build_tokenizer(read_vocabulary(folder), config.tokens.end), config)
     except ConfigError:
         raise
     except Exception as error:  # the tokenizers library raises bare Exception
