@@ -90,7 +90,8 @@ def serve_fake(step: float, flags: Sequence[str]) -> None:
 
     lifecycle.load = load
     named = dict(zip((flag.removeprefix("--") for flag in flags[::2]), flags[1::2], strict=True))
-    lifecycle.run_server(load_settings({**named, "model_path": "fake"}))
+    settings = load_settings({**named, "model_path": "fake"})
+    lifecycle.run_server(settings, report=lambda line: print(line, flush=True))
 
 
 def serve_bare() -> None:
