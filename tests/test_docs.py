@@ -64,7 +64,7 @@ def written(language: str) -> list[object]:
 
 
 def test_layers_of_the_architecture_page_match_the_disk() -> None:
-    layers = [block.text for block in blocks(ROOT / "docs" / "architecture.md") if block.language == ""][0]
+    layers = next(block.text for block in blocks(ROOT / "docs" / "architecture.md") if block.language == "")
     named = set(re.findall(r"^(\w+) ", layers, re.MULTILINE))
     package = ROOT / "src" / "antiphon"
     assert {name for name in named if not (package / f"{name}.py").is_file()} == folders(package)
