@@ -364,7 +364,9 @@ def test_empty_request_and_second_admission_raise_value_error() -> None:
 def with_clip(seconds: float, *, theirs: Priority = "normal", mine: Priority = "normal") -> tuple[Queue, Window]:
     """A queue with a long request, one unit of which was taken, and an active request of `seconds`; and its unit."""
     queue, clip = Queue(), make_unit()
-    queue.admit(make_request(seconds=3_600.0, policy=SchedulingPolicy(theirs)), make_units(3 * MAX_HELD_ROUNDS), now=0.0)
+    queue.admit(
+        make_request(seconds=3_600.0, policy=SchedulingPolicy(theirs)), make_units(3 * MAX_HELD_ROUNDS), now=0.0
+    )
     queue.take(1)
     queue.admit(make_request(seconds=seconds, policy=SchedulingPolicy(mine)), [clip], now=0.0)
     while clip not in queue.active(0):
