@@ -27,10 +27,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    """Remove the developer's own settings and keys before any module reads them, and forbid the hub."""
+    """Remove the developer's own settings and keys before any module reads them; forbid the hub, and hide pulled models."""
     for name in [name for name in os.environ if name.startswith(LEAKS)]:
         del os.environ[name]
     os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["XDG_CACHE_HOME"] = str(Path(__file__).parent / "no-cache")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

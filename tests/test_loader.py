@@ -64,7 +64,7 @@ def test_english_models_transcribe_only(tmp_path: Path) -> None:
 
 
 def test_wrong_folder_is_an_error_that_names_it(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no such folder, and not a built-in model \(espeak\)"):
+    with pytest.raises(ConfigError, match=r"no such folder, and not in the catalogue or the Hugging Face cache"):
         load_session(str(tmp_path / "nowhere"))
     with pytest.raises(ConfigError, match=r"holds no model; looked for config\.json"):
         load_session(str(tmp_path))

@@ -20,10 +20,10 @@ def names(**flags: object) -> list[str]:
     return [spec.name for spec in model_specs(load_settings(flags))]
 
 
-def test_without_a_named_model_espeak_alone_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert names() == ["espeak"]
+def test_without_a_named_model_whisper_base_and_the_installed_voice_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert names() == ["whisper-base", "espeak"]
     monkeypatch.setattr(model_spec, "built_in_models", lambda: ())
-    assert names() == []
+    assert names() == ["whisper-base"]
 
 
 def test_config_names_the_built_in_espeak(tmp_path: Path) -> None:

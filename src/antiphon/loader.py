@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from antiphon.errors import ConfigError, NotNative
+from antiphon.hub.catalogue import find_model
+from antiphon.hub.model_cache import ModelDownloads, find_cached, not_found
+from antiphon.hub.pull import ByteProgress
 from antiphon.models.family import Family, families
-from antiphon.models.folder import ModelFolder, inspect
+from antiphon.models.folder import ModelFolder, inspect, lacks_vocoder
 from antiphon.models.session import AnySession
 from antiphon.repository.graph_pbtxt import GRAPH, GraphFile, read_graph
 from antiphon.types.options import MAX_SPEED, MIN_SPEED, AudioContext, Precision, Report, WeightFormat
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 ESPEAK = "espeak"  # a name without a folder: its library and data are a Python package
 BUILT_IN = (ESPEAK,)
+DEFAULT_RECOGNISER = "whisper-base"  # of the catalogue: served, and used by transcribe and translate, if none is named
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,8 @@ class LoadOptions:
     `report` receives a line about each choice. `vocoder` is a folder, `speaker` the name and file of one more voice, for
     families that take them. With the `audio_context` "auto", Whisper encodes short clips at about their own length.
     `device`, `plugin_config` and `word_timestamps` have priority over the folder's graph.pbtxt, or over `graph` if given.
-    `setting` is the one that names the model, for the error if it does not exist.
+    `setting` is the one that names the model, for the error if it does not exist. A catalogue model that is not on this
+    machine is downloaded unless `offline`, with `progress` in bytes.
     """
 
     name: str | None = None
@@ -51,6 +56,8 @@ class LoadOptions:
     word_timestamps: bool = False
     audio_context: AudioContext = "full"
     setting: str | None = "model_path"
+    offline: bool = False
+    progress: ByteProgress = lambda name, done, total: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +74,32 @@ class Choice:
 
 
 def find_folder(name_or_folder: str, setting: str | None = "model_path") -> Path:
-    """The folder of a model. Raises ConfigError if it does not exist."""
+    """The folder of a model: the folder itself, a catalogue model, or a repository in the Hugging Face cache.
+
+    Raises ConfigError if it is not on this machine.
+    """
     folder = Path(name_or_folder).expanduser()
-    if not folder.is_dir():
-        built_in = ", ".join(BUILT_IN)
-        raise ConfigError(f"{name_or_folder}: no such folder, and not a built-in model ({built_in}).", setting=setting)
-    return folder
+    if folder.is_dir():
+        return folder
+    cached = find_cached(name_or_folder)
+    if cached is None and find_model(name_or_folder):
+        raise ConfigError(f"{name_or_folder} has not been downloaded; `antiphon pull {name_or_folder}` does it.")
+    if cached is None:
+        raise not_found(name_or_folder, setting)
+    return cached
+
+
+def download(name_or_folder: str, options: LoadOptions) -> None:
+    """Download a catalogue model that is not on this machine. Does nothing for other names and for folders.
+
+    Raises ConfigError if it cannot be downloaded.
+    """
+    if find_model(name_or_folder) is None or Path(name_or_folder).expanduser().is_dir():
+        return
+    downloads = ModelDownloads(
+        offline=options.offline, lacks_vocoder=lacks_vocoder, report=options.report, progress=options.progress
+    )
+    downloads.fetch(name_or_folder, setting=options.setting)
 
 
 def built_in_models() -> tuple[str, ...]:
@@ -81,8 +108,14 @@ def built_in_models() -> tuple[str, ...]:
 
 
 def name_of(name_or_folder: str) -> str:
-    """The default name of a model: a built-in one's own, or that of its folder."""
-    return name_or_folder if name_or_folder in BUILT_IN else Path(name_or_folder).expanduser().resolve().name
+    """The default name of a model: that of its folder, or its own if it is built in, in the catalogue or on the hub."""
+    folder = Path(name_or_folder).expanduser()
+    if name_or_folder in BUILT_IN or folder.is_dir():
+        return name_or_folder if name_or_folder in BUILT_IN else folder.resolve().name
+    model = find_model(name_or_folder)
+    if model is not None:
+        return model.name
+    return name_or_folder if find_cached(name_or_folder) else folder.resolve().name
 
 
 def choose(
@@ -153,6 +186,7 @@ def load_sessions(name_or_folder: str, options: LoadOptions = LoadOptions()) -> 
         raise ConfigError(f"it must be one of {valid}, not {options.audio_context}.", setting="audio_context")
     if options.cache_dir is not None:
         _check_cache(options.cache_dir)
+    download(name_or_folder, options)
     choice = choose(name_or_folder, device=options.device, graph=options.graph, setting=options.setting)
     for setting, value in (("vocoder", options.vocoder), ("speaker", options.speaker)):
         if value is not None and setting not in choice.family.takes:

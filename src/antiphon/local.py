@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from antiphon.audio.decode import decode
 from antiphon.errors import InvalidAudio
+from antiphon.loader import DEFAULT_RECOGNISER
 from antiphon.model_server import ModelServer
 from antiphon.models.session import AnySession
 from antiphon.service import SpeakRequest, SpeechService, TranscribeRequest
@@ -139,7 +140,7 @@ class Model:
 
 
 def load(
-    name_or_folder: str | PathLike[str],
+    name_or_folder: str | PathLike[str] = DEFAULT_RECOGNISER,
     *,
     precision: Precision = "auto",
     weight_format: WeightFormat = "auto",
@@ -148,11 +149,11 @@ def load(
     vocoder: str | PathLike[str] | None = None,
     audio_context: AudioContext = "full",
 ) -> Model:
-    """Load a model by its name or folder. `slots` is how many windows or sentences are decoded in one batch.
+    """Load a model by its folder, or by its name: "espeak", or a catalogue name, which is downloaded the first time.
 
-    `vocoder` is a SpeechT5 model's vocoder folder; its default is the folder of that name inside the model's. A Whisper
-    model's `audio_context` "auto" makes short clips cheaper: only about as much of the 30 s window is encoded as there
-    is audio.
+    `slots` is how many windows or sentences are decoded in one batch. `vocoder` is a SpeechT5 model's vocoder folder; its
+    default is the folder of that name inside the model's. A Whisper model's `audio_context` "auto" makes short clips
+    cheaper: only about as much of the 30 s window is encoded as there is audio.
     """
     from antiphon.loader import LoadOptions, load_sessions
 

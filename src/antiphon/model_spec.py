@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from antiphon.errors import ConfigError
-from antiphon.loader import ESPEAK, LoadOptions, built_in_models, load_sessions, name_of
+from antiphon.hub.pull import ByteProgress
+from antiphon.loader import DEFAULT_RECOGNISER, ESPEAK, LoadOptions, built_in_models, load_sessions, name_of
 from antiphon.models.session import AnySession
 from antiphon.repository.config_json import Entry, find_config, read_monitoring, read_repository
 from antiphon.repository.graph_pbtxt import GRAPH, GraphFile
@@ -56,7 +57,7 @@ def model_specs(settings: Settings) -> tuple[ModelSpec, ...]:
         return (_of_settings(settings, settings.model_path, settings.model_name or name_of(settings.model_path)),)
     return tuple(
         ModelSpec(name, name, device=settings.target_device, plugin_config=settings.properties)
-        for name in built_in_models()
+        for name in (DEFAULT_RECOGNISER, *built_in_models())
     )
 
 
@@ -75,8 +76,13 @@ def enabled_metrics(settings: Settings) -> tuple[str, ...] | None:
     return monitoring.names if monitoring.enable else None
 
 
-def load(spec: ModelSpec, settings: Settings, report: Report) -> tuple[AnySession, ...]:
-    """Load a model. Raises ConfigError naming the folder, file or setting and the fix."""
+def load(
+    spec: ModelSpec,
+    settings: Settings,
+    report: Report,
+    progress: ByteProgress = lambda name, done, total: None,
+) -> tuple[AnySession, ...]:
+    """Load a model; `progress` is that of a download. Raises ConfigError naming the folder, file or setting and the fix."""
     return load_sessions(
         spec.source,
         LoadOptions(
@@ -94,6 +100,8 @@ def load(spec: ModelSpec, settings: Settings, report: Report) -> tuple[AnySessio
             word_timestamps=spec.word_timestamps,
             audio_context=settings.audio_context,
             setting=spec.setting,
+            offline=settings.offline,
+            progress=progress,
         ),
     )
 

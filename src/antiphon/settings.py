@@ -82,7 +82,7 @@ class Settings(BaseSettings):
 
     # Models.
     model_path: str | None = _setting(
-        None, "The model to serve: a folder, or espeak. Default: espeak, if no model is named."
+        None, "The model to serve: a folder, a catalogue name or espeak. Default: whisper-base and espeak."
     )
     model_name: str | None = _setting(None, "The name of the model in requests. Default: the name of its folder.")
     config_path: Path | None = _setting(
@@ -92,6 +92,7 @@ class Settings(BaseSettings):
         None, "The folder to pull models into and list them from. Given alone, its config.json is served."
     )
     source_model: str | None = _setting(None, "A model on the Hugging Face hub to pull and serve.")
+    offline: bool = _setting(False, "Download nothing; serve what is on this machine.")
     # How a model is run.
     task: GraphTask | None = _setting(None, "The task of the model. Default: taken from the model's config.json.")
     model_type: str | None = _setting(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from antiphon.__main__ import main
+from antiphon.cli.models import models
 from antiphon.repository.graph_pbtxt import GraphFile, render_graph
 from tests.genai.stand_in import write_folder
 from tests.support.starters import STARTER_ASR
@@ -31,8 +32,33 @@ def rows(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  
     return here
 
 
-def test_without_a_model_espeak_is_listed(rows) -> None:  # type: ignore[no-untyped-def]
-    assert rows() == [["espeak", "espeak", "espeak-ng on CPU", "built in"]]
+def test_without_a_model_the_default_models_are_listed(rows) -> None:  # type: ignore[no-untyped-def]
+    recogniser, voice = rows()
+    assert recogniser[:3] == ["whisper-base", "?", "none"]
+    assert recogniser[3] == "whisper-base has not been downloaded; `antiphon pull whisper-base` does it."
+    assert voice == ["espeak", "espeak", "espeak-ng on CPU", "built in"]
+
+
+def test_available_lists_the_catalogue_with_size_and_licence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / "antiphon" / "whisper-tiny.en").mkdir(parents=True)
+    models(available=True)
+    output = capsys.readouterr().out
+    rows = {line.split()[0]: line.split() for line in output.splitlines() if line.strip()}
+    assert rows["whisper-base"][:7] == ["whisper-base", "base", "speech2text", "multilingual", "146", "MIT", "the"]
+    assert rows["whisper-tiny.en"][:8] == [
+        "whisper-tiny.en",
+        "tiny.en",
+        "speech2text",
+        "en",
+        "76",
+        "MIT",
+        "yes",
+        "commands",
+    ]
+    assert f"antiphon pull NAME downloads a model to {tmp_path / 'antiphon'}." in output
 
 
 @pytest.mark.parametrize(
@@ -54,7 +80,11 @@ def test_unservable_model_is_listed_with_its_reason(rows, tmp_path: Path, device
     ("flag", "place", "line"),
     [
         ("--model_path", "empty", "{path}: holds no model; looked for config.json, "),
-        ("--model_path", "nowhere", "--model_path: {path}: no such folder, and not a built-in model "),
+        (
+            "--model_path",
+            "nowhere",
+            "--model_path: {path}: no such folder, and not in the catalogue or the Hugging Face cache.",
+        ),
         ("--model-repository-path", "empty", "{path}: there is no model in it."),
         ("--model_repository_path", "nowhere", "--model_repository_path: {path}: no such folder; "),
         ("--config_path", "none.json", "{path}: there is no model in it."),

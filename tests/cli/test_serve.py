@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -118,15 +119,22 @@ def test_start_load_serve_and_stop(number: signal.Signals) -> None:
         assert (process.returncode, output, errors) == (0, "", "")
 
 
-def test_without_a_named_model_espeak_alone_is_served() -> None:
-    with serving("--log_level", "INFO") as (process, url):
-        assert list(wait_for(f"{url}/v1/config", process).json()) == ["espeak"]
-        say(process, "load")
-        assert line_of(process).startswith("Serving espeak from ")
+def test_without_a_named_model_whisper_base_and_espeak_are_served() -> None:
+    with serving() as (process, url):
+        assert list(wait_for(f"{url}/v1/config", process).json()) == ["whisper-base", "espeak"]
+        for name in ("whisper-base", "espeak"):
+            say(process, "load")
+            assert line_of(process).startswith(f"Serving {name} from ")
         assert line_of(process) == f"Ready at {url}"
-        process.send_signal(signal.SIGTERM)
-        _, errors = process.communicate(timeout=60)
-    assert errors.count("Only espeak is served; set model_path to serve a speech recogniser.") == 1
+
+
+def test_default_model_that_cannot_be_downloaded_is_one_line_and_exit_code_2() -> None:
+    command = [sys.executable, "-m", "antiphon", "serve", "--offline", "--rest_port", "0"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    last = ended.stderr.splitlines()[-1]
+    assert re.fullmatch(r"antiphon: whisper-base is not in .*; run `antiphon pull whisper-base` .*", last)
+    assert "Traceback" not in ended.stderr
 
 
 def test_models_route_is_503_until_every_model_is_loaded(tmp_path: Path) -> None:

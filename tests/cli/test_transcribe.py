@@ -97,8 +97,21 @@ def test_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
 def test_loading_flags_reach_the_loader(files: list[str], loaded: list[dict[str, Any]]) -> None:
     transcribe(files[:1], model="folder", precision="f32", weight_format="int8", device="AUTO")
-    options = LoadOptions(precision="f32", weight_format="int8", device="AUTO", report=command.report)
-    assert loaded == [{"model": "folder", "options": options}]
+    [call] = loaded
+    options = LoadOptions(
+        precision="f32",
+        weight_format="int8",
+        device="AUTO",
+        report=command.report,
+        progress=call["options"].progress,
+    )
+    assert call == {"model": "folder", "options": options}
+
+
+def test_without_a_model_whisper_base_transcribes(files: list[str], loaded: list[dict[str, Any]]) -> None:
+    command.transcribe(files[:1])
+    command.translate(files[:1])
+    assert [call["model"] for call in loaded] == ["whisper-base", "whisper-base"]
 
 
 @pytest.mark.parametrize("task", ["transcribe", "translate"])

@@ -30,12 +30,13 @@ from antiphon.benchmark.target import InProcess, Target
 from antiphon.benchmark.word_errors import WordErrors, count_word_errors
 from antiphon.cli.transcribe import DeviceFlag, PrecisionFlag, WeightFlag, report
 from antiphon.errors import ConfigError
-from antiphon.loader import ESPEAK, LoadOptions, load_sessions
+from antiphon.loader import DEFAULT_RECOGNISER, ESPEAK, LoadOptions, load_sessions
 from antiphon.types.options import AudioContext
 
 BenchTask = Literal["transcribe", "speak"]
 DEFAULT_LENGTHS = "3-5"  # seconds
 DEFAULT_DURATION_S = 30.0  # if neither --requests nor --seconds is given
+DEFAULT_MODELS = {"transcribe": DEFAULT_RECOGNISER, "speak": ESPEAK}
 OPENAI_MODELS = {"transcribe": "whisper-1", "speak": "tts-1"}
 
 TaskArgument = Annotated[BenchTask, typer.Argument(metavar="[transcribe|speak]", help="The task to measure.")]
@@ -108,7 +109,7 @@ def bench(
         raise ConfigError("only for transcribe with a model in this process.", setting="audio_context")
     limit = Limit(requests or math.inf, seconds or (math.inf if requests else DEFAULT_DURATION_S))
     inputs = _read_texts(texts) if task == "speak" else _clips(audio, lengths, seed)
-    name = (model or OPENAI_MODELS[task]) if url else (model_path or ESPEAK)
+    name = (model or OPENAI_MODELS[task]) if url else (model_path or DEFAULT_MODELS[task])
     if url:
         target = _endpoint(url, name, api_key=api_key, language=language, voice=voice, timeout=timeout)
     else:
@@ -164,8 +165,6 @@ def _check(
         import_extra("httpx", setting="url")
     if chart is not None:
         check_chart(chart)
-    if task == "transcribe" and not url and not model_path:
-        raise ConfigError("No model is named: give --model_path, or a server with --url.")
 
 
 def _clips(audio: list[Path] | None, lengths: str, seed: int) -> ClipSet:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from antiphon.errors import ConfigError
+from antiphon.hub.catalogue import read_catalogue
+from antiphon.hub.model_cache import cache_folder, find_cached
 from antiphon.loader import check, choose
 from antiphon.model_spec import ModelSpec, model_specs
 from antiphon.repository.config_json import CONFIG, list_models
@@ -19,6 +24,10 @@ RepositoryFlag = Annotated[
 ]
 ModelFlag = Annotated[str | None, typer.Option("--model-path", help="One model: a folder or a built-in name.")]
 DeviceFlag = Annotated[str | None, typer.Option("--target-device", help="The OpenVINO device to run on.")]
+AvailableFlag = Annotated[
+    bool, typer.Option("--available", help="List the catalogue instead: the models that can be pulled by name.")
+]
+PIPE_WIDTH = 200  # characters, where no terminal gives a width
 HEADINGS = ("name", "family", "backend", "folder")
 
 
@@ -27,8 +36,12 @@ def models(
     model_repository_path: RepositoryFlag = None,
     model_path: ModelFlag = None,
     target_device: DeviceFlag = None,
+    available: AvailableFlag = False,
 ) -> None:
-    """List what a server with the same flags would load."""
+    """List what a server with the same flags would load, or the catalogue."""
+    if available:
+        _print_catalogue()
+        return
     flags = {
         "config_path": config_path,
         "model_repository_path": model_repository_path,
@@ -50,6 +63,28 @@ def models(
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _print_catalogue() -> None:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("name", "aliases", "task", "languages", "MB", "licence", "here", "good for"):
+        table.add_column(
+            heading, no_wrap=heading not in ("good for", "languages"), justify="right" if heading == "MB" else "left"
+        )
+    for model in read_catalogue():
+        table.add_row(
+            model.name,
+            ", ".join(model.aliases),
+            model.task,
+            ", ".join(model.languages) or "multilingual",
+            str(model.size),
+            model.licence,
+            "yes" if find_cached(model.name) else "",
+            model.good_for,
+        )
+    console = Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
+    console.print(table)
+    typer.echo(f"\nantiphon pull NAME downloads a model to {cache_folder()}.")
 
 
 def _row(spec: ModelSpec, *, alone: bool) -> tuple[str, str, str, str]:

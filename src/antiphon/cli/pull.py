@@ -1,29 +1,33 @@
-"""`antiphon pull`: downloads models from the hub into a repository and writes their graph.pbtxt."""
+"""`antiphon pull`: downloads catalogue models, or hub repositories with a graph.pbtxt for OVMS's layout."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from antiphon.cli.progress import DownloadBar
 from antiphon.errors import ConfigError
 from antiphon.hub import pull as hub
+from antiphon.hub.catalogue import find_model
+from antiphon.hub.model_cache import ModelDownloads
 from antiphon.models.folder import inspect, lacks_vocoder
 from antiphon.repository.config_json import write_whole
 from antiphon.repository.graph_pbtxt import GRAPH, GraphFile, render_graph
 from antiphon.types.options import GraphTask
 
 Sources = Annotated[
-    list[str], typer.Argument(metavar="SOURCE", help="Repositories on the hub, such as openai/whisper-base.")
+    list[str],
+    typer.Argument(metavar="SOURCE", help="Catalogue names, such as whisper-base, or repositories on the hub."),
 ]
 RepositoryFlag = Annotated[
-    Path,
+    Path | None,
     typer.Option(
-        "--model-repository-path", envvar="OVMS_MODEL_REPOSITORY_PATH", help="The folder to pull models into."
+        "--model-repository-path",
+        envvar="OVMS_MODEL_REPOSITORY_PATH",
+        help="The folder to pull models into. Default: models; for catalogue names, the cache that serve reads.",
     ),
 ]
 OverwriteFlag = Annotated[bool, typer.Option("--overwrite-models", help="Pull models again that already exist.")]
@@ -37,14 +41,14 @@ DeviceFlag = Annotated[str, typer.Option("--target-device", help="The OpenVINO d
 
 def pull(
     sources: Sources,
-    repository: RepositoryFlag = Path("models"),
+    repository: RepositoryFlag = None,
     overwrite: OverwriteFlag = False,
     revision: RevisionFlag = "",
     vocoder: VocoderFlag = hub.VOCODER,
     task: TaskFlag = None,
     target_device: DeviceFlag = "",
 ) -> None:
-    """Pull models from the Hugging Face hub."""
+    """Download models by catalogue name or from the Hugging Face hub."""
     if revision and len(sources) > 1:
         raise ConfigError(
             f"names one repository's revision; pull {' and '.join(sources)} separately.", setting="revision"
@@ -63,7 +67,7 @@ def pull(
 
 def pull_model(
     source: str,
-    repository: Path,
+    repository: Path | None,
     *,
     overwrite: bool = False,
     revision: str | None = None,
@@ -73,7 +77,10 @@ def pull_model(
     plugin_config: Mapping[str, object] | None = None,
 ) -> Path:
     """Pull one model, write its graph.pbtxt and print both in OVMS's words. Returns the folder."""
-    with _Bar() as bar:
+    with DownloadBar() as bar:
+        if find_model(source):
+            return _pull_from_catalogue(source, repository, bar)
+        repository = repository or Path("models")
         folder = hub.pull(
             source,
             repository,
@@ -102,43 +109,19 @@ def pull_model(
     return folder
 
 
+def _pull_from_catalogue(name: str, repository: Path | None, bar: DownloadBar) -> Path:
+    """Pull a catalogue model to where `serve` looks for it, or into a repository if one is named."""
+    model = find_model(name)
+    assert model is not None
+    downloads = ModelDownloads(lacks_vocoder=lacks_vocoder, report=bar.report, progress=bar.progress)
+    folder = downloads.fetch(name, None if repository is None else repository / model.name)
+    bar.close()
+    typer.echo(f"Model: {model.name} downloaded to: {folder}")
+    return folder
+
+
 def _write(path: Path, text: str) -> None:
     try:
         write_whole(path, text)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written ({error.strerror}).") from error
-
-
-class _Bar:
-    """A progress bar on stderr for each repository, if stderr is a terminal; report lines are printed in any case."""
-
-    def __init__(self) -> None:
-        self._source = ""
-        self._bar: Any = None
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._close()
-
-    def report(self, line: str) -> None:
-        self._close()
-        typer.echo(line, err=True)
-
-    def progress(self, source: str, done: int, total: int) -> None:
-        if not sys.stderr.isatty():
-            return
-        if self._bar is None or source != self._source:
-            self._close()
-            self._source = source
-            self._bar = typer.progressbar(length=total, label=source, file=sys.stderr)
-            self._bar.render_progress()
-        self._bar.update(max(done - self._bar.pos, 0))
-
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.render_finish()
-            self._bar = None

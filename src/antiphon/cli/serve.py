@@ -41,7 +41,10 @@ def serve(**flags: object) -> None:
         from antiphon.cli.ovms_actions import pull_model
 
         pull_model(settings)
-    lifecycle.run_server(settings, report=typer.echo)
+    from antiphon.cli.progress import DownloadBar
+
+    with DownloadBar() as bar:
+        lifecycle.run_server(settings, report=typer.echo, progress=bar.progress)
 
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:

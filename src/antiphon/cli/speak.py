@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from antiphon.audio.encode import AUDIO_FORMATS, AudioFormat
+from antiphon.cli.progress import DownloadBar
 from antiphon.cli.transcribe import DeviceFlag, ModelFlag, PrecisionFlag, WeightFlag, report
 from antiphon.errors import ConfigError
 from antiphon.loader import ESPEAK, LoadOptions, load_sessions
@@ -50,7 +51,12 @@ def speak(
     audio_format = format_of(output, form)
     content = "" if list_voices else _text(text, output)
     load_options = LoadOptions(
-        precision=precision, weight_format=weight_format, device=device, report=report, vocoder=vocoder
+        precision=precision,
+        weight_format=weight_format,
+        device=device,
+        report=report,
+        progress=DownloadBar().progress,
+        vocoder=vocoder,
     )
     sessions = load_sessions(model, load_options)
     session = sessions[0]

@@ -13,8 +13,9 @@ import typer
 
 from antiphon.audio.decode import decode
 from antiphon.cli.main import FAILED
+from antiphon.cli.progress import DownloadBar
 from antiphon.errors import ConfigError, InvalidAudio
-from antiphon.loader import LoadOptions, load_sessions
+from antiphon.loader import DEFAULT_RECOGNISER, LoadOptions, load_sessions
 from antiphon.model_server import ModelServer
 from antiphon.service import SpeechService, TranscribeRequest
 from antiphon.transcription.plan import Progress
@@ -26,7 +27,9 @@ from antiphon.types.results import Transcript
 MIN_PROGRESS_S = 120  # of audio; anything shorter is done before a progress bar could be read
 
 Files = Annotated[list[str], typer.Argument(metavar="FILE", help="Audio files; - for standard input.")]
-ModelFlag = Annotated[str, typer.Option("--model", help="The folder of the model, or espeak.")]
+ModelFlag = Annotated[
+    str, typer.Option("--model", help="A folder, or a name that `antiphon models --available` lists.")
+]
 LanguageFlag = Annotated[str, typer.Option("--language", help="The language spoken; detected by default.")]
 PromptFlag = Annotated[str, typer.Option("--prompt", help="The text before the audio, or words to expect.")]
 TemperatureFlag = Annotated[
@@ -57,7 +60,7 @@ DeviceFlag = Annotated[str, typer.Option("--device", "--target-device", help="Th
 def _command(task: Task) -> Callable[..., None]:
     def recognise(
         files: Files,
-        model: ModelFlag = "",
+        model: ModelFlag = DEFAULT_RECOGNISER,
         language: LanguageFlag = "",
         prompt: PromptFlag = "",
         temperature: TemperatureFlag = 0.0,
@@ -70,8 +73,6 @@ def _command(task: Task) -> Callable[..., None]:
         device: DeviceFlag = "CPU",
     ) -> None:
         _check(files)
-        if not model:
-            raise ConfigError("No model is named: name a model with --model.")
         if form != "text" and len(files) > 1:
             raise ConfigError(f"--format {form} takes a single file: name one file at a time.")
         if words and form != "text":
@@ -81,6 +82,7 @@ def _command(task: Task) -> Callable[..., None]:
             weight_format=weight_format,
             device=device,
             report=report,
+            progress=DownloadBar().progress,
             word_timestamps=words,  # the GenAI backend must be asked for them before a model is loaded
         )
         models = ModelServer()

@@ -8,7 +8,6 @@ from difflib import get_close_matches
 from importlib.resources import files
 from typing import Any
 
-from antiphon.errors import ConfigError
 from antiphon.types.options import GraphTask
 
 
@@ -64,16 +63,10 @@ def find_model(name: str) -> CatalogueModel | None:
     return next((model for model in read_catalogue() if name == model.name or name in model.aliases), None)
 
 
-def get_model(name: str) -> CatalogueModel:
-    """The model of a catalogue name or alias. ConfigError with the nearest names if there is none."""
-    model = find_model(name)
-    if model is None:
-        names = [model.name for model in read_catalogue()]
-        near = get_close_matches(name, names, n=3) or names
-        raise ConfigError(
-            f"{name!r} is not in the catalogue, a folder or a hub repository. Did you mean {', '.join(near)}?"
-        )
-    return model
+def nearest_names(name: str) -> list[str]:
+    """Catalogue names and aliases that are spelled nearly like `name`, the nearest first."""
+    names = [spelling for model in read_catalogue() for spelling in (model.name, *model.aliases)]
+    return get_close_matches(name, names, n=3, cutoff=0.7)
 
 
 def _model(entry: dict[str, Any]) -> CatalogueModel:

@@ -96,7 +96,7 @@ def _pull(options: _Options, revision: str | None) -> None:
 
 
 def _is_there(folder: Path) -> bool:
-    return any(folder.glob("*.safetensors")) or any(folder.glob("openvino_*.xml"))
+    return any(any(folder.glob(pattern)) for pattern in ("*.safetensors", "openvino_*.xml", "model.bin"))
 
 
 def _usable_listing(hub: Hub, source: str, revision: str | None, report: Report) -> Listing:

@@ -11,6 +11,8 @@ _KEPT = re.compile(
     rf"|{_NAME}\.(model|tiktoken|jinja)|merges\.txt|vocab\.txt|graph\.pbtxt|LICEN[CS]E(\.txt|\.md)?"
     rf"|voices/{_NAME}\.(bin|json)|data/{_NAME}\.json"
 )
+# A CTranslate2 model: its model.bin is no pickle, which the vocabulary next to it shows.
+_CTRANSLATE2, _VOCABULARIES = "model.bin", {"vocabulary.json", "vocabulary.txt"}
 # "pytorch_model.bin.index.json", "model.safetensors.index.fp32.json": they list weights that are not selected.
 _INDEX = re.compile(rf"{_NAME}\.index(\.{_NAME})?\.json")
 _SHARD = re.compile(r"model-\d+-of-\d+\.safetensors")
@@ -23,6 +25,8 @@ def select_files(paths: Iterable[str]) -> tuple[str, ...]:
     """Return the files to download, in their listed order."""
     paths = tuple(paths)
     kept = {path for path in paths if _KEPT.fullmatch(path)}
+    if _is_ctranslate2(paths):
+        kept |= {_CTRANSLATE2, *_VOCABULARIES} & set(paths)
     for folder in ("", "vocoder/"):
         here = {path.removeprefix(folder) for path in kept if path.rpartition("/")[0] == folder.rstrip("/")}
         kept -= {folder + name for name in here - _without_duplicates(here)}
@@ -42,13 +46,18 @@ def _without_duplicates(names: set[str]) -> set[str]:
 
 
 def has_weights(paths: Iterable[str]) -> bool:
-    """Whether there are safetensors, or an IR with both its .xml and its .bin."""
+    """Whether there are safetensors, an IR with both its .xml and its .bin, or a CTranslate2 model."""
     names = {path for path in paths if "/" not in path}
-    return any(
+    return _is_ctranslate2(names) or any(
         name.endswith(".safetensors")
         or (name.startswith("openvino_") and name.endswith(".xml") and f"{name.removesuffix('.xml')}.bin" in names)
         for name in names
     )
+
+
+def _is_ctranslate2(paths: Iterable[str]) -> bool:
+    names = set(paths)
+    return _CTRANSLATE2 in names and bool(_VOCABULARIES & names)
 
 
 def pickled_weights(paths: Iterable[str]) -> list[str]:
@@ -66,7 +75,7 @@ def why_unusable(paths: Iterable[str]) -> str:
     others = [name for name in names if _OTHER_FORMATS.fullmatch(name)]
     if others:
         return f"its weights are in a format that is not supported ({others[0]})"
-    return "it has no weights: no *.safetensors, and no openvino_*.xml with its .bin"
+    return "it has no weights: no *.safetensors, no openvino_*.xml with its .bin, and no model.bin of CTranslate2"
 
 
 def _at_the_top(paths: Iterable[str]) -> list[str]:

@@ -17,6 +17,7 @@ from types import FrameType
 import uvicorn
 
 from antiphon.errors import AntiphonError, ConfigError
+from antiphon.hub.pull import ByteProgress
 from antiphon.loader import built_in_models
 from antiphon.model_server import ModelServer, ModelSource
 from antiphon.model_spec import config_of, load, model_specs
@@ -34,14 +35,21 @@ logger = logging.getLogger(__name__)
 TRACE = 5  # OVMS's level below DEBUG
 
 
-def run_server(settings: Settings, report: Report = logger.info) -> None:
-    """Serve the models of the settings until a signal comes; `report` receives a line for each model, and one when ready."""
+def run_server(
+    settings: Settings,
+    report: Report = logger.info,
+    progress: ByteProgress = lambda name, done, total: None,
+) -> None:
+    """Serve the models of the settings until a signal comes.
+
+    `report` receives a line for each model, and one when ready; `progress` is that of a model being downloaded.
+    """
     _set_up_logging(settings.log_level, settings.log_path)
     telemetry = create_telemetry(settings)
     models = ModelServer(
         ModelSource(
             read=lambda: model_specs(settings),
-            load=lambda spec: load(spec, settings, report=logger.info),
+            load=lambda spec: load(spec, settings, logger.info, progress),
             announce=lambda sessions: report(summary(sessions[0].info, sum(session.slots for session in sessions))),
         ),
         limits=Limits(settings.max_waiting_units, settings.max_queued_requests, settings.max_queued_seconds),
@@ -124,13 +132,13 @@ class Loading(threading.Thread):
         settings = self._settings
         named = config_of(settings) or settings.model_path or settings.source_model
         if not named and not built_in_models():
-            raise ConfigError("no model to serve; name one, or pip install 'antiphon[espeak]'.", setting="model_path")
-        if not named:
-            logger.info("Only espeak is served; set model_path to serve a speech recogniser.")
+            logger.info(
+                "No voice is served; pip install 'antiphon[espeak]' adds eSpeak NG, or name one in a config.json."
+            )
         failed = self._models.reload().failed
         if failed and not self._models.info():
             raise _none_of(failed)
-        if failed and not named:  # built-in models load unless a setting is wrong
+        if failed and not named:  # the default models load unless a setting is wrong or a download fails
             raise next(iter(failed.values()))
         gc.collect()
         gc.freeze()  # else each full collection stops every thread for 90 ms, health checks and refusals included
