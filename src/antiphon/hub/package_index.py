@@ -13,8 +13,10 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -130,15 +132,19 @@ def _find(wheel: Wheel, folder: Path) -> Path | None:
 
 
 def _pip_download(wheel: Wheel, folder: Path, progress: Progress) -> None:
-    """Let pip bring one wheel. Its temporary files stay in `folder`, where their growth shows how far it is."""
-    scratch = folder / "pip"
-    shutil.rmtree(scratch, ignore_errors=True)  # of a fetch that was killed
-    scratch.mkdir()
+    """Let pip bring one wheel. Its temporary files stay below `folder`, where their growth shows how far it is.
+
+    The folder it works in has a name of its own: the pip of a fetch that was killed may still be running, and ends when
+    its folder disappears.
+    """
+    for left in folder.glob("pip-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    scratch = Path(tempfile.mkdtemp(prefix="pip-", dir=folder))
     requirement = scratch / "requirements.txt"
     requirement.write_text(f"{wheel.package}=={wheel.version} --hash=sha256:{wheel.sha256}\n", "utf-8")
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "download", "--quiet"]
     command += ["--no-cache-dir", "--no-deps", "--only-binary=:all:", "--require-hashes"]
-    command += ["--dest", str(folder), "--requirement", str(requirement)]
+    command += ["--dest", str(scratch), "--requirement", str(requirement)]
     try:
         with subprocess.Popen(
             command,
@@ -155,6 +161,8 @@ def _pip_download(wheel: Wheel, folder: Path, progress: Progress) -> None:
                 raise
         if process.returncode:
             raise ConfigError(f"{wheel.package} {wheel.version}: {_reason(errors)}")
+        for path in scratch.glob("*.whl"):
+            path.replace(folder / path.name)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -164,7 +172,17 @@ def _wait(process: subprocess.Popen[str], scratch: Path, progress: Progress) -> 
         try:
             return process.communicate(timeout=_POLL_SECONDS)[1]
         except subprocess.TimeoutExpired:
-            progress(sum(path.stat().st_size for path in scratch.rglob("*.whl") if path.is_file()))
+            progress(_size_of_wheels(scratch))
+
+
+def _size_of_wheels(folder: Path) -> int:
+    """Bytes of the wheels below a folder in which pip is working: files may be renamed while they are listed."""
+    size = 0
+    with suppress(FileNotFoundError):
+        for path in folder.rglob("*.whl"):
+            with suppress(FileNotFoundError):
+                size += path.stat().st_size
+    return size
 
 
 def _reason(errors: str) -> str:
