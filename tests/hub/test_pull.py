@@ -1,17 +1,12 @@
-"""Pulling from a fake hub on loopback: selected files, refusals, resume, and that only complete models appear."""
+"""Pulling from a fake hub on loopback: selected files, refusals, overwriting, and that only complete models appear."""
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import io
 import os
-import random
 import shutil
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,46 +18,10 @@ from antiphon.hub import client as hub_module
 from antiphon.hub.pull import pull
 from antiphon.models.folder import lacks_vocoder
 from antiphon.repository.config_json import list_models
-from tests.support.fake_hub import Hub, serve_hub, write_repository
+from tests.support.fake_hub import Hub, write_repository
+from tests.support.pulling import NAME, WEIGHTS, WHISPER, files_in, keep
 
-WHISPER = '{"model_type": "whisper", "architectures": ["WhisperForConditionalGeneration"]}'
 SPEECHT5 = '{"model_type": "speecht5", "architectures": ["SpeechT5ForTextToSpeech"]}'
-WEIGHTS = random.Random(1).randbytes(3_000_000)
-NAME = "openai/whisper-nano"
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    """An empty hub that HF_ENDPOINT names."""
-    with serve_hub() as running:
-        monkeypatch.delenv("HF_HUB_OFFLINE")
-        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-        monkeypatch.setenv("HF_ENDPOINT", running.url)
-        monkeypatch.setattr(hub_module, "RETRY_DELAYS_S", (0, 0))
-        yield running
-
-
-@pytest.fixture
-def lines() -> list[str]:
-    """What a pull reported."""
-    return []
-
-
-@pytest.fixture
-def models(tmp_path: Path) -> Path:
-    return tmp_path / "models"
-
-
-def keep(hub: Hub, folder: Path, source: str = NAME, **others: Any) -> dict[str, bytes]:
-    """Put a repository on the hub: a whisper unless `others` (name -> content) says so. What it holds comes back."""
-    files = {"config.json": WHISPER, "tokenizer.json": "{}" * 40_000, "model.safetensors": WEIGHTS} | others
-    kept = {name: content for name, content in files.items() if content is not None}
-    hub.add(source, write_repository(folder / source, kept))
-    return {name: (folder / source / name).read_bytes() for name in kept}
-
-
-def files_in(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_pull_downloads_every_file(hub: Hub, tmp_path: Path, models: Path, lines: list[str]) -> None:
@@ -232,126 +191,11 @@ def test_folder_with_other_files_is_not_touched(hub: Hub, tmp_path: Path, models
     assert files_in(models / NAME) == held
 
 
-def test_broken_connection_is_resumed(hub: Hub, tmp_path: Path, models: Path) -> None:
-    held = keep(hub, tmp_path / "hub", **{"config.json": WHISPER + " " * 500})
-    hub.cut_at = [1_500_000, 2_600_000]
-    assert files_in(pull(NAME, models)) == held
-    assert hub.starts("model.safetensors")[0] == 0
-    assert max(hub.starts("model.safetensors")) >= 2**20
-    assert hub.sent < 2 * len(WEIGHTS)
-
-
-def test_server_without_ranges_restarts_the_file(hub: Hub, tmp_path: Path, models: Path) -> None:
-    held = keep(hub, tmp_path / "hub")
-    hub.takes_ranges = False
-    hub.cut_at = [2_000_000]
-    assert files_in(pull(NAME, models)) == held
-
-
-def test_mirror_without_sizes_is_asked_for_each_file(hub: Hub, tmp_path: Path, models: Path) -> None:
-    held = keep(hub, tmp_path / "hub")
-    hub.lists_sizes = False
-    hub.damaged = {"model.safetensors": 1}
-    assert files_in(pull(NAME, models)) == held
-    assert hub.starts("model.safetensors") == [0, 0]
-
-
-def test_wrong_digest_twice_is_refused(hub: Hub, tmp_path: Path, models: Path) -> None:
-    keep(hub, tmp_path / "hub")
-    hub.damaged = {"model.safetensors": 2}
-    with pytest.raises(
-        ConfigError, match=r"whisper-nano/model.safetensors: the content does not match the digest http"
-    ):
-        pull(NAME, models)
-    assert list_models(models) == ()
-    pull(NAME, models)
-    assert list_models(models) == (NAME,)
-
-
-def test_damaged_partial_file_is_downloaded_again(hub: Hub, tmp_path: Path, models: Path) -> None:
-    held = keep(hub, tmp_path / "hub")
-    digest = hashlib.sha256(WEIGHTS).hexdigest()[:16]
-    part = f"model.safetensors.{digest}.part"
-    write_repository(
-        models / "openai" / ".whisper-nano.pulling", {part: bytes(1_000_000), "left.over": b"of another revision"}
-    )
-    assert files_in(pull(NAME, models)) == held
-
-
-def test_token_is_sent_to_the_hub_but_not_after_a_redirect(
-    hub: Hub, tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    keep(hub, tmp_path / "hub")
-    hub.token = "hf_secret"
-    with pytest.raises(ConfigError, match=r"no such repository at http.*, or a private one: set HF_TOKEN"):
-        pull(NAME, models)
-    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
-    with pytest.raises(ConfigError, match="refuses HF_TOKEN"):
-        pull(NAME, models)
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    hub.requests.clear()
-    pull(NAME, models)
-    tokens = {(request.server, request.token) for request in hub.requests}
-    assert tokens == {("hub", "hf_secret"), ("cdn", None)}
-
-
-def test_hub_errors_404_403_and_other_statuses_name_the_fix(
-    hub: Hub, tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    keep(hub, tmp_path / "hub")
-    with pytest.raises(ConfigError, match=r"^openai/whisper-none: no such repository at http://127.0.0.1:\d+, "):
-        pull("openai/whisper-none", models)
-    with pytest.raises(ConfigError, match=r"^revision: openai/whisper-nano has no revision 'v9': name another."):
-        pull(NAME, models, revision="v9")
-    hub.gated = {NAME}
-    with pytest.raises(ConfigError, match="access is restricted; accept its terms at http"):
-        pull(NAME, models)
-    hub.gated = set()
-    hub.broken = {"/api/models": 418}
-    with pytest.raises(ConfigError, match=r"answers 418: try again later, or name a mirror with HF_ENDPOINT."):
-        pull(NAME, models)
-    assert list_models(tmp_path / "models") == ()
-
-
 @pytest.mark.parametrize("name", ["", "a/b/c", "../../etc", "openai/..", "/etc", "https://huggingface.co/a/b", "a b/c"])
 def test_invalid_repository_name_is_refused_without_a_request(hub: Hub, models: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="is not a repository: the hub's names are owner/name"):
         pull(name, models)
     assert hub.requests == []
-
-
-def test_connection_refused_names_the_endpoint(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("HF_HUB_OFFLINE")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(
-        ConfigError, match=r"http://127.0.0.1:9 cannot be reached \(Connection refused\): run the command again"
-    ):
-        pull(NAME, models)
-    assert not models.exists()
-
-
-def test_endpoint_that_is_not_a_hub_is_reported(hub: Hub, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "tests.support.fake_hub._Handler._api", lambda self, *_: self._send(200, {}, b"<html>welcome</html>")
-    )
-    with pytest.raises(ConfigError, match=r"^http://127.0.0.1:\d+ does not answer like a hub: check HF_ENDPOINT.$"):
-        pull(NAME, models)
-
-
-def test_offline_uses_an_existing_model_and_refuses_another(
-    hub: Hub, tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch, lines: list[str]
-) -> None:
-    keep(hub, tmp_path / "hub")
-    folder = pull(NAME, models)
-    asked = len(hub.requests)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert pull(NAME, models, report=lines.append) == folder
-    with pytest.raises(
-        ConfigError, match="does not exist, and HF_HUB_OFFLINE forbids using the hub: unset it, or copy"
-    ):
-        pull("openai/whisper-other", models)
-    assert len(hub.requests) == asked
 
 
 def test_full_disk_is_reported_before_and_during_a_download(
@@ -394,60 +238,3 @@ def test_second_pull_of_the_same_model_waits(hub: Hub, tmp_path: Path, models: P
     assert files_in(models / NAME) == held
     assert any("was pulled by another process meanwhile" in line for line in lines)
     assert hub.starts("model.safetensors") == [0]
-
-
-KILLED = """
-import sys
-from pathlib import Path
-from antiphon.hub.pull import pull
-from antiphon.models.folder import lacks_vocoder
-pull(sys.argv[1], Path(sys.argv[2]), report=lambda line: print(line, flush=True))
-"""
-
-
-def test_pull_killed_at_ten_moments_resumes_and_never_shows_a_partial_model(
-    hub: Hub, tmp_path: Path, models: Path
-) -> None:
-    random_bytes = random.Random(7)
-    held = keep(hub, tmp_path / "hub", **{"model.safetensors": random_bytes.randbytes(24 * 2**20)})
-    total = sum(map(len, held.values()))
-    hub.seconds_per_megabyte = 0.02
-    for moment in (*sorted(random_bytes.sample(range(1, total), 9)), total):
-        reached, release = threading.Event(), threading.Event()
-
-        def hold(reached: threading.Event = reached, release: threading.Event = release) -> None:
-            reached.set()
-            release.wait(30)
-
-        # A moment that has already passed is replaced by one a little later.
-        hub.at = {max(moment, hub.sent + 1): hold}
-        process = start(hub, models)
-        while not reached.wait(0.05) and process.poll() is None:
-            pass
-        assert process.poll() is None or process.returncode == 0, process.communicate()
-        process.kill()
-        process.communicate()
-        hub.at = {}
-        release.set()
-        if (models / NAME).exists():
-            assert files_in(models / NAME) == held
-        else:
-            assert list_models(models) == ()
-    finished = start(hub, models)
-    output, _ = finished.communicate(timeout=60)
-    assert finished.returncode == 0
-    assert files_in(models) == {f"{NAME}/{name}": content for name, content in held.items()}
-    assert "already here" in output
-    assert len({start for start in hub.starts("model.safetensors") if start}) >= 5
-    assert hub.sent < 2 * total
-
-
-def start(hub: Hub, models: Path) -> subprocess.Popen[str]:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-    return subprocess.Popen(
-        [sys.executable, "-c", KILLED, NAME, str(models)],
-        env=environment | {"HF_ENDPOINT": hub.url},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
