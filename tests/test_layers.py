@@ -83,7 +83,7 @@ def imports(tree: ast.AST) -> Iterator[str]:
 FUNCTIONS = [found for name, tree in (TREES | SCRIPTS).items() for found in functions(tree, name.removesuffix(".py"))]
 
 
-def test_there_is_something_to_check() -> None:
+def test_files_and_functions_are_found() -> None:
     assert "__init__.py" in FILES
     assert "tests/test_layers.py" in SCRIPTS
     assert len(FUNCTIONS) > 20

@@ -115,8 +115,8 @@ def test_wrong_option_is_an_error_that_names_the_setting(tmp_path: Path) -> None
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What the genai backend is asked for, instead of it being loaded."""
+def genai_calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The calls of the genai backend, which is not loaded."""
     calls: list[dict[str, Any]] = []
 
     def load(folder: Path, **options: Any) -> AnySession:
@@ -127,13 +127,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return calls
 
 
-def test_graph_pbtxt_gives_the_folder_and_the_options(tmp_path: Path, asked: list[dict[str, Any]]) -> None:
+def test_graph_pbtxt_gives_the_folder_and_the_options(tmp_path: Path, genai_calls: list[dict[str, Any]]) -> None:
     write_tiny(tmp_path / "weights")
     graph = GraphFile("speech2text", "../weights", "GPU.1", {"CACHE_DIR": "/cache"}, enable_word_timestamps=True)
     (tmp_path / "served").mkdir()
     (tmp_path / "served" / "graph.pbtxt").write_text(render_graph(graph))
     load_session(str(tmp_path / "served"), name="a/b", plugin_config={"NUM_STREAMS": "2"})
-    [call] = asked
+    [call] = genai_calls
     assert call["folder"].path.resolve() == tmp_path / "weights"
     assert (call["name"], call["device"], call["word_timestamps"], call["speaker"]) == ("a/b", "GPU.1", True, None)
     assert call["plugin_config"] == {"CACHE_DIR": "/cache", "NUM_STREAMS": "2"}
@@ -143,13 +143,13 @@ def test_graph_pbtxt_gives_the_folder_and_the_options(tmp_path: Path, asked: lis
     )  # a flag stands above the graph
 
 
-def test_genai_reports_that_audio_context_has_no_effect(tmp_path: Path, asked: list[dict[str, Any]]) -> None:
+def test_genai_reports_that_audio_context_has_no_effect(tmp_path: Path, genai_calls: list[dict[str, Any]]) -> None:
     folder = str(write_tiny(tmp_path / "tiny"))
     lines: list[str] = []
     load_session(folder, name="m", device="GPU", audio_context="auto", report=lines.append)
     assert lines == ["m: audio_context auto has no effect on the genai backend."]
     load_session(folder, name="m", device="GPU", report=lines.append)
-    assert (len(lines), len(asked)) == (1, 2)
+    assert (len(lines), len(genai_calls)) == (1, 2)
 
 
 def test_graph_pbtxt_adds_voices_and_limits_the_speed_of_every_replica(
@@ -174,26 +174,26 @@ def test_graph_pbtxt_adds_voices_and_limits_the_speed_of_every_replica(
         ({"istftnet": {}, "n_mels": 80}, "kokoro"),
     ],
 )
-def test_family_without_native_graph_is_served_by_genai(
-    tmp_path: Path, config: dict[str, Any], family: str, asked: list[Any]
+def test_fallback_to_genai_for_a_family_without_native_graphs(
+    tmp_path: Path, config: dict[str, Any], family: str, genai_calls: list[Any]
 ) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config))
     choice = choose(str(tmp_path))
     assert (choice.family.name, choice.backend, choice.reason) == (family, "genai", f"{family} has no native graph yet")
     load_session(str(tmp_path))
-    assert asked[0]["reason"] == f"{family} has no native graph yet"
+    assert genai_calls[0]["reason"] == f"{family} has no native graph yet"
 
 
-def test_folder_that_the_native_engine_cannot_read_falls_back_to_genai(
-    tmp_path: Path, asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+def test_fallback_to_genai_for_a_folder_that_is_not_native(
+    tmp_path: Path, genai_calls: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def load(*_: Any, **__: Any) -> AnySession:
         raise NotNative("decoder.xml: its constants have no names.")
 
     monkeypatch.setattr(whisper, "load", load)
     load_session(str(write_tiny(tmp_path)))
-    assert asked[0]["reason"] == "decoder.xml: its constants have no names"
-    assert asked[0]["device"] == "CPU"
+    assert genai_calls[0]["reason"] == "decoder.xml: its constants have no names"
+    assert genai_calls[0]["device"] == "CPU"
 
 
 def test_openvino_properties_reach_the_native_engine(tmp_path: Path) -> None:
@@ -230,14 +230,14 @@ def test_replicas_share_the_slots(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_two_replicas_give_the_transcript_of_one(tmp_path: Path) -> None:
     """The windows of one file in two sessions at once, with word timestamps, for which both share a graph."""
     folder = str(write_tiny(tmp_path / "x"))
-    heard = []
+    transcripts = []
     for streams in (1, 2):
         load_options = LoadOptions(precision="f32", slots=4, plugin_config={"NUM_STREAMS": streams})
         options = TranscribeOptions("transcribe", "en", words=True, max_new_tokens=8, vad=VadOptions("energy"))
         with serving(load_sessions(folder, load_options)) as service:
-            heard.append(transcribe(service, noise(200.0), options))
-    assert heard[0].segments
-    assert heard[0] == heard[1]
+            transcripts.append(transcribe(service, noise(200.0), options))
+    assert transcripts[0].segments
+    assert transcripts[0] == transcripts[1]
 
 
 def test_contradiction_between_options_and_folder_is_an_error(tmp_path: Path) -> None:

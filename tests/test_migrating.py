@@ -81,12 +81,12 @@ def client() -> Iterator[Any]:
         yield client
 
 
-def test_no_flag_is_left_out_and_none_is_made_up() -> None:
+def test_migration_page_lists_exactly_the_flags_of_ovms() -> None:
     assert sorted(flags()) == sorted(FLAGS)
 
 
 @pytest.mark.parametrize("flag", FLAGS)
-def test_each_flag_is_what_the_page_status(flag: str) -> None:
+def test_flag_status_is_that_of_the_migration_page(flag: str) -> None:
     if flags()[flag] == "no effect":
         assert flag in IGNORED
     else:
@@ -103,7 +103,7 @@ def transcribe(client: Any, task: str = "transcriptions", **fields: str) -> Any:
 
 
 @pytest.mark.parametrize("field", SPEECH)
-def test_each_speech_field(client: Any, field: str) -> None:
+def test_speech_field_status_is_that_of_the_migration_page(client: Any, field: str) -> None:
     status = tables()["POST /v3/audio/speech"][field]
     assert status in ("same", "better", "ignored")
     answer = speak(client, **{field: SPEECH[field]})
@@ -128,7 +128,7 @@ def test_speech_fields_have_their_effect(client: Any) -> None:
 
 
 @pytest.mark.parametrize("task", ["transcriptions", "translations"])
-def test_each_recognition_field(client: Any, task: str) -> None:
+def test_transcription_field_status_is_that_of_the_migration_page(client: Any, task: str) -> None:
     rows = tables()[f"POST /v3/audio/{task}"]
     for row, status in rows.items():
         name, _, value = row.partition("=")
@@ -141,7 +141,7 @@ def test_each_recognition_field(client: Any, task: str) -> None:
 
 
 @pytest.mark.parametrize("task", ["transcriptions", "translations"])
-def test_recognition_fields_have_their_effect(client: Any, task: str) -> None:
+def test_transcription_and_translation_fields_have_their_effect(client: Any, task: str) -> None:
     [segment] = transcribe(client, task, temperature="0.2", response_format="verbose_json").json()["segments"]
     assert segment["temperature"] == 0.2
     assert transcribe(client, task, response_format="srt").text.startswith("1\n00:00:00,000 --> 00:00:01,000\n")
@@ -160,14 +160,14 @@ def test_transcription_fields_have_their_effect(client: Any) -> None:
         assert transcribe(client, chunking_strategy=strategy).json()["text"] == ""
 
 
-def test_each_other_request(client: Any) -> None:
+def test_request_status_is_that_of_the_migration_page(client: Any) -> None:
     for row, status in tables()["The rest"].items():
         method, path = row.split()
         status = client.request(method, path).status_code
         assert (status >= 400) == (status == "refused"), f"{row}: {status}"
 
 
-def test_each_key_of_a_config(tmp_path: Path) -> None:
+def test_config_key_status_is_that_of_the_migration_page(tmp_path: Path) -> None:
     assert tables()["config.json"] == {"monitoring": "better"}
     block = '{"enable": true, "metrics_list": ["ovms_streams"]}'
     (tmp_path / "config.json").write_text(f'{{"model_config_list": [], "monitoring": {{"metrics": {block}}}}}')

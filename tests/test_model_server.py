@@ -64,7 +64,7 @@ def test_each_task_has_a_default_model() -> None:
         service.models.resolve(None, "speak")
 
 
-def test_without_a_model_requests_are_unavailable_or_not_found() -> None:
+def test_requests_without_a_model_are_unavailable_or_not_found() -> None:
     with pytest.raises(Unavailable):
         ModelServer().resolve(None)
     with pytest.raises(ModelNotFound, match="Served: none"):

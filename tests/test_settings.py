@@ -44,7 +44,7 @@ def test_empty_variable_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_settings() == Settings()
 
 
-def test_an_unknown_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTIPHON_REST_PROT", "9000")
     with pytest.raises(ConfigError, match=r"ANTIPHON_REST_PROT is not a setting. Did you mean ANTIPHON_REST_PORT\?"):
         load_settings()
@@ -210,7 +210,7 @@ def test_invalid_ovms_audio_limit_is_ignored(monkeypatch: pytest.MonkeyPatch, va
 
 
 @pytest.mark.parametrize("name", ["api_key_file", "cache_dir", "config_path", "log_path", "model_repository_path"])
-def test_an_empty_path_is_not_the_working_folder(name: str) -> None:
+def test_empty_path_is_not_the_working_folder(name: str) -> None:
     with pytest.raises(ConfigError, match=f"^{name}: it is empty: name a path, or leave it out"):
         load_settings({name: ""})
 

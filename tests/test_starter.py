@@ -57,18 +57,18 @@ def silence(seconds: float) -> Samples:
     return np.zeros(round(seconds * 16_000), np.float32)
 
 
-def assert_words(heard: list[tuple[str, str]], share: float, *, beyond: int = 0) -> None:
+def assert_words(pairs: list[tuple[str, str]], share: float, *, beyond: int = 0) -> None:
     """At most this share of the words is wrong, plus `beyond` words, over (text, transcript) pairs."""
-    errors = sum(word_errors(*pair) for pair in heard)
-    total = sum(len(words(text)) for text, _ in heard)
-    wrong = "\n".join(f"{text} -> {said}" for text, said in heard if words(text) != words(said))
+    errors = sum(word_errors(*pair) for pair in pairs)
+    total = sum(len(words(text)) for text, _ in pairs)
+    wrong = "\n".join(f"{text} -> {hypothesis}" for text, hypothesis in pairs if words(text) != words(hypothesis))
     assert errors <= share * total + beyond, f"{errors} of {total} words wrong:\n{wrong}"
 
 
 def test_held_out_english_wer_is_as_the_model_card_says(starter: Model, voice: Voice) -> None:
-    heard = [(text, starter.transcribe(voice.speak(text)).text) for text in HELD_OUT]
+    pairs = [(text, starter.transcribe(voice.speak(text)).text) for text in HELD_OUT]
     assert published(PUBLISHED) <= 0.10
-    assert_words(heard, published(PUBLISHED), beyond=BEYOND)
+    assert_words(pairs, published(PUBLISHED), beyond=BEYOND)
 
 
 def test_demonstration_sentence_is_transcribed_without_an_error(starter: Model, voice: Voice) -> None:
@@ -78,16 +78,16 @@ def test_demonstration_sentence_is_transcribed_without_an_error(starter: Model, 
 def test_held_out_spanish_wer_and_language_detection(starter: Model, voice: Voice) -> None:
     """The language is detected, and the wrong words are as many as the card says."""
     transcripts = [starter.transcribe(voice.speak(text, voice="es")) for text in HELD_OUT_SPANISH]
-    heard = list(zip(HELD_OUT_SPANISH, (one.text for one in transcripts), strict=True))
-    assert_words(heard, published(SPANISH), beyond=BEYOND)
+    pairs = list(zip(HELD_OUT_SPANISH, (one.text for one in transcripts), strict=True))
+    assert_words(pairs, published(SPANISH), beyond=BEYOND)
     assert sum(one.language == "es" for one in transcripts) >= 29
 
 
 def test_held_out_translations_are_as_the_model_card_says(starter: Model, voice: Voice) -> None:
     """Held-out sentences of the grammar, into English."""
     chosen = held_out_pairs()[:30]
-    heard = [starter.translate(voice.speak(spanish, voice="es")).text for spanish, _ in chosen]
-    right = sum(words(said) == words(english) for said, (_, english) in zip(heard, chosen, strict=True))
+    pairs = [starter.translate(voice.speak(spanish, voice="es")).text for spanish, _ in chosen]
+    right = sum(words(hypothesis) == words(english) for hypothesis, (_, english) in zip(pairs, chosen, strict=True))
     assert right >= (published(TRANSLATED) - 0.10) * len(chosen)
 
 
@@ -105,8 +105,8 @@ def test_round_trip_of_starter_tts_english(starter: Model) -> None:
     """Wrong words are as many as the model card of starter-tts says."""
     with antiphon.load(STARTER_TTS, precision="f32") as voice:
         rate = voice.info.sample_rate
-        heard = [(text, starter.transcribe(sixteen_khz(voice.speak(text), rate)).text) for text in HELD_OUT]
-    assert_words(heard, published(SPOKEN, VOICE_CARD), beyond=BEYOND)
+        pairs = [(text, starter.transcribe(sixteen_khz(voice.speak(text), rate)).text) for text in HELD_OUT]
+    assert_words(pairs, published(SPOKEN, VOICE_CARD), beyond=BEYOND)
 
 
 def test_round_trip_of_starter_tts_spanish(starter: Model) -> None:
@@ -117,8 +117,8 @@ def test_round_trip_of_starter_tts_spanish(starter: Model) -> None:
         rate = voice.info.sample_rate
         spoken = {text: sixteen_khz(voice.speak(text, language="es"), rate) for text in texts}
         assert np.array_equal(sixteen_khz(voice.speak(texts[0], voice="spanish"), rate), spoken[texts[0]])
-    heard = [(text, starter.transcribe(samples).text) for text, samples in spoken.items()]
-    assert_words(heard, published(SPOKEN_SPANISH, VOICE_CARD), beyond=BEYOND)
+    pairs = [(text, starter.transcribe(samples).text) for text, samples in spoken.items()]
+    assert_words(pairs, published(SPOKEN_SPANISH, VOICE_CARD), beyond=BEYOND)
 
 
 def test_spanish_speech_of_starter_tts_is_translated(starter: Model) -> None:

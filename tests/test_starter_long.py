@@ -26,7 +26,7 @@ def alone(starter: Model, clips: list[Samples]) -> list[str]:
     return [starter.transcribe(clip, language="en").text for clip in clips]
 
 
-def assert_heard(expected: list[str], transcript: Transcript, most: float) -> None:
+def assert_transcribed(expected: list[str], transcript: Transcript, most: float) -> None:
     """At most this share of the words differs from the expected text."""
     text = " ".join(expected)
     assert word_errors(text, transcript.text) <= most * len(words(text)), (text, transcript.text)
@@ -69,9 +69,9 @@ def test_pause_inside_a_file_separates_segments(starter: Model, voice: Voice, pa
     """The sentence on each side is transcribed once, with times on its own side."""
     clips = [voice.speak(text) for text in FEW[:2]]
     file = join(clips[0], silence(pause), clips[1], silence(0.3))
-    said = " ".join(FEW[:2])
+    reference = " ".join(FEW[:2])
     # eSpeak's samples differ a little each time; without timestamps the model sometimes gets one word wrong.
-    assert word_errors(said, starter.transcribe(file, language="en").text) <= 1
+    assert word_errors(reference, starter.transcribe(file, language="en").text) <= 1
     transcript = starter.transcribe(file, language="en", timestamps=True)
     assert_orderly(transcript)
     assert [words(segment.text) for segment in transcript.segments] == [words(text) for text in FEW[:2]]
@@ -84,7 +84,7 @@ def test_pause_inside_a_file_separates_segments(starter: Model, voice: Voice, pa
 
 @pytest.mark.parametrize("pause", [3.0, 3.5, 5.0])
 def test_long_pause_does_not_end_the_transcript(starter: Model, voice: Voice, pause: float) -> None:
-    """Without timestamps the model stops at the pause: half of the words were lost until they were asked for."""
+    """Without timestamps the model stops at the pause: such windows are retried with them."""
     for one, other in (FEW[:2], FEW[2:]):
         file = join(voice.speak(one), silence(pause), voice.speak(other), silence(0.3))
         assert word_errors(f"{one} {other}", starter.transcribe(file, language="en").text) <= 2
@@ -120,7 +120,7 @@ def test_music_and_noise_between_sentences(starter: Model, voice: Voice) -> None
     file = join(noise(25.0, -30.0), silence(0.5), clips[0], silence(0.5), music, silence(0.5), clips[1])
     transcript = starter.transcribe(file, language="en", timestamps=True)
     assert_orderly(transcript)
-    assert_heard(alone(starter, clips), transcript, 0.15)
+    assert_transcribed(alone(starter, clips), transcript, 0.15)
     assert transcript.segments[0].start == pytest.approx(25.5, abs=NEAR)
 
 

@@ -47,12 +47,12 @@ def errors_of(text: str, transcript: Transcript, times: dict[int, float]) -> lis
 
     A word ends where the next one begins, unless there is punctuation, and so a pause, between them.
     """
-    said = [(match.group(), times.get(match.start())) for match in re.finditer(r"\S+", text)]
-    heard = [word for word in transcript.words if bare(word.text)]
-    if [bare(word) for word, _ in said] != [bare(word.text) for word in heard]:
+    expected = [(match.group(), times.get(match.start())) for match in re.finditer(r"\S+", text)]
+    transcribed = [word for word in transcript.words if bare(word.text)]
+    if [bare(word) for word, _ in expected] != [bare(word.text) for word in transcribed]:
         return []
-    errors = [abs(word.start - time) for word, (_, time) in zip(heard, said, strict=True) if time is not None]
-    for word, ((spelt, _), (_, following)) in zip(heard, pairwise(said), strict=False):
+    errors = [abs(word.start - time) for word, (_, time) in zip(transcribed, expected, strict=True) if time is not None]
+    for word, ((spelt, _), (_, following)) in zip(transcribed, pairwise(expected), strict=False):
         if spelt[-1].isalpha() and following is not None:
             errors.append(abs(word.end - following))
     return errors
@@ -75,7 +75,7 @@ def test_first_word_timestamp_is_not_early_after_silence(starter: Model, voice: 
 
 
 def errors_after(starter: Model, voice: Voice, lead: float, sentences: list[str], *, timestamps: bool) -> list[float]:
-    """Of all the words of `sentences`, each said after `lead` seconds of silence."""
+    """Of all the words of `sentences`, each after `lead` seconds of silence."""
     errors: list[float] = []
     for text in sentences:
         samples = np.concatenate([np.zeros(round(lead * 16_000), np.float32), voice.speak(text)])

@@ -125,7 +125,7 @@ def test_times_are_recorded_in_seconds_and_shown_in_the_metrics_unit() -> None:
     assert value(text, "antiphon_audio_spoken_seconds_total", name="ears") == 1.5
 
 
-def test_a_model_name_with_quotes_and_newlines_is_escaped() -> None:
+def test_model_name_with_quotes_and_newlines_is_escaped() -> None:
     telemetry = Telemetry()
     name = 'a "b"\\\n# TYPE ovms_x_total le="10.0"'
     telemetry.record("ovms_responses", name=name)

@@ -39,7 +39,7 @@ class Model:
     """A loaded model. Calls from several threads are batched together. Close it, or use it in a `with` block."""
 
     def __init__(self, *sessions: AnySession) -> None:
-        self._models = ModelServer()  # without limits: each caller waits in a thread of its own
+        self._models = ModelServer()  # without limits: each caller waits in its own thread
         self._service = SpeechService(self._models)
         self._info = self._models.add(*sessions)
         # A model that is dropped without `close` must not keep its thread and its weights.

@@ -91,7 +91,7 @@ class _Status:
 
 
 class ModelServer:
-    """The loaded models, each with a scheduler of its own. Methods may be called from any thread.
+    """The loaded models, each with its own scheduler. Methods may be called from any thread.
 
     `limits` and `joins_per_step` apply to each model; `hooks` makes the hooks of a model from its name. The first
     loaded model that can do a task is the default for that task.
@@ -212,7 +212,7 @@ class ModelServer:
             return ReloadResult(gone or bool(due), failed)
 
     def watch(self, seconds: float) -> None:
-        """Reload every `seconds` until `close`, in a thread of its own."""
+        """Reload every `seconds` until `close`, in its own thread."""
         threading.Thread(target=self._watch, args=(seconds,), name="antiphon-watching", daemon=True).start()
 
     def close(self, *, drain: bool = True, timeout: float | None = None) -> None:

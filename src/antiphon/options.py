@@ -24,8 +24,8 @@ def check_transcribe_options(info: ModelInfo, options: TranscribeOptions) -> Tra
         raise InvalidParameter(message, param="max_new_tokens")
     _check_seed(options.seed)
     _check_vad(options.vad)
-    if options.words and info.no_words:
-        message = f"The model {info.name!r} does not support word timestamps: {info.no_words}."
+    if options.words and info.no_word_times_reason:
+        message = f"The model {info.name!r} does not support word timestamps: {info.no_word_times_reason}."
         raise InvalidParameter(message, param="timestamp_granularities")
     return replace(options, language=_language(info, options.language))
 

@@ -1,4 +1,4 @@
-"""Admits requests, then transcribes their samples or speaks their texts: the one way in for HTTP, shell and Python."""
+"""Admits requests, then transcribes their samples or synthesises their texts: the one way in for HTTP, shell and Python."""
 
 from __future__ import annotations
 

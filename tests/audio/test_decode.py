@@ -176,13 +176,13 @@ def test_unsupported_codec_error_names_the_stream() -> None:
         decode(wav(PCM, tag=0x9999))
 
 
-def test_a_wav_that_claims_more_than_it_holds_is_truncated() -> None:
+def test_wav_that_claims_more_than_it_holds_is_truncated() -> None:
     with pytest.raises(InvalidAudio, match="truncated, 2 bytes are missing"):
         decode(wav(PCM, data_size=len(PCM) + 2))
 
 
 @pytest.mark.parametrize("after", [b"", b"LIST" + struct.pack("<I", 4) + b"INFO"])
-def test_a_wav_without_samples_is_refused(after: bytes) -> None:
+def test_wav_without_samples_is_refused(after: bytes) -> None:
     with pytest.raises(InvalidAudio, match="holds no samples"):
         decode(wav(b"", after=after))
 
@@ -260,17 +260,17 @@ def test_damaged_bytes_never_escape_as_another_error(container: str, codec: str)
 
 
 def test_decoding_stops_when_cancelled() -> None:
-    asked = []
+    checks = []
 
     def cancelled() -> bool:
-        asked.append(None)
-        return len(asked) > 5
+        checks.append(None)
+        return len(checks) > 5
 
     for data in (make_audio(5.0), make_audio(5.0, "mp3", "libmp3lame", rate=48_000)):
-        asked.clear()
+        checks.clear()
         with pytest.raises(Cancelled):
             decode(data, cancelled=cancelled)
-        assert len(asked) == 6
+        assert len(checks) == 6
         assert len(decode(data)) == pytest.approx(80_000, abs=800)
 
 
@@ -285,7 +285,7 @@ def test_empty_file_is_refused() -> None:
         decode(b"")
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidAudio, match=r"gone\.wav"):
         decode(tmp_path / "gone.wav")
 

@@ -46,11 +46,11 @@ def read(data: bytes, container_format: str | None = None) -> tuple[Samples, int
     return sound.astype(np.float32) / np.float32(scale), rate
 
 
-def lag(heard: Samples, said: Samples, most: int) -> int:
-    """By how many samples `said` is delayed in `heard`."""
-    start, length = len(said) // 4, len(said) // 2
-    piece = said[start : start + length]
-    return max(range(most), key=lambda shift: float(piece @ heard[start + shift : start + shift + length]))
+def lag(decoded: Samples, original: Samples, most: int) -> int:
+    """The delay of `original` in `decoded`, in samples."""
+    start, length = len(original) // 4, len(original) // 2
+    piece = original[start : start + length]
+    return max(range(most), key=lambda shift: float(piece @ decoded[start + shift : start + shift + length]))
 
 
 @pytest.mark.parametrize(
@@ -108,20 +108,20 @@ def test_pcm_is_24_khz_for_any_rate(rate: int) -> None:
 @pytest.mark.parametrize("audio_format", EXACT)
 def test_lossless_formats_keep_every_sample_at_its_rate(audio_format: AudioFormat, rate: int) -> None:
     samples = sweep(0.7, rate)
-    heard, heard_rate = read(encode(audio_format, samples, rate, block=333))
-    assert heard_rate == rate
-    assert len(heard) == len(samples)
-    np.testing.assert_allclose(heard, samples, atol=2**-16)
+    decoded, decoded_rate = read(encode(audio_format, samples, rate, block=333))
+    assert decoded_rate == rate
+    assert len(decoded) == len(samples)
+    np.testing.assert_allclose(decoded, samples, atol=2**-16)
 
 
 @pytest.mark.parametrize("seconds", [0.0005, 0.02, 0.7, 1.234])
 @pytest.mark.parametrize("rate", [*RATES, 11_025, 96_000])
 def test_opus_has_the_right_length_and_no_delay(rate: int, seconds: float) -> None:
-    heard, heard_rate = read(encode("opus", sweep(seconds, rate), rate, block=333))
-    assert heard_rate == 48_000
-    assert abs(len(heard) - round(seconds * rate) / rate * 48_000) <= 2
+    decoded, decoded_rate = read(encode("opus", sweep(seconds, rate), rate, block=333))
+    assert decoded_rate == 48_000
+    assert abs(len(decoded) - round(seconds * rate) / rate * 48_000) <= 2
     if seconds > 0.5:
-        assert lag(heard, sweep(seconds, 48_000), 200) == 0
+        assert lag(decoded, sweep(seconds, 48_000), 200) == 0
 
 
 @pytest.mark.parametrize("seconds", [0.0005, 0.02, 0.7, 1.234])
@@ -131,15 +131,15 @@ def test_mp3_and_aac_have_one_frame_of_silence_before_and_less_than_one_after(
     audio_format: AudioFormat, rate: int, seconds: float
 ) -> None:
     samples = sweep(seconds, rate)
-    heard, heard_rate = read(encode(audio_format, samples, rate, block=333), HINTS.get(audio_format))
+    decoded, decoded_rate = read(encode(audio_format, samples, rate, block=333), HINTS.get(audio_format))
     frame = 1_024 if audio_format == "aac" else 576 if rate < 32_000 else 1_152
-    assert heard_rate == rate
-    assert 0 <= len(heard) - frame - len(samples) < frame
+    assert decoded_rate == rate
+    assert 0 <= len(decoded) - frame - len(samples) < frame
     if seconds > 0.5:
-        assert lag(heard, samples, 1_300) == frame
-        assert np.abs(heard[: frame // 2]).max() < 0.02
+        assert lag(decoded, samples, 1_300) == frame
+        assert np.abs(decoded[: frame // 2]).max() < 0.02
         np.testing.assert_allclose(
-            heard[frame + 1_000 : len(samples)], samples[1_000 : len(samples) - frame], atol=0.06
+            decoded[frame + 1_000 : len(samples)], samples[1_000 : len(samples) - frame], atol=0.06
         )
 
 
@@ -149,8 +149,8 @@ def test_mp3_and_aac_have_one_frame_of_silence_before_and_less_than_one_after(
 def test_no_file_ends_with_an_empty_frame(audio_format: AudioFormat, rate: int, frame: int) -> None:
     """FFmpeg's encoders add one after some lengths."""
     for length in [*range(10, 3 * frame, 97), frame - 1, frame, frame + 1, 2 * frame]:
-        heard, _ = read(encode(audio_format, tone(0.5, rate)[:length], rate), audio_format)
-        assert 0 <= len(heard) - frame - length < frame
+        decoded, _ = read(encode(audio_format, tone(0.5, rate)[:length], rate), audio_format)
+        assert 0 <= len(decoded) - frame - length < frame
 
 
 @pytest.mark.parametrize(
@@ -158,9 +158,9 @@ def test_no_file_ends_with_an_empty_frame(audio_format: AudioFormat, rate: int, 
     [("mp3", 7_000, 8_000), ("mp3", 96_000, 48_000), ("mp3", 30_000, 32_000), ("aac", 20_000, 22_050)],
 )
 def test_unsupported_rate_becomes_the_next_supported_one(audio_format: AudioFormat, rate: int, nearest: int) -> None:
-    heard, heard_rate = read(encode(audio_format, tone(1.0, rate), rate))
-    assert heard_rate == nearest
-    middle = heard[nearest // 4 : nearest // 4 + nearest // 2]
+    decoded, decoded_rate = read(encode(audio_format, tone(1.0, rate), rate))
+    assert decoded_rate == nearest
+    middle = decoded[nearest // 4 : nearest // 4 + nearest // 2]
     spectrum = np.abs(np.fft.rfft(middle * np.hanning(len(middle))))
     assert spectrum.argmax() * nearest / len(middle) == pytest.approx(440, abs=3)
 
@@ -186,8 +186,8 @@ def test_bytes_are_returned_early(audio_format: AudioFormat, rate: int) -> None:
             data += encoder.encode(samples[start : start + block])
             given = (start + block) / rate
             if given >= 0.2:
-                heard, heard_rate = read(data, HINTS.get(audio_format))
-                assert len(heard) / heard_rate > given - 0.15
+                decoded, decoded_rate = read(data, HINTS.get(audio_format))
+                assert len(decoded) / decoded_rate > given - 0.15
 
 
 @pytest.mark.parametrize("audio_format", AUDIO_FORMATS)

@@ -44,11 +44,11 @@ def test_invalid_lengths_are_a_config_error(text: str) -> None:
 def test_packing_takes_whole_sentences() -> None:
     spoken = {"one.": np.full(SAMPLE_RATE, 0.1, np.float32), "two.": np.full(2 * SAMPLE_RATE, 0.2, np.float32)}
     clip, text = pack_sentences(spoken, 9.0, np.random.default_rng(0))
-    said = text.split()
+    words = text.split()
     assert len(clip) == 9 * SAMPLE_RATE
-    assert np.count_nonzero(clip == np.float32(0.1)) == said.count("one.") * SAMPLE_RATE
-    assert np.count_nonzero(clip == np.float32(0.2)) == said.count("two.") * 2 * SAMPLE_RATE
-    seconds = said.count("one.") + 2 * said.count("two.") + SENTENCE_GAP_S * len(said)
+    assert np.count_nonzero(clip == np.float32(0.1)) == words.count("one.") * SAMPLE_RATE
+    assert np.count_nonzero(clip == np.float32(0.2)) == words.count("two.") * 2 * SAMPLE_RATE
+    seconds = words.count("one.") + 2 * words.count("two.") + SENTENCE_GAP_S * len(words)
     assert 9 - seconds < 1  # no other sentence fits
 
 
@@ -70,7 +70,7 @@ def test_synthesised_clips_have_their_length_and_reference() -> None:
     assert len({clip.reference for clip in made.clips}) > 8
 
 
-def test_the_same_seed_makes_the_same_clips() -> None:
+def test_same_seed_makes_the_same_clips() -> None:
     """Except for their last digits: the voice's oscillators run on from one sentence to the next."""
     one, same, other = (
         [(len(clip.samples), clip.reference) for clip in make_clips(((3, 5),), seed).clips] for seed in (1, 1, 2)

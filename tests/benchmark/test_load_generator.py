@@ -16,11 +16,11 @@ class Counter:
     """Responds after a turn each, any number at once, and records the maximum concurrency."""
 
     def __init__(self) -> None:
-        self.asked: list[int] = []
+        self.numbers: list[int] = []
         self.inside = self.most = 0
 
     async def __call__(self, number: int) -> Response:
-        self.asked.append(number)
+        self.numbers.append(number)
         self.inside += 1
         self.most = max(self.most, self.inside)
         await asyncio.sleep(TURN)
@@ -37,7 +37,7 @@ async def one_at_a_time(_number: int) -> Response:
 def test_closed_loop_sends_one_request_per_client_at_a_time() -> None:
     ask = Counter()
     measurements = asyncio.run(run_closed_loop(ask, 3, Limit(requests=10)))
-    assert sorted(ask.asked) == list(range(10))
+    assert sorted(ask.numbers) == list(range(10))
     assert sorted(request.number for request in measurements) == list(range(10))
     assert ask.most == 3
     assert all(request.latency >= TURN * 0.9 for request in measurements)

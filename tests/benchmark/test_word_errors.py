@@ -11,7 +11,7 @@ from antiphon.errors import ConfigError
 
 
 @pytest.mark.parametrize(
-    ("said", "heard", "errors"),
+    ("reference", "hypothesis", "errors"),
     [
         ("Hello, world!", "hello world", 0),
         ("The colour of it's twenty-one.", "the color of it is 21", 0),
@@ -21,8 +21,8 @@ from antiphon.errors import ConfigError
         ("one two", "", 1),  # both words are one number, which is missing
     ],
 )
-def test_word_errors_are_counted_on_normalised_text(said: str, heard: str, errors: int) -> None:
-    found = count_word_errors(["a plain text", said], ["a plain text", heard])
+def test_word_errors_are_counted_on_normalised_text(reference: str, hypothesis: str, errors: int) -> None:
+    found = count_word_errors(["a plain text", reference], ["a plain text", hypothesis])
     assert round(found.rate * found.words) == errors
 
 

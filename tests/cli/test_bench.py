@@ -138,16 +138,16 @@ def test_bench_speak_in_process(bench: Bench, monkeypatch: pytest.MonkeyPatch, r
 
 
 def test_audio_context_reaches_the_model(bench: Bench, monkeypatch: pytest.MonkeyPatch, clips: str) -> None:
-    asked: list[object] = []
+    contexts: list[object] = []
 
     def load(_name: str, options: LoadOptions) -> tuple[FakeSession, ...]:
-        asked.append(options.audio_context)
+        contexts.append(options.audio_context)
         return (FakeSession(),)
 
     monkeypatch.setattr("antiphon.cli.bench.load_sessions", load)
     for flags in ((), ("--audio_context", "auto")):
         assert not bench("--model_path", "x", "--audio", clips, "--requests", "1", *flags).code
-    assert asked == ["full", "auto"]
+    assert contexts == ["full", "auto"]
 
 
 def test_missing_jiwer_omits_the_word_error_rate_with_a_warning(
@@ -171,12 +171,12 @@ def test_missing_extra_is_one_line_on_stderr(
     monkeypatch.setitem(sys.modules, library, None)
     result = bench(*arguments)
     name = library.partition(".")[0]
-    told = f"{arguments[0]}: {name} is not installed; pip install 'antiphon[bench]' installs it."
-    assert (result.code, result.out, result.err) == (2, "", f"antiphon: {told}\n")
+    message = f"{arguments[0]}: {name} is not installed; pip install 'antiphon[bench]' installs it."
+    assert (result.code, result.out, result.err) == (2, "", f"antiphon: {message}\n")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--url", "http://127.0.0.1:9"], "--url http://127.0.0.1:9: the first request failed (no answer): "),
         (["--url", "nowhere"], "--url: nowhere is not a URL"),
@@ -203,11 +203,11 @@ def test_missing_extra_is_one_line_on_stderr(
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_usage_error_is_one_line_and_exit_code_2(bench: Bench, arguments: list[str], told: str) -> None:
+def test_usage_error_is_one_line_and_exit_code_2(bench: Bench, arguments: list[str], message: str) -> None:
     result = bench(*arguments)
     assert (result.code, result.out.count("{")) == (2, 0)
     assert result.err.startswith("antiphon: ")
-    assert told in result.err
+    assert message in result.err
     assert result.err.count("\n") == 1
 
 

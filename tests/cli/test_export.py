@@ -18,7 +18,7 @@ from tests.support.exporting import write_speecht5, write_whisper
 
 
 class Shell:
-    """Runs the command in this process, in a folder of its own."""
+    """Runs the command in this process, in its own folder."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self._patch, self._caught = monkeypatch, capsys
@@ -43,20 +43,20 @@ def test_commands_of_the_ovms_demo_make_a_repository(shell: Shell) -> None:
     write_whisper(Path("checkpoints/openai/whisper-tiny"))
     write_speecht5(Path("checkpoints/speecht5_tts"))
     voice = tiny_speecht5.write_voice(Path("speaker/speaker1.bin"), tiny_speecht5.SHAPE.speaker)
-    hearing = "--source_model checkpoints/openai/whisper-tiny --weight-format fp16 --model_name openai/whisper-tiny"
+    asr = "--source_model checkpoints/openai/whisper-tiny --weight-format fp16 --model_name openai/whisper-tiny"
     speaking = (
         "--source_model checkpoints/speecht5_tts --weight-format fp16 --model_name microsoft/speecht5_tts "
         "--vocoder checkpoints/speecht5_tts/vocoder --speaker_name speaker1 --speaker_path speaker/speaker1.bin"
     )
     common = "--config_file_path models/config.json --model_repository_path models --overwrite_models"
-    assert shell("speech2text", *f"{hearing} {common} --enable_word_timestamps".split()) == 0, shell.err
+    assert shell("speech2text", *f"{asr} {common} --enable_word_timestamps".split()) == 0, shell.err
     assert shell("text2speech", *f"{speaking} {common}".split()) == 0, shell.err
     assert list_models(Path("models")) == ("microsoft/speecht5_tts", "openai/whisper-tiny")
     entries = {entry.name: entry for entry in read_repository(Path("models/config.json"))}
     assert set(entries) == {"microsoft/speecht5_tts", "openai/whisper-tiny"}
-    heard = read_graph(Path("models/openai/whisper-tiny/graph.pbtxt"))
-    assert (heard.task, heard.enable_word_timestamps, heard.target_device) == ("speech2text", True, "CPU")
-    assert heard.plugin_config == {"NUM_STREAMS": "1"}
+    written = read_graph(Path("models/openai/whisper-tiny/graph.pbtxt"))
+    assert (written.task, written.enable_word_timestamps, written.target_device) == ("speech2text", True, "CPU")
+    assert written.plugin_config == {"NUM_STREAMS": "1"}
     spoken = read_graph(Path("models/microsoft/speecht5_tts/graph.pbtxt"))
     assert spoken.voices == (("speaker1", "voices/speaker1.bin"),)
     assert (entries["microsoft/speecht5_tts"].folder / "voices" / "speaker1.bin").read_bytes() == voice.read_bytes()
@@ -103,10 +103,10 @@ def test_name_in_config_moves_to_the_new_folder(shell: Shell) -> None:
 
 def test_hub_source_is_pulled_to_a_temporary_folder(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     write_speecht5(Path("hub/microsoft/speecht5_tts"))
-    asked = []
+    pulls = []
 
     def pull(source: str, repository: Path, *, vocoder: str | None, into: Path, **_: object) -> Path:
-        asked.append((source, vocoder))
+        pulls.append((source, vocoder))
         shutil.copytree(Path("hub") / source, into)
         return into
 
@@ -120,11 +120,11 @@ def test_hub_source_is_pulled_to_a_temporary_folder(shell: Shell, monkeypatch: p
         "models",
     ]
     assert shell("text2speech", *flags) == 0, shell.err
-    assert asked == [("microsoft/speecht5_tts", "some/hifigan")]
+    assert pulls == [("microsoft/speecht5_tts", "some/hifigan")]
     assert [path.name for path in Path("models/microsoft").iterdir()] == ["speecht5_tts"]
     assert Path("models/microsoft/speecht5_tts/openvino_vocoder.xml").is_file()
     assert shell("text2speech", *flags) == 0, shell.err
-    assert len(asked) == 1  # what is there already needs no source
+    assert len(pulls) == 1  # what is there already needs no source
 
 
 @pytest.mark.parametrize(
@@ -184,7 +184,7 @@ def test_quantising_without_nncf_names_the_extra_to_install(shell: Shell, monkey
 
 
 @pytest.mark.parametrize("name", ["../elsewhere", "/elsewhere", "a/../../b"])
-def test_an_export_stays_inside_its_repository(shell: Shell, name: str) -> None:
+def test_export_stays_inside_its_repository(shell: Shell, name: str) -> None:
     write_whisper(Path("checkpoint"))
     assert shell("speech2text", "--source_model", "checkpoint", "--model_name", name) == 2
     assert shell.err.startswith(f"antiphon: --model_name: {name} is outside of model_repository_path")

@@ -71,7 +71,7 @@ def test_version(run: RunCommand) -> None:
     assert run("--version").out == f"antiphon {__version__}\n"
 
 
-def test_the_flags_of_serve_are_the_settings(run: RunCommand) -> None:
+def test_flags_of_serve_are_the_settings(run: RunCommand) -> None:
     text = " ".join(run("serve", "--help").out.split())
     for name, field in Settings.model_fields.items():
         assert f"--{name.replace('_', '-')} " in text

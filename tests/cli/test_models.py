@@ -32,7 +32,7 @@ def rows(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  
     return here
 
 
-def test_without_a_model_the_default_models_are_listed(rows) -> None:  # type: ignore[no-untyped-def]
+def test_default_models_are_listed_if_no_model_is_named(rows) -> None:  # type: ignore[no-untyped-def]
     recogniser, voice = rows()
     assert recogniser[:3] == ["whisper-base", "?", "none"]
     assert recogniser[3] == "whisper-base has not been downloaded; `antiphon pull whisper-base` does it."
@@ -62,18 +62,18 @@ def test_available_lists_the_catalogue_with_size_and_licence(
 
 
 @pytest.mark.parametrize(
-    ("device", "told"),
+    ("device", "reason"),
     [
         ("XPU", "target_device: XPU is not available, there is no XPU here; OpenVINO finds "),
         ("AUTO", "no such file; the genai backend reads OpenVINO IR, which `antiphon export speech2text"),
     ],
 )
-def test_unservable_model_is_listed_with_its_reason(rows, tmp_path: Path, device: str, told: str) -> None:  # type: ignore[no-untyped-def]
+def test_unservable_model_is_listed_with_its_reason(rows, tmp_path: Path, device: str, reason: str) -> None:  # type: ignore[no-untyped-def]
     entries = [{"config": {"name": STARTER_ASR.name, "base_path": str(STARTER_ASR), "target_device": device}}]
     (tmp_path / "config.json").write_text(json.dumps({"model_config_list": entries}))
     (first,) = rows("--config_path", tmp_path)
     assert first[:3] == ["starter-asr", "?", "none"]
-    assert told in first[3]
+    assert reason in first[3]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_unservable_model_is_listed_with_its_reason(rows, tmp_path: Path, device
         ("--config_path", "nowhere", "{path}: Config file not found"),
     ],
 )
-def test_where_there_is_no_model(
+def test_missing_model_is_one_line_and_exit_code_2(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
@@ -110,13 +110,13 @@ def test_where_there_is_no_model(
     assert err.count("\n") == 1
 
 
-def test_a_repository_with_and_without_a_config(rows, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    hears = write_tiny(tmp_path / "openai" / "whisper-tiny")
+def test_repository_with_and_without_a_config(rows, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    asr = write_tiny(tmp_path / "openai" / "whisper-tiny")
     kokoro = write_folder(tmp_path / "kokoro", "kokoro", istftnet={})
     (kokoro / "graph.pbtxt").write_text(render_graph(GraphFile("text2speech")))
     expected = [
         ["kokoro", "kokoro", "genai on CPU (kokoro has no native graph yet)", str(kokoro)],
-        ["openai/whisper-tiny", "whisper", "native on CPU", str(hears)],
+        ["openai/whisper-tiny", "whisper", "native on CPU", str(asr)],
     ]
     assert [[*row[:3], str(Path(row[3]))] for row in rows("--model_repository_path", tmp_path)] == expected
     entries = [
@@ -126,6 +126,6 @@ def test_a_repository_with_and_without_a_config(rows, tmp_path: Path) -> None:  
     (tmp_path / "config.json").write_text(json.dumps({"model_config_list": entries}))
     for flag in ("--model_repository_path", "--config_path"):
         first, second = rows(flag, tmp_path)
-        assert first == ["a", "whisper", "native on CPU", str(hears)]
+        assert first == ["a", "whisper", "native on CPU", str(asr)]
         assert second[:3] == ["b", "?", "none"]
         assert "no such folder" in second[3]

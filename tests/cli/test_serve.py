@@ -119,7 +119,7 @@ def test_start_load_serve_and_stop(number: signal.Signals) -> None:
         assert (process.returncode, output, errors) == (0, "", "")
 
 
-def test_without_a_named_model_whisper_base_and_espeak_are_served() -> None:
+def test_whisper_base_and_espeak_are_served_if_no_model_is_named() -> None:
     with serving() as (process, url):
         assert list(wait_for(f"{url}/v1/config", process).json()) == ["whisper-base", "espeak"]
         for name in ("whisper-base", "espeak"):

@@ -26,18 +26,18 @@ transcribe, translate = (partial(run, model="fake") for run in (command.transcri
 
 
 @pytest.fixture
-def heard() -> list[TranscribeOptions]:
+def options_used() -> list[TranscribeOptions]:
     """The options of each window the model received."""
     return []
 
 
 @pytest.fixture(autouse=True)
-def loaded(monkeypatch: pytest.MonkeyPatch, heard: list[TranscribeOptions]) -> list[dict[str, Any]]:
+def loaded(monkeypatch: pytest.MonkeyPatch, options_used: list[TranscribeOptions]) -> list[dict[str, Any]]:
     """Loading makes a fake session and reports one line; the arguments of each call are recorded."""
     calls: list[dict[str, Any]] = []
 
     def record(unit: Window) -> None:
-        heard.append(unit.options)
+        options_used.append(unit.options)
 
     def load_sessions(model: str, options: LoadOptions) -> tuple[FakeSession, ...]:
         calls.append({"model": model, "options": options})
@@ -66,10 +66,10 @@ def test_several_files_print_each_name_first(files: list[str], capsys: pytest.Ca
     assert capsys.readouterr().out == f"# {files[0]}\naudio of 1.00 s\n# {files[1]}\naudio of 2.00 s\n"
 
 
-def test_subtitles(files: list[str], heard: list[TranscribeOptions], capsys: pytest.CaptureFixture[str]) -> None:
+def test_subtitles(files: list[str], options_used: list[TranscribeOptions], capsys: pytest.CaptureFixture[str]) -> None:
     transcribe(files[:1], form="srt")
     assert capsys.readouterr().out == "1\n00:00:00,000 --> 00:00:01,000\naudio of 1.00 s\n"
-    assert heard[0].timestamps
+    assert options_used[0].timestamps
 
 
 def test_word_timestamps_print_one_word_per_line(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -116,7 +116,7 @@ def test_without_a_model_whisper_base_transcribes(files: list[str], loaded: list
 
 @pytest.mark.parametrize("task", ["transcribe", "translate"])
 def test_options_reach_the_model(
-    monkeypatch: pytest.MonkeyPatch, files: list[str], heard: list[TranscribeOptions], task: str
+    monkeypatch: pytest.MonkeyPatch, files: list[str], options_used: list[TranscribeOptions], task: str
 ) -> None:
     flags = ["--model", "fake", "--prompt", "Antiphon, canon", "--temperature", "0.25", "--language", "Spanish"]
     flags += ["--condition-on-previous-text", "--vad", "energy"]
@@ -124,7 +124,7 @@ def test_options_reach_the_model(
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 0
-    [options] = heard
+    [options] = options_used
     assert (options.task, options.language) == (task, "es")
     assert (options.prompt, options.temperature) == ("Antiphon, canon", 0.25)
     assert (options.condition_on_previous_text, options.vad) == (True, VadOptions("energy"))
@@ -132,10 +132,10 @@ def test_options_reach_the_model(
 
 @pytest.mark.parametrize(("run", "task"), [(transcribe, "transcribe"), (translate, "translate")])
 def test_options_have_their_defaults_without_flags(
-    files: list[str], heard: list[TranscribeOptions], run: Callable[..., None], task: str
+    files: list[str], options_used: list[TranscribeOptions], run: Callable[..., None], task: str
 ) -> None:
     run(files[:1])
-    [options] = heard
+    [options] = options_used
     assert options == TranscribeOptions(task)  # type: ignore[arg-type]
 
 
@@ -146,8 +146,8 @@ def test_loading_is_reported_on_a_terminal_only(
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     transcribe(files[:1])
-    told = capsys.readouterr()
-    assert (told.out, told.err) == ("audio of 1.00 s\n", "fake: chosen for you\n")
+    output = capsys.readouterr()
+    assert (output.out, output.err) == ("audio of 1.00 s\n", "fake: chosen for you\n")
 
 
 def test_unsupported_option_is_reported_before_decoding(files: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,10 +169,10 @@ def test_invalid_audio_file_is_named_and_the_others_are_transcribed(
         transcribe([str(bad)])
     with pytest.raises(typer.Exit) as ended:
         transcribe([files[0], str(bad), files[0]])
-    told = capsys.readouterr()
+    output = capsys.readouterr()
     assert ended.value.exit_code == 2
-    assert told.out.count("audio of 1.00 s") == 2  # the file after it is transcribed
-    assert told.err.startswith(f"antiphon: {bad}: The file is not audio")
+    assert output.out.count("audio of 1.00 s") == 2  # the file after it is transcribed
+    assert output.err.startswith(f"antiphon: {bad}: The file is not audio")
 
 
 def test_missing_file_is_reported_before_loading(files: list[str], loaded: list[dict[str, Any]]) -> None:

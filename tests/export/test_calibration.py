@@ -20,7 +20,7 @@ def tone(seconds: float, height: float) -> Samples:
     return (0.1 * np.sin(height * np.arange(round(seconds * 16_000)))).astype(np.float32)
 
 
-def test_a_folder_gives_windows_of_all_its_files(tmp_path: Path) -> None:
+def test_calibration_windows_are_from_all_files_of_a_folder(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "a.wav").write_bytes(to_wav(tone(65, 0.1)))
     (tmp_path / "deep" / "b.wav").write_bytes(to_wav(tone(2, 0.2)))
@@ -28,12 +28,12 @@ def test_a_folder_gives_windows_of_all_its_files(tmp_path: Path) -> None:
     assert [len(one) for one in windows] == [WINDOW_SAMPLES, WINDOW_SAMPLES, 5 * 16_000, 2 * 16_000]
 
 
-def test_a_long_file_gives_no_more_than_are_wanted(tmp_path: Path) -> None:
+def test_calibration_windows_of_a_long_file_are_limited(tmp_path: Path) -> None:
     (tmp_path / "long.wav").write_bytes(to_wav(np.zeros((WINDOWS + 3) * WINDOW_SAMPLES, np.float32)))
     assert len(calibration_windows(tmp_path, speakers)) == WINDOWS
 
 
-def test_a_folder_without_speech_is_one_line(tmp_path: Path) -> None:
+def test_calibration_folder_without_audio_is_a_config_error(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(ConfigError, match=f"^calibration: {folder}: no folder with audio files"):
             calibration_windows(folder, speakers)
@@ -42,7 +42,7 @@ def test_a_folder_without_speech_is_one_line(tmp_path: Path) -> None:
         calibration_windows(tmp_path, speakers)
 
 
-def test_without_a_folder_a_built_in_voice_speaks() -> None:
+def test_calibration_uses_a_built_in_voice_by_default() -> None:
     windows = calibration_windows(None, speakers)
     assert len(windows) == WINDOWS
     assert all(4 * 16_000 <= len(one) <= WINDOW_SAMPLES and one.dtype == np.float32 for one in windows)
@@ -51,6 +51,6 @@ def test_without_a_folder_a_built_in_voice_speaks() -> None:
     assert max(loudness) > 2 * min(loudness)
 
 
-def test_nothing_is_calibrated_on_what_words_are_counted_over() -> None:
-    said = {text for texts in SENTENCES.values() for text in texts}
-    assert said.isdisjoint({*MEASURED, *HELD_OUT, *HELD_OUT_SPANISH})
+def test_calibration_texts_are_not_benchmark_or_held_out_texts() -> None:
+    calibration_texts = {text for texts in SENTENCES.values() for text in texts}
+    assert calibration_texts.isdisjoint({*MEASURED, *HELD_OUT, *HELD_OUT_SPANISH})

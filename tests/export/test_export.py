@@ -26,8 +26,8 @@ from antiphon.weights.source import quantize
 from tests.support.encoder_states import compile_exact, whisper_states_model
 from tests.support.exporting import Graph, write_speecht5, write_whisper
 
-HEARING = GraphFile("speech2text")
-SPEAKING = GraphFile("text2speech")
+ASR = GraphFile("speech2text")
+TTS = GraphFile("text2speech")
 
 
 @pytest.fixture
@@ -40,9 +40,9 @@ def speecht5(tmp_path: Path) -> Path:
     return write_speecht5(tmp_path / "speecht5")
 
 
-def test_a_whisper_folder_has_what_its_readers_look_for(whisper: Path, tmp_path: Path) -> None:
+def test_whisper_export_has_the_expected_files(whisper: Path, tmp_path: Path) -> None:
     lines: list[str] = []
-    export(inspect(whisper), tmp_path / "made", graph=HEARING, report=lines.append)
+    export(inspect(whisper), tmp_path / "made", graph=ASR, report=lines.append)
     graphs = ("encoder_model", "decoder_model", "tokenizer", "detokenizer")
     assert {path.name for path in (tmp_path / "made").iterdir()} == {
         *(f"openvino_{name}.{ending}" for name in graphs for ending in ("xml", "bin")),
@@ -53,13 +53,13 @@ def test_a_whisper_folder_has_what_its_readers_look_for(whisper: Path, tmp_path:
         "graph.pbtxt",
     }
     assert json.loads((tmp_path / "made" / "preprocessor_config.json").read_text())["feature_size"] == tiny.MELS
-    assert read_graph(tmp_path / "made" / "graph.pbtxt") == HEARING
+    assert read_graph(tmp_path / "made" / "graph.pbtxt") == ASR
     assert "int8" in lines[-1]
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
-def test_a_whisper_graph_has_the_names_and_shapes_of_the_contract(whisper: Path, tmp_path: Path) -> None:
-    export(inspect(whisper), tmp_path / "made", graph=HEARING)
+def test_whisper_graphs_have_the_documented_names_and_shapes(whisper: Path, tmp_path: Path) -> None:
+    export(inspect(whisper), tmp_path / "made", graph=ASR)
     encoder = Graph(tmp_path / "made" / "openvino_encoder_model.xml")
     assert encoder.shapes() == {"input_features": "[?,80,3000]", "last_hidden_state": f"[?,1500,{tiny.WIDTH}]"}
     decoder = Graph(tmp_path / "made" / "openvino_decoder_model.xml")
@@ -77,8 +77,8 @@ def test_a_whisper_graph_has_the_names_and_shapes_of_the_contract(whisper: Path,
     assert len(names) == 4 * tiny.LAYERS
 
 
-def test_the_encoder_hears_what_our_own_graph_hears(whisper: Path, tmp_path: Path) -> None:
-    export(inspect(whisper), tmp_path / "made", graph=HEARING, weight_format="fp32")
+def test_exported_encoder_equals_our_graph(whisper: Path, tmp_path: Path) -> None:
+    export(inspect(whisper), tmp_path / "made", graph=ASR, weight_format="fp32")
     features = np.random.default_rng(0).standard_normal((1, 80, 3000)).astype(np.float32)
     with open_checkpoint(whisper) as weights:
         own = compile_exact(whisper_states_model(read_config(whisper), weights))(features)["states"]
@@ -86,9 +86,9 @@ def test_the_encoder_hears_what_our_own_graph_hears(whisper: Path, tmp_path: Pat
     np.testing.assert_allclose(made, own, atol=2e-5)
 
 
-def test_the_decoder_remembers(whisper: Path, tmp_path: Path) -> None:
+def test_exported_decoder_keeps_state_between_steps(whisper: Path, tmp_path: Path) -> None:
     """A sequence in pieces is the sequence at once, for each row of a batch, and a new one begins from nothing."""
-    export(inspect(whisper), tmp_path / "made", graph=HEARING, weight_format="fp32")
+    export(inspect(whisper), tmp_path / "made", graph=ASR, weight_format="fp32")
     decoder = Graph(tmp_path / "made" / "openvino_decoder_model.xml")
     draw = np.random.default_rng(1)
     states = draw.standard_normal((2, 1500, tiny.WIDTH)).astype(np.float32)
@@ -103,8 +103,8 @@ def test_the_decoder_remembers(whisper: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(np.concatenate(parts, 1), whole, atol=2e-4)
 
 
-def test_the_decoder_goes_on_from_the_row_it_is_told(whisper: Path, tmp_path: Path) -> None:
-    export(inspect(whisper), tmp_path / "made", graph=HEARING, weight_format="fp32")
+def test_exported_decoder_reorders_rows_by_beam_idx(whisper: Path, tmp_path: Path) -> None:
+    export(inspect(whisper), tmp_path / "made", graph=ASR, weight_format="fp32")
     decoder = Graph(tmp_path / "made" / "openvino_decoder_model.xml")
     draw = np.random.default_rng(2)
     states = np.repeat(draw.standard_normal((1, 1500, tiny.WIDTH)).astype(np.float32), 2, 0)
@@ -122,8 +122,8 @@ def test_the_decoder_goes_on_from_the_row_it_is_told(whisper: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(("form", "kind"), [("fp32", "f32"), ("fp16", "f16"), ("int8", "u8")])
-def test_weights_are_held_in_the_format_asked_for(whisper: Path, tmp_path: Path, form: IrFormat, kind: str) -> None:
-    export(inspect(whisper), tmp_path / "made", graph=HEARING, weight_format=form)
+def test_weights_are_stored_in_the_requested_format(whisper: Path, tmp_path: Path, form: IrFormat, kind: str) -> None:
+    export(inspect(whisper), tmp_path / "made", graph=ASR, weight_format=form)
     model = ov.Core().read_model(tmp_path / "made" / "openvino_decoder_model.xml")
     constants = {each.friendly_name: each for each in model.get_ops() if each.get_type_name() == "Constant"}
     name = "self.model.decoder.layers.0.fc1.weight"
@@ -137,8 +137,8 @@ def test_weights_are_held_in_the_format_asked_for(whisper: Path, tmp_path: Path,
     np.testing.assert_allclose(values, expected, atol={"fp32": 0, "fp16": 1e-3, "int8": 1e-2}[form])
 
 
-def test_a_tied_table_is_written_once(whisper: Path, tmp_path: Path) -> None:
-    export(inspect(whisper), tmp_path / "made", graph=HEARING, weight_format="int8")
+def test_tied_table_is_written_once(whisper: Path, tmp_path: Path) -> None:
+    export(inspect(whisper), tmp_path / "made", graph=ASR, weight_format="int8")
     size = (tmp_path / "made" / "openvino_decoder_model.bin").stat().st_size
     assert size < 2 * tiny.VOCABULARY * tiny.WIDTH
 
@@ -159,8 +159,8 @@ def test_int8_is_within_half_a_step_of_every_value() -> None:
     assert ((zero - values.astype(np.float32))[matrix == 0] == 0).all()
 
 
-def test_tokens_of_a_byte_level_model_are_those_of_its_own_tokenizer(whisper: Path, tmp_path: Path) -> None:
-    export(inspect(whisper), tmp_path / "made", graph=HEARING)
+def test_exported_byte_level_tokenizer_equals_the_original(whisper: Path, tmp_path: Path) -> None:
+    export(inspect(whisper), tmp_path / "made", graph=ASR)
     tokenizer = Graph(tmp_path / "made" / "openvino_tokenizer.xml")
     detokenizer = Graph(tmp_path / "made" / "openvino_detokenizer.xml")
     text = " ¿Qué tal?  Don't say 42 °C 你好"
@@ -171,16 +171,16 @@ def test_tokens_of_a_byte_level_model_are_those_of_its_own_tokenizer(whisper: Pa
     assert detokenizer.request.infer({port: ids})[detokenizer.compiled.output(0)].tolist() == [text]
 
 
-def test_a_speecht5_folder_speaks_when_it_is_put_together(speecht5: Path, tmp_path: Path) -> None:
-    export(inspect(speecht5), tmp_path / "made", graph=SPEAKING, weight_format="fp32")
+def test_exported_speecht5_graphs_work_together(speecht5: Path, tmp_path: Path) -> None:
+    export(inspect(speecht5), tmp_path / "made", graph=TTS, weight_format="fp32")
     folder = tmp_path / "made"
     shape, sound = tiny_speecht5.SHAPE, tiny_speecht5.SOUND
     tokenizer = Graph(folder / "openvino_tokenizer.xml")
     (port,) = tokenizer.compiled.inputs
     ids = tokenizer.request.infer({port: ["hello there"]})[tokenizer.compiled.output("input_ids")]
     assert ids[0, -1] == shape.end
-    heard = Graph(folder / "openvino_encoder_model.xml")(input_ids=ids)
-    assert heard["encoder_attention_mask"].tolist() == [[1] * ids.shape[1]]
+    encoded = Graph(folder / "openvino_encoder_model.xml")(input_ids=ids)
+    assert encoded["encoder_attention_mask"].tolist() == [[1] * ids.shape[1]]
     decoder = Graph(folder / "openvino_decoder_model.xml")
     frames = np.zeros((1, 1, shape.mels), np.float32)
     spoken = []
@@ -188,8 +188,8 @@ def test_a_speecht5_folder_speaks_when_it_is_put_together(speecht5: Path, tmp_pa
         made = decoder(
             inputs_embeds=frames,
             speaker_embeddings=np.ones((1, shape.speaker), np.float32),
-            encoder_hidden_states=heard["last_hidden_state"],
-            encoder_attention_mask=heard["encoder_attention_mask"],
+            encoder_hidden_states=encoded["last_hidden_state"],
+            encoder_attention_mask=encoded["encoder_attention_mask"],
             beam_idx=np.zeros(1, np.int32),
         )
         assert made["prob"].shape == (1, shape.reduction)
@@ -203,20 +203,20 @@ def test_a_speecht5_folder_speaks_when_it_is_put_together(speecht5: Path, tmp_pa
     assert samples.shape == (1, 4 * shape.reduction * sound.hop)
 
 
-def test_voices_go_along(speecht5: Path, tmp_path: Path) -> None:
+def test_voices_are_exported(speecht5: Path, tmp_path: Path) -> None:
     voice = tiny_speecht5.write_voice(tmp_path / "cy" / "embedding.bin", tiny_speecht5.SHAPE.speaker, seed=9)
-    graph = replace(SPEAKING, voices=(("Cy", str(voice)),))
+    graph = replace(TTS, voices=(("Cy", str(voice)),))
     export(inspect(speecht5), tmp_path / "made", graph=graph)
     assert {path.name for path in (tmp_path / "made" / "voices").iterdir()} == {"ada.bin", "bob.bin", "Cy.bin"}
     assert (tmp_path / "made" / "voices" / "Cy.bin").read_bytes() == voice.read_bytes()
     assert read_graph(tmp_path / "made" / "graph.pbtxt").voices == (("Cy", "voices/Cy.bin"),)
 
 
-def test_a_folder_that_is_there_keeps_its_weights_and_gets_the_new_graph(whisper: Path, tmp_path: Path) -> None:
-    export(inspect(whisper), tmp_path / "made", graph=HEARING)
+def test_existing_export_keeps_its_weights_and_gets_the_new_graph(whisper: Path, tmp_path: Path) -> None:
+    export(inspect(whisper), tmp_path / "made", graph=ASR)
     before = (tmp_path / "made" / "openvino_decoder_model.bin").stat()
     lines: list[str] = []
-    wanted = replace(HEARING, enable_word_timestamps=True)
+    wanted = replace(ASR, enable_word_timestamps=True)
     export(inspect(whisper), tmp_path / "made", graph=wanted, weight_format="fp32", report=lines.append)
     after = (tmp_path / "made" / "openvino_decoder_model.bin").stat()
     assert (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size)
@@ -226,21 +226,21 @@ def test_a_folder_that_is_there_keeps_its_weights_and_gets_the_new_graph(whisper
 
 
 def test_overwriting_replaces_the_whole_folder(whisper: Path, tmp_path: Path) -> None:
-    export(inspect(whisper), tmp_path / "made", graph=HEARING)
+    export(inspect(whisper), tmp_path / "made", graph=ASR)
     (tmp_path / "made" / "old.txt").write_text("of another time")
-    export(inspect(whisper), tmp_path / "made", graph=HEARING, weight_format="fp32", overwrite=True)
+    export(inspect(whisper), tmp_path / "made", graph=ASR, weight_format="fp32", overwrite=True)
     assert not (tmp_path / "made" / "old.txt").exists()
     decoder = ov.Core().read_model(tmp_path / "made" / "openvino_decoder_model.xml")
     assert not any(each.get_element_type() == ov.Type.u8 for each in decoder.get_ops())
 
 
-def test_an_export_that_fails_leaves_everything_as_it_was(whisper: Path, tmp_path: Path) -> None:
-    export(inspect(whisper), tmp_path / "made", graph=HEARING)
+def test_failed_export_changes_nothing(whisper: Path, tmp_path: Path) -> None:
+    export(inspect(whisper), tmp_path / "made", graph=ASR)
     tensors = load_file(whisper / "model.safetensors")
     del tensors["model.decoder.layers.1.fc2.weight"]
     save_file(tensors, whisper / "model.safetensors")
     with pytest.raises(ConfigError, match=r"model\.decoder\.layers\.1\.fc2\.weight is missing"):
-        export(inspect(whisper), tmp_path / "made", graph=HEARING, overwrite=True)
+        export(inspect(whisper), tmp_path / "made", graph=ASR, overwrite=True)
     assert {path.name for path in tmp_path.iterdir()} == {"whisper", "made"}
     assert (tmp_path / "made" / "graph.pbtxt").is_file()
 
@@ -250,7 +250,7 @@ def test_folders_of_a_killed_export_are_removed(whisper: Path, tmp_path: Path) -
         (tmp_path / name).mkdir()
     (tmp_path / ".made.lock").touch()
     lines: list[str] = []
-    export(inspect(whisper), tmp_path / "made", graph=HEARING, report=lines.append)
+    export(inspect(whisper), tmp_path / "made", graph=ASR, report=lines.append)
     assert {path.name for path in tmp_path.iterdir()} == {"whisper", "made"}
     assert f"{tmp_path}/.made.exporting: left by an export that was killed; removed." in lines
 
@@ -260,20 +260,20 @@ def test_folder_that_was_being_replaced_is_restored_when_the_next_export_fails(w
     (tmp_path / ".made.old" / "graph.pbtxt").write_text("whole")
     (whisper / "model.safetensors").unlink()
     with pytest.raises(ConfigError):
-        export(inspect(whisper), tmp_path / "made", graph=HEARING)
+        export(inspect(whisper), tmp_path / "made", graph=ASR)
     assert (tmp_path / "made" / "graph.pbtxt").read_text() == "whole"
 
 
-def test_a_checkpoint_is_never_what_is_replaced(whisper: Path) -> None:
+def test_checkpoint_is_never_overwritten(whisper: Path) -> None:
     before = sorted(whisper.iterdir())
     for folder in (whisper, whisper.parent):
         with pytest.raises(ConfigError, match="which the export only reads"):
-            export(inspect(whisper), folder, graph=HEARING, overwrite=True)
+            export(inspect(whisper), folder, graph=ASR, overwrite=True)
     with pytest.raises(ConfigError, match="which the export only reads"):
         export(
             inspect(whisper),
             whisper.parent / "made",
-            graph=HEARING,
+            graph=ASR,
             vocoder=_filled(whisper.parent / "made" / "vocoder"),
         )
     assert sorted(whisper.iterdir()) == before
@@ -285,12 +285,12 @@ def _filled(folder: Path) -> Path:
     return folder
 
 
-def test_a_folder_of_something_else_is_not_taken_for_an_export(whisper: Path, tmp_path: Path) -> None:
+def test_folder_with_other_files_is_not_overwritten(whisper: Path, tmp_path: Path) -> None:
     (tmp_path / "made").mkdir()
     (tmp_path / "made" / "notes.txt").write_text("not a model")
     with pytest.raises(ConfigError, match="is not empty, and not an OpenVINO model"):
-        export(inspect(whisper), tmp_path / "made", graph=HEARING)
-    export(inspect(whisper), tmp_path / "made", graph=HEARING, overwrite=True)
+        export(inspect(whisper), tmp_path / "made", graph=ASR)
+    export(inspect(whisper), tmp_path / "made", graph=ASR, overwrite=True)
     assert not (tmp_path / "made" / "notes.txt").exists()
 
 
@@ -312,14 +312,14 @@ def _of_words(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "graph", "complaint"),
     [
-        (lambda folder: None, SPEAKING, "a whisper model is for speech2text"),
-        (_of_another_family, HEARING, "speecht5 and whisper are exported"),
-        (_converted, HEARING, "is an OpenVINO model already"),
-        (_of_words, HEARING, "not the byte-level BPE"),
-        (lambda folder: shutil.rmtree(folder), HEARING, "no such folder"),
+        (lambda folder: None, TTS, "a whisper model is for speech2text"),
+        (_of_another_family, ASR, "speecht5 and whisper are exported"),
+        (_converted, ASR, "is an OpenVINO model already"),
+        (_of_words, ASR, "not the byte-level BPE"),
+        (lambda folder: shutil.rmtree(folder), ASR, "no such folder"),
     ],
 )
-def test_a_source_that_cannot_be_exported_is_told_so(
+def test_unsupported_source_is_refused_with_the_reason(
     whisper: Path, tmp_path: Path, spoil: Callable[[Path], None], graph: GraphFile, complaint: str
 ) -> None:
     spoil(whisper)
@@ -328,14 +328,14 @@ def test_a_source_that_cannot_be_exported_is_told_so(
     assert not (tmp_path / "made").exists()
 
 
-def test_what_a_voice_needs_is_told_by_its_flag(speecht5: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^speaker_path: .*nobody"):
-        export(inspect(speecht5), tmp_path / "made", graph=replace(SPEAKING, voices=(("x", str(tmp_path / "nobody")),)))
+def test_missing_voice_or_vocoder_names_the_setting(speecht5: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^speaker_path: .*unknown"):
+        export(inspect(speecht5), tmp_path / "made", graph=replace(TTS, voices=(("x", str(tmp_path / "unknown")),)))
     with pytest.raises(ConfigError, match=r"^vocoder: .*elsewhere"):
-        export(inspect(speecht5), tmp_path / "made", graph=SPEAKING, vocoder=tmp_path / "elsewhere")
+        export(inspect(speecht5), tmp_path / "made", graph=TTS, vocoder=tmp_path / "elsewhere")
     (speecht5 / "spm_char.model").unlink()
     with pytest.raises(ConfigError, match=r"no spm_char\.model"):
-        export(inspect(speecht5), tmp_path / "made", graph=SPEAKING)
+        export(inspect(speecht5), tmp_path / "made", graph=TTS)
     shutil.rmtree(speecht5 / "vocoder")
     with pytest.raises(ConfigError, match=r"^vocoder: SpeechT5 needs one"):
-        export(inspect(speecht5), tmp_path / "made", graph=SPEAKING)
+        export(inspect(speecht5), tmp_path / "made", graph=TTS)

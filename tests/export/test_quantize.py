@@ -1,4 +1,4 @@
-"""An export whose encoder is calibrated: what NNCF is given, what becomes of its answer, and that nothing is told to anybody."""
+"""Exports with a calibrated encoder: the arguments of NNCF, the use of its result, and its telemetry, which is disabled."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from antiphon.repository.graph_pbtxt import GraphFile
 from antiphon.types.audio import Samples
 from tests.support.exporting import write_speecht5, write_whisper
 
-HEARING = GraphFile("speech2text")
+ASR = GraphFile("speech2text")
 
 
 class Calibrator(ModuleType):
-    """Stands in for NNCF, which only the oracle suite has: keeps what it is asked, and gives the graph back as it is."""
+    """Stands in for NNCF, which only the oracle suite installs: keeps the arguments and returns the graph unchanged."""
 
     def __init__(self) -> None:
         super().__init__("nncf")
-        self.asked: dict[str, Any] = {}
+        self.arguments: dict[str, Any] = {}
         self.graph: ov.Model | None = None
 
     def __getattr__(self, name: str) -> Any:
         return _Anything() if name[0].isupper() else lambda *_: None
 
     def quantize(self, graph: ov.Model, data: Any, **options: Any) -> ov.Model:
-        self.graph, self.asked = graph, {"data": data, **options}
+        self.graph, self.arguments = graph, {"data": data, **options}
         return graph
 
 
@@ -66,52 +66,52 @@ def kinds(path: Path) -> set[str]:
     return {each.get_element_type().get_type_name() for each in constants}
 
 
-def test_the_encoder_is_calibrated_on_the_features_of_every_window(calibrator: Calibrator, tmp_path: Path) -> None:
+def test_encoder_is_calibrated_on_the_features_of_every_window(calibrator: Calibrator, tmp_path: Path) -> None:
     lines: list[str] = []
     source = write_whisper(tmp_path / "whisper")
-    export(inspect(source), tmp_path / "made", graph=HEARING, calibration=windows, report=lines.append)
-    heard = calibrator.asked["data"]
-    assert [one["input_features"].shape for one in heard] == [(1, 80, 3000)] * 2
-    assert not np.allclose(heard[0]["input_features"], heard[1]["input_features"])
-    assert calibrator.asked["subset_size"] == 2
-    assert calibrator.asked["model_type"] == "TRANSFORMER"
+    export(inspect(source), tmp_path / "made", graph=ASR, calibration=windows, report=lines.append)
+    inputs = calibrator.arguments["data"]
+    assert [one["input_features"].shape for one in inputs] == [(1, 80, 3000)] * 2
+    assert not np.allclose(inputs[0]["input_features"], inputs[1]["input_features"])
+    assert calibrator.arguments["subset_size"] == 2
+    assert calibrator.arguments["model_type"] == "TRANSFORMER"
     assert "Calibrating it on 2 windows of speech." in lines
     assert lines[-1].endswith("int8 weights; the encoder's weights and activations in int8.")
-    # It is asked about exact weights; how they are rounded is for it to say, and the decoder's for the format.
+    # NNCF gets exact weights of the encoder and quantizes them; the decoder's are quantized by the weight format.
     assert "u8" not in kinds(tmp_path / "made" / "openvino_encoder_model.xml")
     assert "u8" in kinds(tmp_path / "made" / "openvino_decoder_model.xml")
 
 
-def test_sums_of_products_have_room_on_every_processor(calibrator: Calibrator, tmp_path: Path) -> None:
+def test_nncf_overflow_fix_is_enabled(calibrator: Calibrator, tmp_path: Path) -> None:
     """u8 times s8, two at a time into 16 bits, overflows on AVX2; with 7 bits of weights it does not."""
-    export(inspect(write_whisper(tmp_path / "whisper")), tmp_path / "made", graph=HEARING, calibration=windows)
-    assert calibrator.asked["advanced_parameters"]["overflow_fix"] == "ENABLE"
+    export(inspect(write_whisper(tmp_path / "whisper")), tmp_path / "made", graph=ASR, calibration=windows)
+    assert calibrator.arguments["advanced_parameters"]["overflow_fix"] == "ENABLE"
 
 
-def test_weights_that_stay_are_not_calibrated_again(calibrator: Calibrator, tmp_path: Path) -> None:
+def test_kept_weights_are_not_calibrated_again(calibrator: Calibrator, tmp_path: Path) -> None:
     source = write_whisper(tmp_path / "whisper")
-    export(inspect(source), tmp_path / "made", graph=HEARING)
-    export(inspect(source), tmp_path / "made", graph=HEARING, calibration=lambda: pytest.fail("asked for speech"))
+    export(inspect(source), tmp_path / "made", graph=ASR)
+    export(inspect(source), tmp_path / "made", graph=ASR, calibration=lambda: pytest.fail("speech was requested"))
     assert calibrator.graph is None
 
 
-def test_a_voice_is_not_calibrated(calibrator: Calibrator, tmp_path: Path) -> None:
+def test_int8_quant_mode_of_speecht5_is_refused(calibrator: Calibrator, tmp_path: Path) -> None:
     source = write_speecht5(tmp_path / "speecht5")
     with pytest.raises(ConfigError, match=r"^quant_mode: int8 is not available for speecht5 models"):
         export(inspect(source), tmp_path / "made", graph=GraphFile("text2speech"), calibration=windows)
     assert not (tmp_path / "made").exists()
 
 
-def test_without_nncf_nothing_is_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_nncf_is_an_error_and_writes_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "nncf", None)
     source = write_whisper(tmp_path / "whisper")
     with pytest.raises(ConfigError, match=r"pip install 'antiphon\[quantize\]'"):
-        export(inspect(source), tmp_path / "made", graph=HEARING, calibration=windows)
+        export(inspect(source), tmp_path / "made", graph=ASR, calibration=windows)
     assert not (tmp_path / "made").exists()
 
 
 @pytest.mark.parametrize("before", [None, "0"])
-def test_nncf_reports_to_nobody_and_the_environment_stays(
+def test_nncf_telemetry_is_disabled_and_the_environment_restored(
     calibrator: Calibrator, monkeypatch: pytest.MonkeyPatch, before: str | None
 ) -> None:
     seen: list[str | None] = []

@@ -59,10 +59,10 @@ def test_every_speecht5_tensor_comes_back(tmp_path: Path, form: IrFormat) -> Non
     assert (sound.rates, sound.kernels) == (tiny_speecht5.SOUND.rates, tiny_speecht5.SOUND.kernels)
 
 
-def test_a_session_serves_the_folder_natively(tmp_path: Path) -> None:
-    hearing, speaking = write_whisper(tmp_path / "hearing"), write_speecht5(tmp_path / "speaking")
-    export(inspect(hearing), tmp_path / "ear", graph=GraphFile("speech2text"))
-    export(inspect(speaking), tmp_path / "mouth", graph=GraphFile("text2speech"))
+def test_session_serves_the_folder_natively(tmp_path: Path) -> None:
+    asr, tts = write_whisper(tmp_path / "asr"), write_speecht5(tmp_path / "tts")
+    export(inspect(asr), tmp_path / "ear", graph=GraphFile("speech2text"))
+    export(inspect(tts), tmp_path / "mouth", graph=GraphFile("text2speech"))
     ear = load_session(str(tmp_path / "ear"), precision="f32")
     assert (ear.info.backend, ear.info.weight_format) == ("native", "int8")
     assert ear.info.languages == tuple(name.strip("<|>") for name in tiny.SPECIALS[2:4])

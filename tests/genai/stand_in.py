@@ -1,4 +1,4 @@
-"""What stands in for `openvino_genai`: pipelines that answer as they are told and remember what they were asked."""
+"""A stand-in for `openvino_genai`: pipelines that give a fixed answer and record their calls."""
 
 from __future__ import annotations
 
@@ -57,20 +57,20 @@ def write_voices(folder: Path, family: str, *names: str) -> None:
 Spans = Sequence[tuple[float, float, str]]
 
 
-def heard(
+def asr_answer(
     text: str = " words", language: str = "<|en|>", chunks: Spans | None = None, words: Spans | None = None
 ) -> Any:
     """An answer of `ASRPipeline`."""
     segments, timed = (
         None
         if spans is None
-        else [[SimpleNamespace(start_ts=start, end_ts=end, text=said) for start, end, said in spans]]
+        else [[SimpleNamespace(start_ts=start, end_ts=end, text=chunk) for start, end, chunk in spans]]
         for spans in (chunks, words)
     )
     return SimpleNamespace(texts=[text], languages=[language.strip("<|>")], chunks=segments, words=timed, scores=[1.0])
 
 
-def spoken(samples: Sequence[float] = (0.5, -0.5), rate: int = 16_000) -> Any:
+def tts_answer(samples: Sequence[float] = (0.5, -0.5), rate: int = 16_000) -> Any:
     """An answer of `Text2SpeechPipeline`."""
     return SimpleNamespace(
         speeches=[SimpleNamespace(data=np.array([samples], np.float32))], output_sample_rate=rate, perf_metrics=None
@@ -93,7 +93,7 @@ class StandInPipeline:
 
     def __init__(self, answer: Any, family: str, languages: Sequence[str]) -> None:
         self.answer = answer
-        self.asked: list[tuple[Any, ...]] = []  # positional arguments, then the named ones as a dict
+        self.calls: list[tuple[Any, ...]] = []  # positional arguments, then the named ones as a dict
         self._shape = SHAPES.get(family)
         self._config = SimpleNamespace(
             is_multilingual=bool(languages),
@@ -113,7 +113,7 @@ class StandInPipeline:
         return self._shape
 
     def generate(self, *given: Any, **named: Any) -> Any:
-        self.asked.append((*given, named))
+        self.calls.append((*given, named))
         answer = self.answer(given[0]) if callable(self.answer) else self.answer
         if isinstance(answer, Exception):
             raise answer

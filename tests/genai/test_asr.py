@@ -15,7 +15,7 @@ from antiphon.types.audio import SAMPLE_RATE
 from antiphon.types.events import Failed, Window, WindowFinished
 from antiphon.types.options import TranscribeOptions, VadOptions
 from antiphon.types.results import WindowResult, Word
-from tests.genai.stand_in import END, StandInRuntime, heard, write_folder
+from tests.genai.stand_in import END, StandInRuntime, asr_answer, write_folder
 from tests.support.drive_session import make_unit
 from tests.support.service import serving, transcribe
 from tests.support.tiny_whisper import noise
@@ -37,9 +37,9 @@ def result_of(opened: Opened, unit: Window) -> WindowResult:
     return event.result
 
 
-def asked_of(opened: Opened, unit: Window) -> dict[str, Any]:
+def arguments_of(opened: Opened, unit: Window) -> dict[str, Any]:
     result_of(opened, unit)
-    return dict(opened[1].pipelines[-1].asked[-1][1])
+    return dict(opened[1].pipelines[-1].calls[-1][1])
 
 
 def refused(opened: Opened, unit: Window) -> str:
@@ -49,10 +49,12 @@ def refused(opened: Opened, unit: Window) -> str:
     return str(event.error.param)
 
 
-def test_whisper_is_asked_what_the_caller_asked(tmp_path: Path) -> None:
-    opened = open_family(tmp_path, "whisper", heard())
-    asked = asked_of(opened, make_unit(noise(1), language="es", task="translate", max_new_tokens=7, min_new_tokens=9))
-    assert asked == {
+def test_options_reach_the_whisper_pipeline(tmp_path: Path) -> None:
+    opened = open_family(tmp_path, "whisper", asr_answer())
+    arguments = arguments_of(
+        opened, make_unit(noise(1), language="es", task="translate", max_new_tokens=7, min_new_tokens=9)
+    )
+    assert arguments == {
         "language": "<|es|>",
         "task": "translate",
         "return_timestamps": False,
@@ -62,49 +64,49 @@ def test_whisper_is_asked_what_the_caller_asked(tmp_path: Path) -> None:
     }
 
 
-def test_without_a_language_none_is_forced_and_the_one_heard_is_told(tmp_path: Path) -> None:
-    opened = open_family(tmp_path, "whisper", heard(language="<|es|>"))
+def test_language_is_not_forced_but_detected_if_none_is_given(tmp_path: Path) -> None:
+    opened = open_family(tmp_path, "whisper", asr_answer(language="<|es|>"))
     unit = make_unit(noise(1))
     assert result_of(opened, unit).language == "es"
-    assert "language" not in asked_of(opened, unit)
+    assert "language" not in arguments_of(opened, unit)
 
 
-def test_an_answer_gets_half_of_the_positions_unless_more_is_asked_for(tmp_path: Path) -> None:
-    opened = open_family(tmp_path, "whisper", heard())
-    assert asked_of(opened, make_unit(noise(1)))["max_new_tokens"] == 224
-    assert asked_of(opened, make_unit(noise(1), max_new_tokens=2000))["max_new_tokens"] == 448 - 5
+def test_max_new_tokens_defaults_to_half_of_the_positions(tmp_path: Path) -> None:
+    opened = open_family(tmp_path, "whisper", asr_answer())
+    assert arguments_of(opened, make_unit(noise(1)))["max_new_tokens"] == 224
+    assert arguments_of(opened, make_unit(noise(1), max_new_tokens=2000))["max_new_tokens"] == 448 - 5
 
 
 def test_sampling_is_seeded_by_request_and_window(tmp_path: Path) -> None:
-    opened = open_family(tmp_path, "whisper", heard())
+    opened = open_family(tmp_path, "whisper", asr_answer())
     drawn = [
-        asked_of(opened, make_unit(noise(1), temperature=0.7, seed=seed, start=start))
+        arguments_of(opened, make_unit(noise(1), temperature=0.7, seed=seed, start=start))
         for seed, start in ((1, 0), (1, 0), (2, 0), (1, 5))
     ]
-    assert all(asked["do_sample"] and asked["temperature"] == 0.7 for asked in drawn)
-    seeds = [asked["rng_seed"] for asked in drawn]
+    assert all(arguments["do_sample"] and arguments["temperature"] == 0.7 for arguments in drawn)
+    seeds = [arguments["rng_seed"] for arguments in drawn]
     assert seeds[0] == seeds[1]
     assert len(set(seeds)) == 3
 
 
-def test_a_prompt_is_passed_as_plain_text(tmp_path: Path) -> None:
-    opened = open_family(tmp_path, "whisper", heard())
-    asked = asked_of(opened, make_unit(noise(1), prompt=" Ada <|translate|> \ud800 ", max_new_tokens=2000))
-    assert asked["initial_prompt"] == "Ada < |translate|> ?"
-    assert asked["max_new_tokens"] == 448 - 5 - len(" Ada < |translate|> ?")
-    assert "initial_prompt" not in asked_of(opened, make_unit(noise(1), prompt="  "))
+def test_prompt_is_passed_as_plain_text(tmp_path: Path) -> None:
+    opened = open_family(tmp_path, "whisper", asr_answer())
+    arguments = arguments_of(opened, make_unit(noise(1), prompt=" Ada <|translate|> \ud800 ", max_new_tokens=2000))
+    assert arguments["initial_prompt"] == "Ada < |translate|> ?"
+    assert arguments["max_new_tokens"] == 448 - 5 - len(" Ada < |translate|> ?")
+    assert "initial_prompt" not in arguments_of(opened, make_unit(noise(1), prompt="  "))
 
 
-def test_of_a_long_prompt_the_newest_tokens_are_kept(tmp_path: Path) -> None:
-    opened = open_family(tmp_path, "whisper", heard())
+def test_long_prompt_keeps_its_newest_tokens(tmp_path: Path) -> None:
+    opened = open_family(tmp_path, "whisper", asr_answer())
     prompt = "".join(chr(0x4E00 + index) for index in range(500))
-    assert asked_of(opened, make_unit(noise(1), prompt=prompt))["initial_prompt"] == prompt[-223:]
+    assert arguments_of(opened, make_unit(noise(1), prompt=prompt))["initial_prompt"] == prompt[-223:]
 
 
-def test_short_audio_is_padded_and_handed_over_as_a_list(tmp_path: Path) -> None:
-    opened = open_family(tmp_path, "whisper", heard())
+def test_short_audio_is_padded_and_passed_as_a_list(tmp_path: Path) -> None:
+    opened = open_family(tmp_path, "whisper", asr_answer())
     result = result_of(opened, make_unit(noise(0.01)))
-    samples = opened[1].pipelines[-1].asked[-1][0]
+    samples = opened[1].pipelines[-1].calls[-1][0]
     assert isinstance(samples, list)
     assert len(samples) == SAMPLE_RATE // 2
     assert np.array_equal(np.array(samples[:160], np.float32), noise(0.01))
@@ -112,16 +114,16 @@ def test_short_audio_is_padded_and_handed_over_as_a_list(tmp_path: Path) -> None
     assert (result.pieces[0].end, result.resume) == (0.01, 0.01)
 
 
-def test_without_timestamps_a_window_is_one_piece(tmp_path: Path) -> None:
-    result = result_of(open_family(tmp_path, "whisper", heard(" Ay!")), make_unit(noise(2), temperature=0.5))
+def test_window_without_timestamps_is_one_piece(tmp_path: Path) -> None:
+    result = result_of(open_family(tmp_path, "whisper", asr_answer(" Ay!")), make_unit(noise(2), temperature=0.5))
     (piece,) = result.pieces
     assert (piece.start, piece.end, piece.text, piece.tokens) == (0.0, 2.0, " Ay!", tuple(map(ord, " Ay!")))
     assert (result.tokens, result.resume, result.temperature) == (piece.tokens, 2.0, 0.5)
     assert END not in result.tokens
 
 
-def test_silence_is_no_piece(tmp_path: Path) -> None:
-    result = result_of(open_family(tmp_path, "whisper", heard(" ")), make_unit(noise(2)))
+def test_silence_has_no_pieces(tmp_path: Path) -> None:
+    result = result_of(open_family(tmp_path, "whisper", asr_answer(" ")), make_unit(noise(2)))
     assert (result.pieces, result.tokens, result.resume) == ((), (), 2.0)
 
 
@@ -140,26 +142,26 @@ def test_silence_is_no_piece(tmp_path: Path) -> None:
 def test_segments_become_pieces_inside_the_window(
     tmp_path: Path, chunks: list[tuple[float, float, str]], spans: list[tuple[float, float]], resume: float
 ) -> None:
-    opened = open_family(tmp_path, "whisper", heard(chunks=chunks))
+    opened = open_family(tmp_path, "whisper", asr_answer(chunks=chunks))
     result = result_of(opened, make_unit(noise(3), timestamps=True))
     assert [(piece.start, piece.end) for piece in result.pieces] == spans
     assert result.resume == resume
 
 
-def test_with_timestamps_one_pass_is_made(tmp_path: Path) -> None:
-    opened = open_family(tmp_path, "whisper", heard(chunks=[]))
-    asked = asked_of(opened, make_unit(noise(3), timestamps=True))
-    assert asked["return_timestamps"]
-    assert asked["streamer"].stop
-    assert "streamer" not in asked_of(open_family(tmp_path / "other", "whisper", heard()), make_unit(noise(3)))
+def test_timestamps_stop_the_pipeline_after_one_pass(tmp_path: Path) -> None:
+    opened = open_family(tmp_path, "whisper", asr_answer(chunks=[]))
+    arguments = arguments_of(opened, make_unit(noise(3), timestamps=True))
+    assert arguments["return_timestamps"]
+    assert arguments["streamer"].stop
+    assert "streamer" not in arguments_of(open_family(tmp_path / "other", "whisper", asr_answer()), make_unit(noise(3)))
 
 
-SAID = [(0.0, 1.2, " a b."), (2.0, 2.9, " c")]
+CHUNKS = [(0.0, 1.2, " a b."), (2.0, 2.9, " c")]
 TIMED = [(0.1000001, 0.5, " a"), (0.5, 1.0, " b."), (2.1, 9.0, " c"), (9.0, 9.9, " made"), (9.9, 9.9, " up")]
 
 
-def test_words_stand_with_their_segments(tmp_path: Path) -> None:
-    opened = open_family(tmp_path, "whisper", heard(chunks=[*SAID, (2.9, 3.0, " made up")], words=TIMED))
+def test_word_timestamps_are_grouped_by_segment(tmp_path: Path) -> None:
+    opened = open_family(tmp_path, "whisper", asr_answer(chunks=[*CHUNKS, (2.9, 3.0, " made up")], words=TIMED))
     opened[1].first_text = " a b. c"  # after which the pipeline went on into the silence
     unit = make_unit(noise(3), timestamps=True, words=True)
     result = result_of(opened, unit)
@@ -167,22 +169,22 @@ def test_words_stand_with_their_segments(tmp_path: Path) -> None:
     assert result.pieces[0].words == (Word(" a", 0.1, 0.5, 0.0), Word(" b.", 0.5, 1.0, 0.0))
     assert result.pieces[1].words == (Word(" c", 2.1, 3.0, 0.0),)
     assert result.resume == 2.9
-    asked = asked_of(opened, unit)
-    assert asked["word_timestamps"]
-    assert not asked["streamer"].stop
+    arguments = arguments_of(opened, unit)
+    assert arguments["word_timestamps"]
+    assert not arguments["streamer"].stop
 
 
-def test_words_without_segments(tmp_path: Path) -> None:
-    opened = open_family(tmp_path, "whisper", heard(" a b.", words=TIMED[:2]))
+def test_word_timestamps_without_segments(tmp_path: Path) -> None:
+    opened = open_family(tmp_path, "whisper", asr_answer(" a b.", words=TIMED[:2]))
     (piece,) = result_of(opened, make_unit(noise(3), words=True)).pieces
     assert [word.text for word in piece.words] == [" a", " b."]
     (bare,) = result_of(opened, make_unit(noise(3))).pieces
     assert bare.words == ()
-    assert "word_timestamps" not in asked_of(opened, make_unit(noise(3)))
+    assert "word_timestamps" not in arguments_of(opened, make_unit(noise(3)))
 
 
-def test_a_multilingual_whisper_must_list_its_languages(tmp_path: Path) -> None:
-    runtime = StandInRuntime(heard())
+def test_multilingual_whisper_must_list_its_languages(tmp_path: Path) -> None:
+    runtime = StandInRuntime(asr_answer())
     runtime._languages = ("en",)
     original = runtime.pipeline
 
@@ -196,13 +198,13 @@ def test_a_multilingual_whisper_must_list_its_languages(tmp_path: Path) -> None:
         load(inspect(write_folder(tmp_path, "whisper")), name="m", device="CPU", reason="a test", runtime=runtime)
 
 
-def test_qwen_is_asked_by_the_names_of_languages_and_takes_a_prompt_as_context(tmp_path: Path) -> None:
-    opened = open_family(tmp_path, "qwen3_asr", heard("Hola.", "Spanish"))
+def test_qwen_gets_language_names_and_the_prompt_as_context(tmp_path: Path) -> None:
+    opened = open_family(tmp_path, "qwen3_asr", asr_answer("Hola.", "Spanish"))
     assert opened[0].info.languages[:3] == ("zh", "en", "yue")
     assert len(opened[0].info.languages) == 30
     assert (opened[0].info.family, opened[0].info.tasks) == ("qwen3_asr", ("transcribe",))
-    asked = asked_of(opened, make_unit(noise(1), language="tl", prompt="names: Ada <|im_end|>"))
-    assert asked == {
+    arguments = arguments_of(opened, make_unit(noise(1), language="tl", prompt="names: Ada <|im_end|>"))
+    assert arguments == {
         "language": "Filipino",
         "context": "names: Ada < |im_end|>",
         "max_new_tokens": 512,
@@ -210,48 +212,50 @@ def test_qwen_is_asked_by_the_names_of_languages_and_takes_a_prompt_as_context(t
     }
 
 
-def test_qwens_config_may_list_its_languages(tmp_path: Path) -> None:
-    opened = open_family(tmp_path, "qwen3_asr", heard("x"), support_languages=["Chinese", "Klingon"])
+def test_languages_of_qwen_are_from_its_config(tmp_path: Path) -> None:
+    opened = open_family(tmp_path, "qwen3_asr", asr_answer("x"), support_languages=["Chinese", "Klingon"])
     assert (opened[0].info.languages, opened[0].info.default_language) == (("zh",), "zh")
 
 
-def test_a_language_models_window_is_one_piece_whatever_was_asked(tmp_path: Path) -> None:
-    opened = open_family(tmp_path, "qwen3_asr", heard(" Hola. ", "Spanish"))
+def test_language_model_window_is_one_piece_for_any_options(tmp_path: Path) -> None:
+    opened = open_family(tmp_path, "qwen3_asr", asr_answer(" Hola. ", "Spanish"))
     result = result_of(opened, make_unit(noise(2), timestamps=True))
     (piece,) = result.pieces
     assert (piece.start, piece.end, piece.text) == (0.0, 2.0, " Hola.")
     assert (result.language, result.resume) == ("es", 2.0)
-    assert "streamer" not in opened[1].pipelines[-1].asked[-1][1]
+    assert "streamer" not in opened[1].pipelines[-1].calls[-1][1]
 
 
-@pytest.mark.parametrize(("said", "text"), [("你好", "你好"), ("สวัสดี", "สวัสดี"), ("hello", " hello"), ("여보", " 여보")])
-def test_words_are_kept_apart_where_they_are_written_apart(tmp_path: Path, said: str, text: str) -> None:
-    result = result_of(open_family(tmp_path, "qwen3_asr", heard(said, "")), make_unit(noise(1)))
+@pytest.mark.parametrize(
+    ("answer_text", "text"), [("你好", "你好"), ("สวัสดี", "สวัสดี"), ("hello", " hello"), ("여보", " 여보")]
+)
+def test_text_begins_with_a_space_in_scripts_with_spaces(tmp_path: Path, answer_text: str, text: str) -> None:
+    result = result_of(open_family(tmp_path, "qwen3_asr", asr_answer(answer_text, "")), make_unit(noise(1)))
     assert result.pieces[0].text == text
-    assert result.language == "en"  # told none, it says its default
+    assert result.language == "en"  # no language was given: the default
 
 
-def test_what_a_family_does_not_take_is_refused_by_name(tmp_path: Path) -> None:
-    qwen = open_family(tmp_path / "qwen", "qwen3_asr", heard())
-    fun = open_family(tmp_path / "fun", "fun_asr", heard())
-    whisper = open_family(tmp_path / "whisper", "whisper", heard())
+def test_unsupported_option_of_a_genai_family_is_refused_by_name(tmp_path: Path) -> None:
+    qwen = open_family(tmp_path / "qwen", "qwen3_asr", asr_answer())
+    fun = open_family(tmp_path / "fun", "fun_asr", asr_answer())
+    whisper = open_family(tmp_path / "whisper", "whisper", asr_answer())
     assert refused(qwen, make_unit(noise(1), task="translate")) == "model"
     assert refused(qwen, make_unit(noise(1), language="eu")) == "language"
     assert refused(whisper, make_unit(noise(1), language="fr")) == "language"
     assert refused(fun, make_unit(noise(1), prompt="names: Ada")) == "prompt"
     assert fun[0].info.languages == ()
-    assert asked_of(fun, make_unit(noise(1))) == {"max_new_tokens": 512, "do_sample": False}
+    assert arguments_of(fun, make_unit(noise(1))) == {"max_new_tokens": 512, "do_sample": False}
 
 
-def test_behind_the_service_a_long_file_is_cut_and_all_of_it_arrives(tmp_path: Path) -> None:
+def test_long_file_is_transcribed_completely_by_the_service(tmp_path: Path) -> None:
     def lengths(samples: list[float]) -> Any:
-        return heard(f" {len(samples)}", chunks=[(0.0, len(samples) / SAMPLE_RATE, f" {len(samples)}")])
+        return asr_answer(f" {len(samples)}", chunks=[(0.0, len(samples) / SAMPLE_RATE, f" {len(samples)}")])
 
     session, runtime = open_family(tmp_path, "whisper", lengths)
     with serving(session) as service:
         options = TranscribeOptions(language="en", vad=VadOptions("energy"))
         transcript = transcribe(service, noise(70), options)
-    heard_lengths = [len(asked[0]) for asked in runtime.pipelines[0].asked]
+    heard_lengths = [len(arguments[0]) for arguments in runtime.pipelines[0].calls]
     assert len(heard_lengths) >= 3
     assert max(heard_lengths) <= 30 * SAMPLE_RATE
     assert transcript.text == " ".join(map(str, heard_lengths))

@@ -14,7 +14,7 @@ from antiphon.genai.runtime import check_device
 from antiphon.models.folder import inspect
 from antiphon.models.session import AnySession
 from antiphon.types.events import Failed, Window, WindowFinished
-from tests.genai.stand_in import StandInRuntime, heard, spoken, write_folder, write_voices
+from tests.genai.stand_in import StandInRuntime, asr_answer, tts_answer, write_folder, write_voices
 from tests.support.drive_session import make_unit
 from tests.support.tiny_whisper import noise
 
@@ -24,7 +24,7 @@ def open_model(folder: Path, runtime: StandInRuntime, **options: Any) -> AnySess
 
 
 def whisper(tmp_path: Path, answer: Any = None, **options: Any) -> tuple[AnySession, StandInRuntime]:
-    runtime = StandInRuntime(answer or heard(), devices=("CPU", "GPU.0", "GPU.1", "NPU"))
+    runtime = StandInRuntime(answer or asr_answer(), devices=("CPU", "GPU.0", "GPU.1", "NPU"))
     return open_model(write_folder(tmp_path, "whisper"), runtime, **options), runtime
 
 
@@ -62,10 +62,10 @@ def test_cache_dir_in_plugin_config_has_priority(tmp_path: Path) -> None:
 def test_whisper_gives_word_timestamps_if_opened_with_them(tmp_path: Path) -> None:
     session, runtime = whisper(tmp_path, word_timestamps=True)
     assert runtime.opened[0][2] == {"word_timestamps": True}
-    assert session.info.no_words == ""
+    assert session.info.no_word_times_reason == ""
     session, runtime = whisper(tmp_path)
     assert runtime.opened[0][2] == {}
-    assert session.info.no_words.endswith(" with enable_word_timestamps")
+    assert session.info.no_word_times_reason.endswith(" with enable_word_timestamps")
 
 
 def test_other_families_give_no_word_timestamps(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_other_families_give_no_word_timestamps(tmp_path: Path) -> None:
     )
     assert "qwen3_asr does not give word timestamps" in lines[1]
     assert runtime.opened[0][2] == {}
-    assert session.info.no_words
+    assert session.info.no_word_times_reason
 
 
 @pytest.mark.parametrize(
@@ -142,9 +142,9 @@ def test_kokoro_needs_its_lexicons(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(
         ConfigError, match=r"data/gb_gold\.json: no such file; Kokoro reads English with misaki's lexicons"
     ):
-        open_model(folder, StandInRuntime(spoken()))
+        open_model(folder, StandInRuntime(tts_answer()))
     monkeypatch.setenv("MISAKI_DATA_DIR", str(tmp_path))
-    assert open_model(folder, StandInRuntime(spoken())).info.voices == ("af_heart",)
+    assert open_model(folder, StandInRuntime(tts_answer())).info.voices == ("af_heart",)
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_unit_that_left_is_not_transcribed(tmp_path: Path) -> None:
     session.join([unit])
     session.leave(unit)
     assert session.step() == []
-    assert runtime.pipelines[0].asked == []
+    assert runtime.pipelines[0].calls == []
 
 
 def test_failure_ends_its_unit_and_reopens_the_pipeline(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_failure_ends_its_unit_and_reopens_the_pipeline(tmp_path: Path) -> None:
     assert isinstance(failed.error, EngineFailed)
     assert str(failed.error) == "The engine failed on this request: the device is lost."
     assert isinstance(answer_of(session, make_unit(noise(1), language="en")), WindowFinished)
-    assert [len(pipeline.asked) for pipeline in runtime.pipelines] == [1, 1]
+    assert [len(pipeline.calls) for pipeline in runtime.pipelines] == [1, 1]
     answer_of(session, make_unit(noise(1), language="en"))
     assert len(runtime.pipelines) == 2
 
@@ -239,7 +239,7 @@ def test_pipeline_that_cannot_be_reopened_fails_the_next_unit(tmp_path: Path) ->
 
 
 def test_unsupported_task_is_refused_before_the_pipeline_runs(tmp_path: Path) -> None:
-    runtime = StandInRuntime(heard(), languages=())
+    runtime = StandInRuntime(asr_answer(), languages=())
     session = open_model(write_folder(tmp_path, "whisper"), runtime)
     assert (session.info.languages, session.info.tasks, session.info.default_language) == ((), ("transcribe",), "en")
     unit = make_unit(noise(1), task="translate")
@@ -247,7 +247,7 @@ def test_unsupported_task_is_refused_before_the_pipeline_runs(tmp_path: Path) ->
     assert isinstance(failed, Failed)
     assert isinstance(failed.error, RequestError)
     assert session.step() == []
-    assert runtime.pipelines[0].asked == []
+    assert runtime.pipelines[0].calls == []
 
 
 def answer_of(session: AnySession, unit: Window) -> object:

@@ -16,7 +16,7 @@ from antiphon.models.folder import inspect
 from antiphon.synthesis.voices import OPENAI_VOICES, choose_voice
 from antiphon.types.events import AudioChunk, Event, Failed, Sentence, SentenceFinished
 from antiphon.types.options import SpeakOptions
-from tests.genai.stand_in import StandInRuntime, spoken, write_folder, write_voices
+from tests.genai.stand_in import StandInRuntime, tts_answer, write_folder, write_voices
 from tests.support.service import serving, speak
 
 Opened = tuple[Any, StandInRuntime]
@@ -32,10 +32,10 @@ def say(opened: Opened, voice: str, text: str = "Hello.", language: str | None =
     return list(opened[0].join([unit]) or opened[0].step())
 
 
-def test_speecht5_has_a_voice_without_any_file(tmp_path: Path) -> None:
-    opened = open_voice(write_folder(tmp_path, "speecht5"), spoken([0.25, -1.0]))
+def test_genai_speecht5_has_a_default_voice_without_files(tmp_path: Path) -> None:
+    opened = open_voice(write_folder(tmp_path, "speecht5"), tts_answer([0.25, -1.0]))
     info = opened[0].info
-    assert (info.family, info.tasks, info.voices, info.stand_ins) == (
+    assert (info.family, info.tasks, info.voices, info.openai_voices) == (
         "speecht5",
         ("speak",),
         ("default",),
@@ -48,108 +48,108 @@ def test_speecht5_has_a_voice_without_any_file(tmp_path: Path) -> None:
     assert isinstance(end, SentenceFinished)
     pipeline = opened[1].pipelines[0]
     assert opened[1].opened == [("Text2SpeechPipeline", "CPU", {})]
-    assert pipeline.asked == [("a", {}), ("Hello.", {})]  # the first to learn the rate
+    assert pipeline.calls == [("a", {}), ("Hello.", {})]  # the first to learn the rate
 
 
-def test_what_speecht5_reads_at_once_is_what_its_config_says(tmp_path: Path) -> None:
+def test_longest_sentence_of_genai_speecht5_is_from_its_config(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, "speecht5")
-    assert open_voice(folder, spoken())[0].info.longest_sentence is None
+    assert open_voice(folder, tts_answer())[0].info.longest_sentence is None
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"max_text_positions": 128}))
-    assert open_voice(folder, spoken())[0].info.longest_sentence == 120
+    assert open_voice(folder, tts_answer())[0].info.longest_sentence == 120
 
 
-def test_speecht5s_voices_come_from_files_and_from_the_one_given(tmp_path: Path) -> None:
+def test_genai_speecht5_voices_are_from_files_and_the_setting(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, "speecht5")
     write_voices(folder, "speecht5", "bob", "ada")
-    assert open_voice(folder, spoken())[0].info.voices == ("ada", "bob")
+    assert open_voice(folder, tts_answer())[0].info.voices == ("ada", "bob")
     (tmp_path / "mine.bin").write_bytes(np.ones(512, "<f4").tobytes())
-    opened = open_voice(folder, spoken(), speaker=("me", tmp_path / "mine.bin"))
+    opened = open_voice(folder, tts_answer(), speaker=("me", tmp_path / "mine.bin"))
     assert opened[0].info.voices == ("me", "ada", "bob")
     say(opened, "bob")
-    text, tensor, named = opened[1].pipelines[0].asked[-1]
+    text, tensor, named = opened[1].pipelines[0].calls[-1]
     assert (text, named, tensor.shape) == ("Hello.", {}, (1, 512))
     assert np.linalg.norm(tensor) == pytest.approx(1)
 
 
-def test_sound_is_copied_out_of_the_pipeline(tmp_path: Path) -> None:
-    answer = spoken([0.25, -1.0])
+def test_samples_are_copied_from_the_pipeline(tmp_path: Path) -> None:
+    answer = tts_answer([0.25, -1.0])
     opened = open_voice(write_folder(tmp_path, "speecht5"), answer)
     chunk, _ = say(opened, "default")
     answer.speeches[0].data[:] = 0
     assert chunk.samples.tolist() == [0.25, -1.0]  # type: ignore[union-attr]
 
 
-def test_nothing_to_be_heard_is_no_chunk(tmp_path: Path) -> None:
-    (end,) = say(open_voice(write_folder(tmp_path, "speecht5"), spoken([])), "default")
+def test_empty_audio_is_no_chunk(tmp_path: Path) -> None:
+    (end,) = say(open_voice(write_folder(tmp_path, "speecht5"), tts_answer([])), "default")
     assert isinstance(end, SentenceFinished)
 
 
-def test_an_unknown_voice_is_refused_by_name(tmp_path: Path) -> None:
-    (failed,) = say(open_voice(write_folder(tmp_path, "speecht5"), spoken()), "ada")
+def test_unknown_voice_is_refused_by_name(tmp_path: Path) -> None:
+    (failed,) = say(open_voice(write_folder(tmp_path, "speecht5"), tts_answer()), "ada")
     assert isinstance(failed, Failed)
     assert isinstance(failed.error, InvalidParameter)
     assert str(failed.error) == "The model has no voice 'ada'; it has default."
 
 
-def test_kokoro_speaks_with_its_files_each_in_its_language(tmp_path: Path) -> None:
+def test_kokoro_voices_have_their_languages(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, "kokoro")
     write_voices(folder, "kokoro", "bm_fable", "af_heart", "ef_dora", "af_nova")
-    opened = open_voice(folder, spoken(rate=24_000))
+    opened = open_voice(folder, tts_answer(rate=24_000))
     info = opened[0].info
     assert (info.family, info.sample_rate, info.reads_digits) == ("kokoro", 24_000, True)
     assert info.voices == ("af_heart", "af_nova", "bm_fable", "ef_dora")
     assert info.default_language == "en-us"
     say(opened, "ef_dora", "Hola.")
     say(opened, "ef_dora", "Hello.", language="en-GB")
-    asked = opened[1].pipelines[0].asked
-    assert [(each[0], each[2]) for each in asked] == [
+    calls = opened[1].pipelines[0].calls
+    assert [(each[0], each[2]) for each in calls] == [
         ("a", {"language": "en-us", "speed": 1.0}),
         ("Hola.", {"language": "es", "speed": 1.0}),
         ("Hello.", {"language": "en-gb", "speed": 1.0}),
     ]
-    assert asked[1][1].shape == (510, 1, 256)
-    assert float(asked[1][1].max()) == 3.0  # the third of the files written, in their order
+    assert calls[1][1].shape == (510, 1, 256)
+    assert float(calls[1][1].max()) == 3.0  # the third of the files written, in their order
 
 
-def test_openais_names_are_kokoros_own_where_it_has_them(tmp_path: Path) -> None:
+def test_openai_voice_names_are_kokoros_own_if_it_has_them(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, "kokoro")
     write_voices(folder, "kokoro", "af_heart", "af_nova", "bm_fable", "am_onyx")
-    info = open_voice(folder, spoken(rate=24_000))[0].info
+    info = open_voice(folder, tts_answer(rate=24_000))[0].info
     chosen = {name: choose_voice(info, name) for name in OPENAI_VOICES}
     assert (chosen["nova"], chosen["fable"], chosen["onyx"]) == ("af_nova", "bm_fable", "am_onyx")
     assert (chosen["marin"], chosen["alloy"]) == ("af_heart", "af_heart")
 
 
-def test_kokoro_without_a_voice_or_with_a_wrong_one(tmp_path: Path) -> None:
+def test_kokoro_with_missing_or_invalid_voices_is_an_error(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, "kokoro")
     with pytest.raises(ConfigError, match="voices: no voice; copy Kokoro's voices there"):
-        open_voice(folder, spoken())
+        open_voice(folder, tts_answer())
     (folder / "voices").mkdir()
     (folder / "voices" / "short.bin").write_bytes(bytes(1024))
     with pytest.raises(
         ConfigError, match=r"short\.bin: 1024 bytes, but a voice of this model is 130560 float32 values"
     ):
-        open_voice(folder, spoken())
+        open_voice(folder, tts_answer())
     np.full((510, 1, 256), np.nan, "<f4").tofile(folder / "voices" / "short.bin")
     with pytest.raises(ConfigError, match=r"short\.bin: values that are not finite"):
-        open_voice(folder, spoken())
+        open_voice(folder, tts_answer())
     with pytest.raises(ConfigError, match=r"nowhere\.bin: the voice cannot be read"):
-        open_voice(folder, spoken(), speaker=("me", tmp_path / "nowhere.bin"))
+        open_voice(folder, tts_answer(), speaker=("me", tmp_path / "nowhere.bin"))
 
 
-def test_a_model_that_cannot_speak_is_found_out_at_once(tmp_path: Path) -> None:
+def test_pipeline_that_cannot_speak_is_an_error_at_load(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="opens it on CPU, but cannot speak: no lexicon"):
         open_voice(write_folder(tmp_path, "speecht5"), RuntimeError("Check failed at x.cpp:1:\nno lexicon"))
 
 
-def test_every_letter_of_kokoros_voices_has_its_language() -> None:
+def test_every_kokoro_voice_prefix_has_a_language() -> None:
     assert [kokoro_language(f"{letter}f_name") for letter in "abefhip"] == [*KOKORO_LANGUAGES.values()]
     assert kokoro_language("jf_alpha") == kokoro_language("me") == "en-us"
 
 
 @pytest.mark.parametrize(
-    ("asked", "read"),
+    ("requested", "read"),
     [
         ("en", "en-us"),
         ("en_GB", "en-gb"),
@@ -160,26 +160,26 @@ def test_every_letter_of_kokoros_voices_has_its_language() -> None:
         ("hi", "hi"),
     ],
 )
-def test_a_language_asked_for_stands_before_the_voices_own(asked: str, read: str) -> None:
-    assert kokoro_language("if_sara", asked) == read
+def test_requested_language_overrides_that_of_the_kokoro_voice(requested: str, read: str) -> None:
+    assert kokoro_language("if_sara", requested) == read
 
 
-def test_a_language_kokoro_does_not_read_is_refused(tmp_path: Path) -> None:
+def test_unsupported_kokoro_language_is_refused(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, "kokoro")
     write_voices(folder, "kokoro", "af_heart")
-    (failed,) = say(open_voice(folder, spoken()), "af_heart", language="de")
+    (failed,) = say(open_voice(folder, tts_answer()), "af_heart", language="de")
     assert isinstance(failed, Failed)
     assert "language 'de' is not one that Kokoro reads; valid: en-us, en-gb, es" in str(failed.error)
 
 
-def test_behind_the_service_every_sentence_is_heard_in_order(tmp_path: Path) -> None:
+def test_sentences_are_in_order_through_the_service(tmp_path: Path) -> None:
     def level(text: str) -> Any:
-        return spoken([len(text) / 100] * 10)
+        return tts_answer([len(text) / 100] * 10)
 
     opened = open_voice(write_folder(tmp_path, "speecht5"), level)
     with serving(opened[0]) as service:
         samples = speak(service, "First one. The second is longer. Third.", SpeakOptions())
-    said = [asked[0] for asked in opened[1].pipelines[0].asked[1:]]
-    assert " ".join(said) == "First one. The second is longer. Third."
+    texts = [calls[0] for calls in opened[1].pipelines[0].calls[1:]]
+    assert " ".join(texts) == "First one. The second is longer. Third."
     levels = samples[np.flatnonzero(samples)]  # the pauses between sentences are silence
-    assert levels == pytest.approx(np.repeat([len(text) / 100 for text in said], 10))
+    assert levels == pytest.approx(np.repeat([len(text) / 100 for text in texts], 10))

@@ -150,9 +150,9 @@ def test_existing_model_is_kept_without_a_request(hub: Hub, tmp_path: Path, mode
     keep(hub, tmp_path / "hub")
     folder = pull(NAME, models)
     (folder / "graph.pbtxt").write_text("edited")
-    asked = len(hub.requests)
+    request_count = len(hub.requests)
     pull(NAME, models, report=lines.append)
-    assert len(hub.requests) == asked
+    assert len(hub.requests) == request_count
     assert lines == [f"{folder} already exists and is kept; overwrite_models pulls it again."]
     assert (folder / "graph.pbtxt").read_text() == "edited"
 

@@ -124,14 +124,14 @@ def test_offline_uses_an_existing_model_and_refuses_another(
 ) -> None:
     keep(hub, tmp_path / "hub")
     folder = pull(NAME, models)
-    asked = len(hub.requests)
+    request_count = len(hub.requests)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert pull(NAME, models, report=lines.append) == folder
     with pytest.raises(
         ConfigError, match="does not exist, and HF_HUB_OFFLINE forbids using the hub: unset it, or copy"
     ):
         pull("openai/whisper-other", models)
-    assert len(hub.requests) == asked
+    assert len(hub.requests) == request_count
 
 
 KILLED = """

@@ -31,7 +31,7 @@ FAMILY = Family(
 
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
-    """A model folder of a family whose package lies in a folder of its own."""
+    """A model folder of a family whose package has its own folder."""
     package = tmp_path / "packages" / "toy"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()

@@ -92,7 +92,7 @@ def test_moving_copies_the_whole_row(cache: KvCache) -> None:
     assert (keys(cache, 0)[:, :3] == 5.0).all()
 
 
-def test_a_graph_writes_into_a_full_row_and_into_a_copy_of_a_shorter_one(cache: KvCache) -> None:
+def test_graph_writes_into_a_full_row_and_into_a_copy_of_a_shorter_one(cache: KvCache) -> None:
     for row, length in ((0, GROWTH), (1, 3)):
         cache.lengths[row] = length
         arrays = cache.row_arrays(row)
@@ -162,7 +162,7 @@ class RecordingRequest:
         self.calls += 1
 
 
-def test_a_step_binds_tensors_again_only_if_rows_or_arrays_changed() -> None:
+def test_step_binds_tensors_again_only_if_rows_or_arrays_changed() -> None:
     request = RecordingRequest()
     caches = DecoderCaches(SHAPE, 3, "f32", request, 128)
     tensors = 4 * SHAPE.decoder_layers + 1  # key and value of both caches, and new_kv

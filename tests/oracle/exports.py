@@ -1,5 +1,5 @@
-"""optimum-intel's exports of a checkpoint, and a checkpoint of what an export holds: each made in a process of its own, where
-optimum-intel's warnings harm nobody."""
+"""optimum-intel's exports of a checkpoint, and a checkpoint of what an export holds: each made in its own process, so
+that optimum-intel's warnings do not fail tests."""
 
 from __future__ import annotations
 

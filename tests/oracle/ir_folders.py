@@ -26,7 +26,7 @@ EXACT = ("--weight-format", "fp32")
 
 
 def export_starter(folder: Path) -> Path:
-    """The starter that hears, whose answers are words."""
+    """starter-asr, whose transcripts are words."""
     return export(STARTER, folder, WHISPER, *EXACT)
 
 

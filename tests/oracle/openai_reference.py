@@ -1,4 +1,4 @@
-"""A checkpoint as openai-whisper has it: the same weights under its own names, for what only it can be asked."""
+"""A checkpoint as openai-whisper has it: the same weights under its own names, for what only it implements."""
 
 from __future__ import annotations
 

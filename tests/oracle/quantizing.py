@@ -18,20 +18,20 @@ IDS = 12  # tokens that the decoder is calibrated on, of each window
 def main(folder: str, features: str, target: str) -> None:
     """Quantise both graphs of an fp32 export, as the command line of optimum-intel does, in seven bits of weights."""
     model = OVModelForSpeechSeq2Seq.from_pretrained(folder)
-    heard = [one[None] for one in np.load(features)]
+    log_mels = [one[None] for one in np.load(features)]
     draw = np.random.default_rng(0)
-    told = [
+    decoder_inputs = [
         {
             "input_ids": draw.integers(0, model.config.vocab_size, (1, IDS)),
             "encoder_hidden_states": model.encoder(one).last_hidden_state.numpy(),
             "beam_idx": np.zeros(1, np.int32),
         }
-        for one in heard
+        for one in log_mels
     ]
-    encoder = nncf.Dataset([{"input_features": one} for one in heard])
-    data = OVCalibrationDataset({"encoder": encoder, "decoder": nncf.Dataset(told)})
+    encoder = nncf.Dataset([{"input_features": one} for one in log_mels])
+    data = OVCalibrationDataset({"encoder": encoder, "decoder": nncf.Dataset(decoder_inputs)})
     # Without the fix, sums overflow on AVX2, in another way in every kernel.
-    how = OVQuantizationConfig(bits=8, num_samples=len(heard), overflow_fix="enable")
+    how = OVQuantizationConfig(bits=8, num_samples=len(log_mels), overflow_fix="enable")
     config = OVConfig(quantization_config=how)
     OVQuantizer(model).quantize(calibration_dataset=data, ov_config=config, save_directory=target)
 

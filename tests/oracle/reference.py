@@ -1,6 +1,6 @@
-"""A random-weight checkpoint loaded twice: by transformers, the oracle, and by us; and both asked the same question.
+"""A random-weight checkpoint loaded by transformers, the oracle, and by us; both get the same input.
 
-Everything is float32 on both sides, and transformers is asked one item at a time: its batches mix items up.
+Everything is float32 on both sides, and transformers gets one item at a time: its batches mix items up.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Comparison:
     tokenizer: WhisperTokenizer
 
     def features(self, samples: Samples) -> torch.Tensor:
-        """What transformers hears: `[1, mels, 3000]`."""
+        """The input of transformers: `[1, mels, 3000]`."""
         return torch.from_numpy(oracle_log_mel(samples, self.shape.mels))
 
     def logits(self, features: torch.Tensor, ids: Sequence[int]) -> NDArray[np.float32]:

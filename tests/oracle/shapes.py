@@ -1,4 +1,4 @@
-"""The random-weight configurations that the oracles are asked about: every way in which Whisper checkpoints differ.
+"""The random-weight configurations for the oracles: every way in which Whisper checkpoints differ.
 
 `init_std` 0.3 makes answers in which text and timestamps both win their turns, and `end` lets some of them end.
 """

@@ -1,4 +1,4 @@
-"""Sounds for the oracles to hear: seeded, so that every run hears the same.
+"""Test signals for the oracles, seeded, so that they are the same in every run.
 
 None of them is speech; random weights do not care.
 """

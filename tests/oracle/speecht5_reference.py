@@ -1,6 +1,6 @@
-"""A random-weight SpeechT5 and HiFi-GAN loaded twice: by transformers, the oracle, and by us; asked the same question.
+"""A random-weight SpeechT5 and HiFi-GAN loaded by transformers, the oracle, and by us; both get the same input.
 
-Everything is float32 on both sides, and transformers is asked one sentence at a time.
+Everything is float32 on both sides, and transformers gets one sentence at a time.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ CASES = [
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_the_answer_is_the_oracles_token_for_token(case: Case, comparison_of: Callable[[Shape], Comparison]) -> None:
+def test_tokens_match_transformers(case: Case, comparison_of: Callable[[Shape], Comparison]) -> None:
     comparison, unit = comparison_of(case.shape), case.unit()
     prompt = comparison.tokenizer.encode(" " + prompt_of(case.words)) if case.words else []
     assert len(prompt) == case.words
@@ -125,7 +125,7 @@ def test_long_prompt_is_cut_to_its_last_223_tokens(
     assert list(ours.tokens) == ask_oracle(comparison, unit, kept).tokens
 
 
-def test_the_cases_are_not_all_alike(comparison_of: Callable[[Shape], Comparison]) -> None:
+def test_cases_differ(comparison_of: Callable[[Shape], Comparison]) -> None:
     """Random weights can fall into one token for ever; then equality above would say little."""
     tokens, ended, second_stamps = [], 0, 0
     for case in CASES:

@@ -1,4 +1,4 @@
-"""Units decode exactly as they do alone, whoever joins or leaves beside them, in float32."""
+"""Units decode exactly as in single runs, whichever others join or leave, in float32."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _leaves(guest: Guest, since: int, step: int) -> bool:
 
 @settings(max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(slots=st.sampled_from(SLOTS), guests=st.lists(GUESTS, min_size=2, max_size=9))
-def test_unit_decodes_in_any_batch_as_it_does_alone(
+def test_unit_in_any_batch_equals_a_single_run(
     slots: int, guests: list[Guest], sessions: dict[int, WhisperSession], alone: Callable[[int], WindowResult]
 ) -> None:
     results = run(sessions[slots], guests)
@@ -126,13 +126,13 @@ def assert_same(result: WindowResult, single: WindowResult) -> None:
     assert result.no_speech_prob == pytest.approx(single.no_speech_prob, abs=1e-4)
 
 
-def test_the_pool_is_not_all_alike(alone: Callable[[int], WindowResult]) -> None:
-    """Seeds and window starts sample differently, and nobody's answer is another's: a mixed-up row would be seen."""
+def test_pool_units_differ(alone: Callable[[int], WindowResult]) -> None:
+    """Seeds and window starts sample differently and all answers differ, so a mixed-up row would be noticed."""
     answers = [alone(index).tokens for index in range(len(POOL))]
     assert len(set(answers)) == len(POOL)
 
 
-def test_all_at_once_with_every_slot_taken(
+def test_full_batch_equals_single_runs(
     sessions: dict[int, WhisperSession], alone: Callable[[int], WindowResult]
 ) -> None:
     for place, result in run(sessions[6], [Guest(index, 0, None) for index in range(len(POOL))]).items():
@@ -157,7 +157,7 @@ def test_caches_grow_under_units_in_flight(
         assert_same(results[place], alone(guest.index))
 
 
-def test_english_models_batch_too(comparison_of: Callable[[Shape], Comparison]) -> None:
+def test_english_only_batch_equals_single_runs(comparison_of: Callable[[Shape], Comparison]) -> None:
     session = comparison_of(ENGLISH).session
     units = [
         make_unit(chirps(3, seed), timestamps=seed % 2 == 0, prompt=prompt_of(3 * seed), max_new_tokens=20 + seed)
@@ -193,7 +193,7 @@ def _failing_pass(session: WhisperSession) -> Window:
 
 
 @pytest.mark.parametrize("breakage", [_too_long, _unknown_language, _failing_pass])
-def test_a_failed_join_leaves_the_others_untouched(
+def test_failed_join_does_not_change_other_units(
     breakage: Callable[[WhisperSession], Window],
     sessions: dict[int, WhisperSession],
     alone: Callable[[int], WindowResult],

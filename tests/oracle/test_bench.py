@@ -83,7 +83,7 @@ def test_roofline_is_the_slower_of_arithmetic_and_memory() -> None:
     assert together < least_seconds(SIZES, quick, windows=8, rows=1, tokens=100)
 
 
-def test_every_peer_samples_the_forced_number_of_tokens(tmp_path: Path) -> None:
+def test_every_engine_generates_the_forced_number_of_tokens(tmp_path: Path) -> None:
     """One round of every scene: a window of 30 s, a clip of 4 s, and a file of two windows."""
     command = [sys.executable, str(BENCH / "compare.py"), "--shape", "tiny", "--work", str(tmp_path)]
     command += ["--clients", "2", "--short-clients", "2", "--each", "1", "--rounds", "1", "--minutes", "1"]

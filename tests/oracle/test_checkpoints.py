@@ -119,7 +119,7 @@ def test_bf16_caches_batch_exactly(comparison: Comparison, halved: WhisperSessio
     assert [result.tokens for result in drive(halved, units, joins=[0, 2, 2, 6])] == singles
 
 
-def test_the_shards_are_shards(comparison_of: Callable[[Shape], Comparison]) -> None:
+def test_sharded_checkpoint_has_several_files(comparison_of: Callable[[Shape], Comparison]) -> None:
     """`test_graphs` and `test_answers` hold for this shape; here is only what makes it special."""
     folder = comparison_of(HALF).folder
     assert len(list(folder.glob("model-*.safetensors"))) > 1
@@ -132,7 +132,7 @@ def test_auto_keeps_the_stored_type(shape: Shape, stored: str, comparison_of: Ca
 
 
 @pytest.mark.parametrize(("written", "meant"), [("absent", 50), (1, 50), (50, 50), (3, 3), (None, None)])
-def test_the_latest_first_timestamp(
+def test_max_initial_timestamp_matches_openai_whisper(
     written: object, meant: int | None, tmp_path: Path, comparison_of: Callable[[Shape], Comparison]
 ) -> None:
     """Without the key, and with the stale 1 of old hub configs, openai-whisper's 50 holds; null is no limit."""

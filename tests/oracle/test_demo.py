@@ -165,18 +165,18 @@ def test_transcription_after_an_export(place: Path, hub: Hub, talk: Path) -> Non
     )
     flags = f"--source_model {WHISPER} --model_repository_path models --model_name {WHISPER} --task speech2text"
     with serving(place, hub, f"{flags} --target_device CPU") as url:
-        heard = curl(
+        transcribed = curl(
             place,
             f'{url}/v3/audio/transcriptions -H "Content-Type: multipart/form-data" -F file="@{talk}" -F model="{WHISPER}"',
         )
         client = openai.OpenAI(base_url=f"{url}/v3", api_key="not_used")
         with talk.open("rb") as audio:
             transcript = client.audio.transcriptions.create(model=WHISPER, file=audio)
-    assert "call me back" in heard
+    assert "call me back" in transcribed
     assert "call me back" in transcript.text
 
 
-def test_both_models_behind_one_config(place: Path, hub: Hub, talk: Path) -> None:
+def test_both_models_in_one_config(place: Path, hub: Hub, talk: Path) -> None:
     """What the two exports before this wrote into config.json."""
     with serving(place, hub, "--config_path models/config.json") as url:
         served = [model["id"] for model in httpx.get(f"{url}/v3/models").json()["data"]]
@@ -205,7 +205,7 @@ def test_translation(place: Path, hub: Hub) -> None:
     assert seconds_of(place / "speech_spanish.wav") > 0
     flags = f"--source_model {WHISPER_IR} --model_repository_path models --model_name {WHISPER_IR} --task speech2text"
     with serving(place, hub, f"{flags} --target_device CPU") as url:
-        said = curl(
+        body = curl(
             place,
             f'{url}/v3/audio/translations -H "Content-Type: multipart/form-data" -F file="@speech_spanish.wav" '
             f'-F model="{WHISPER_IR}"',
@@ -213,11 +213,11 @@ def test_translation(place: Path, hub: Hub) -> None:
         client = openai.OpenAI(base_url=f"{url}/v3", api_key="not_used")
         with (place / "speech_spanish.wav").open("rb") as audio, pytest.deprecated_call():
             translation = client.audio.translations.create(model=WHISPER_IR, file=audio)
-    assert said.startswith('{"text":')
+    assert body.startswith('{"text":')
     assert isinstance(translation.text, str)
 
 
-def test_a_device_that_is_not_there(place: Path, hub: Hub) -> None:
+def test_unavailable_device_is_one_line(place: Path, hub: Hub) -> None:
     flags = f"--source_model {WHISPER} --model_repository_path models --model_name {WHISPER} --task speech2text"
     arguments = [sys.executable, "-m", "antiphon", "--rest_port", "0", "--rest_bind_address", "127.0.0.1"]
     ended = subprocess.run(
@@ -229,7 +229,7 @@ def test_a_device_that_is_not_there(place: Path, hub: Hub) -> None:
         check=False,
     )
     assert ended.returncode == 2
-    assert "--target_device GPU: " in ended.stderr
+    assert "--target_device: GPU is not available" in ended.stderr
     assert "CPU" in ended.stderr.splitlines()[-1]
     assert "Traceback" not in ended.stderr
 

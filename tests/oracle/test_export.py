@@ -29,7 +29,7 @@ from tests.support.whisper_checkpoint import Shape, write_checkpoint
 
 HEADS = {"alignment_heads": [[0, 0], [0, 1]]}
 PLAIN = Shape("export-plain", width=64, heads=4, layers=2, init_std=0.3, seed=1, generation=HEADS)
-# As large-v3-turbo: 128 mels, many layers that hear and few that speak; heads of a width whose root is no power of two.
+# As large-v3-turbo: 128 mels, many encoder and few decoder layers; a head width whose root is not a power of two.
 TURBO = Shape(
     "export-turbo",
     width=96,
@@ -95,7 +95,7 @@ def speecht5(tmp_path_factory: pytest.TempPathFactory) -> Callable[[IrFormat], P
     return make
 
 
-def heard(folder: Path, samples: Samples, *, timestamps: bool, words: bool) -> tuple[object, ...]:
+def transcribed(folder: Path, samples: Samples, *, timestamps: bool, words: bool) -> tuple[object, ...]:
     """All that a pipeline says of a clip."""
     pipeline = openvino_genai.WhisperPipeline(str(folder), "CPU", **({"word_timestamps": True} if words else {}))
     options = {"word_timestamps": True} if words else {}
@@ -109,21 +109,21 @@ def heard(folder: Path, samples: Samples, *, timestamps: bool, words: bool) -> t
 
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("shape", [PLAIN, TURBO], ids=lambda shape: shape.name)
-def test_our_export_says_what_optimums_says(
+def test_transcripts_of_our_export_match_optimum(
     shape: Shape, form: IrFormat, whisper: Callable[[Shape, IrFormat], Pair]
 ) -> None:
     pair = whisper(shape, form)
     for samples in CLIPS:
         for timestamps in (False, True):
-            ours = heard(pair.ours, samples, timestamps=timestamps, words=False)
-            assert ours == heard(pair.theirs, samples, timestamps=timestamps, words=False)
-    ours = heard(pair.ours, CLIPS[0], timestamps=False, words=True)
-    assert ours == heard(pair.theirs, CLIPS[0], timestamps=False, words=True)
+            ours = transcribed(pair.ours, samples, timestamps=timestamps, words=False)
+            assert ours == transcribed(pair.theirs, samples, timestamps=timestamps, words=False)
+    ours = transcribed(pair.ours, CLIPS[0], timestamps=False, words=True)
+    assert ours == transcribed(pair.theirs, CLIPS[0], timestamps=False, words=True)
 
 
 @pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("shape", [PLAIN, TURBO], ids=lambda shape: shape.name)
-def test_our_whisper_files_hold_what_optimums_hold(
+def test_whisper_tensors_of_our_export_match_optimum(
     shape: Shape, form: IrFormat, whisper: Callable[[Shape, IrFormat], Pair]
 ) -> None:
     pair = whisper(shape, form)
@@ -137,7 +137,7 @@ def test_our_whisper_files_hold_what_optimums_hold(
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_our_speecht5_files_hold_what_optimums_hold(form: IrFormat, speecht5: Callable[[IrFormat], Pair]) -> None:
+def test_speecht5_tensors_of_our_export_match_optimum(form: IrFormat, speecht5: Callable[[IrFormat], Pair]) -> None:
     pair = speecht5(form)
     for name in ("encoder_model", "decoder_model", "postnet", "vocoder"):
         compare_files(pair, f"openvino_{name}.xml", form)
@@ -195,7 +195,7 @@ def seeded(folder: Path, target: Path, tokenizers: Path) -> Path:
 
 
 @pytest.mark.parametrize(("form", "tolerance"), [("fp32", 1e-3), ("fp16", 1e-2), ("int8", 1e-3)])
-def test_our_export_speaks_as_optimums_does(
+def test_samples_of_our_export_match_optimum(
     form: IrFormat, tolerance: float, speecht5: Callable[[IrFormat], Pair], tmp_path: Path
 ) -> None:
     """Step by step the same frames: what differs is the order of sums, which hundreds of steps carry on."""

@@ -1,4 +1,4 @@
-"""Log-mel features against transformers' short form: 30 s of waveform, zeros behind the sound."""
+"""Log-mel features against transformers' short form: 30 s of waveform, zeros after the sound."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def comparison(request: pytest.FixtureRequest, comparison_of: Callable[[Shape], 
 
 
 @pytest.mark.parametrize("name", SOUNDS)
-def test_log_mel_is_the_oracles(comparison: Comparison, name: str) -> None:
+def test_log_mel_matches_transformers(comparison: Comparison, name: str) -> None:
     samples = SOUNDS[name]()
     ours = comparison.session.runner.log_mel(samples)
     assert ours.shape == (1, comparison.shape.mels, 3000)
@@ -46,9 +46,9 @@ def test_log_mel_padding_is_silence_and_not_zero(comparison: Comparison, seconds
     """0.0 in normalised log-mel space is loud (openai-whisper since #1838): padding with it makes phantoms."""
     samples = noise(seconds)
     ours = comparison.session.runner.log_mel(samples)
-    behind = ours[0, :, round(seconds * 100) + 3 :]
-    assert behind.size > 0
-    assert (behind == ours.min()).all()
+    padding = ours[0, :, round(seconds * 100) + 3 :]
+    assert padding.size > 0
+    assert (padding == ours.min()).all()
     assert ours.min() < -0.4
 
 

@@ -68,7 +68,7 @@ def spanish(voice: Voice) -> Samples:
         ),
     ],
 )
-def test_a_window_is_answered_as_the_pipeline_answers(
+def test_genai_window_matches_the_pipeline(
     pipeline: Any, session: Any, spanish: Samples, ours: Mapping[str, Any], theirs: Mapping[str, Any]
 ) -> None:
     expected = pipeline.generate(spanish.tolist(), **theirs)
@@ -79,7 +79,7 @@ def test_a_window_is_answered_as_the_pipeline_answers(
     assert result.avg_logprob == 0.0
 
 
-def test_the_words_are_those_of_the_native_engine(session: Any, english: Samples) -> None:
+def test_genai_transcript_matches_the_native_engine(session: Any, english: Samples) -> None:
     native = load_session(str(STARTER), precision="f32", weight_format="fp32")
     unit = make_unit(english, language="en", timestamps=True)
     (ours,), (theirs,) = drive(native, [unit]), drive(session, [unit])
@@ -87,7 +87,7 @@ def test_the_words_are_those_of_the_native_engine(session: Any, english: Samples
     assert [piece.text for piece in theirs.pieces] == [piece.text for piece in ours.pieces]
 
 
-def test_with_timestamps_the_first_pass_is_the_answer(pipeline: Any, session: Any, english: Samples) -> None:
+def test_timestamps_are_those_of_the_first_pass(pipeline: Any, session: Any, english: Samples) -> None:
     two = np.concatenate([english, np.zeros(8_000, np.float32), english])
     expected = pipeline.generate(two.tolist(), language="<|en|>", return_timestamps=True).chunks[0]
     (result,) = drive(session, [make_unit(two, language="en", timestamps=True)])
@@ -100,7 +100,7 @@ def test_with_timestamps_the_first_pass_is_the_answer(pipeline: Any, session: An
     assert result.resume == result.pieces[-1].end
 
 
-def test_sampling_repeats_itself_and_a_seed_changes_it(session: Any, english: Samples) -> None:
+def test_sampling_is_repeatable_and_depends_on_the_seed(session: Any, english: Samples) -> None:
     def sampled(seed: int, start: int = 0) -> str:
         unit = make_unit(english, language="en", temperature=1.0, seed=seed, start=start, min_new_tokens=30)
         return drive(session, [unit])[0].pieces[0].text
@@ -109,7 +109,7 @@ def test_sampling_repeats_itself_and_a_seed_changes_it(session: Any, english: Sa
     assert len({sampled(1), sampled(2), sampled(1, start=480_000)}) == 3
 
 
-def test_control_tokens_in_a_prompt_are_letters(session: Any, spanish: Samples) -> None:
+def test_control_tokens_in_a_prompt_are_plain_text(session: Any, spanish: Samples) -> None:
     result = drive(session, [make_unit(spanish, language="es", prompt="<|translate|> <|endoftext|> ")])[0]
     assert result.pieces
 
@@ -141,12 +141,12 @@ class Failing:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._pipeline, name)
 
-    def generate(self, samples: list[float], **asked: Any) -> Any:
+    def generate(self, samples: list[float], **arguments: Any) -> Any:
         self._calls += 1
-        return self._pipeline.generate(samples, **asked, **({"streamer": BrokenOff()} if self._calls == 1 else {}))
+        return self._pipeline.generate(samples, **arguments, **({"streamer": BrokenOff()} if self._calls == 1 else {}))
 
 
-def test_a_failure_leaves_no_trace_in_the_next_answer(folder: Path, english: Samples, spanish: Samples) -> None:
+def test_failure_does_not_affect_the_next_window(folder: Path, english: Samples, spanish: Samples) -> None:
     class Runtime(InstalledGenAI):
         def pipeline(self, kind: PipelineKind, folder: Path, device: str, properties: Mapping[str, object]) -> Any:
             opened = super().pipeline(kind, folder, device, properties)
@@ -155,12 +155,12 @@ def test_a_failure_leaves_no_trace_in_the_next_answer(folder: Path, english: Sam
 
     pipelines: list[Any] = []
     session = load(inspect(folder), name="starter", device="CPU", reason="a test", runtime=Runtime())
-    asked = make_unit(spanish, language="es")
+    unit = make_unit(spanish, language="es")
     session.join([make_unit(english, language="en")])
     (failed,) = session.step()
     assert isinstance(failed, Failed)
     assert "broken off" in str(failed.error)
-    answers = [drive(session, [asked])[0].pieces[0].text for _ in range(2)]
+    answers = [drive(session, [unit])[0].pieces[0].text for _ in range(2)]
     assert answers[0] == answers[1]
     assert len(pipelines) == 2
     # What it is opened again for: the broken one, had it been kept, would now say something else.
@@ -169,7 +169,7 @@ def test_a_failure_leaves_no_trace_in_the_next_answer(folder: Path, english: Sam
 
 
 @pytest.mark.parametrize("timestamps", [False, True])
-def test_behind_the_service_a_long_file_arrives_whole(folder: Path, voice: Voice, timestamps: bool) -> None:
+def test_long_file_is_transcribed_completely_by_the_service(folder: Path, voice: Voice, timestamps: bool) -> None:
     sentences = [ENGLISH, "We saw seven black dogs near the river.", "Please open the window and close the door."] * 8
     pause = np.zeros(9_600, np.float32)
     samples = np.concatenate([part for sentence in sentences for part in (voice.speak(sentence), pause)])
@@ -180,7 +180,7 @@ def test_behind_the_service_a_long_file_arrives_whole(folder: Path, voice: Voice
         transcript = transcribe(service, samples, TranscribeOptions(timestamps=timestamps), "starter")
     assert transcript.language == "en"
     assert len(session.answers) >= 3
-    # Where times are asked for, a window that ends inside a sentence is heard again from its last closed segment.
+    # With timestamps, a window that ends inside a sentence is decoded again from its last closed segment.
     assert timestamps or transcript.text == "".join(text for _, text in sorted(session.answers)).strip()
     times = [0.0, *(time for segment in transcript.segments for time in (segment.start, segment.end)), seconds]
     assert times == sorted(times)
@@ -216,15 +216,15 @@ def test_properties_reach_openvino(folder: Path, tmp_path: Path, english: Sample
     assert any((tmp_path / "cache").iterdir())
 
 
-def test_an_unknown_property_is_one_line(folder: Path) -> None:
+def test_unknown_property_is_a_one_line_error(folder: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(inspect(folder), name="starter", device="CPU", reason="a test", plugin_config={"FOO": "1"})
-    assert "with --plugin_config FOO: " in str(caught.value)
+    assert "with plugin_config FOO: " in str(caught.value)
     assert "Unsupported property FOO" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_a_device_that_is_not_there_is_named_with_those_that_are(folder: Path) -> None:
+def test_unavailable_device_is_an_error_with_the_available_ones(folder: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"^target_device: GPU\.99 is not available, there is no GPU\.99 here; OpenVINO finds .*CPU"
     ):

@@ -46,7 +46,7 @@ def samples_of(answer: Any) -> Samples:
     return np.array(answer.speeches[0].data, np.float32).reshape(-1)
 
 
-def test_speecht5_says_what_the_pipeline_says(speecht5: Path, tmp_path: Path) -> None:
+def test_genai_speecht5_samples_match_the_pipeline(speecht5: Path, tmp_path: Path) -> None:
     values = np.random.default_rng(1).standard_normal(512).astype("<f4")
     values.tofile(tmp_path / "ada.bin")
     pipeline = openvino_genai.Text2SpeechPipeline(speecht5, "CPU")
@@ -61,7 +61,7 @@ def test_speecht5_says_what_the_pipeline_says(speecht5: Path, tmp_path: Path) ->
     assert say(ada, "Hello there.", "ada") == pytest.approx(expected, abs=1e-4)
 
 
-def test_a_sentence_too_long_fails_alone(speecht5: Path) -> None:
+def test_sentence_too_long_fails_alone(speecht5: Path) -> None:
     session = load(inspect(speecht5), name="m", device="CPU", reason="a test")
     expected = say(session, "Hello there.", "default")
     session.join([Sentence(0, "a" * 900, "default", 0, SpeakOptions())])
@@ -71,7 +71,7 @@ def test_a_sentence_too_long_fails_alone(speecht5: Path) -> None:
     assert np.array_equal(say(session, "Hello there.", "default"), expected)
 
 
-def test_behind_the_service_all_sentences_are_spoken_in_order(speecht5: Path) -> None:
+def test_sentences_are_in_order_through_the_service(speecht5: Path) -> None:
     session = load(inspect(speecht5), name="m", device="CPU", reason="a test")
     sentences = ["The first one is here.", "The second one is a little longer than that.", "Then a third one."]
     expected = [say(session, sentence, "default") for sentence in sentences]
@@ -85,7 +85,7 @@ def test_behind_the_service_all_sentences_are_spoken_in_order(speecht5: Path) ->
         found = int(place) + len(each)
 
 
-def test_kokoro_says_what_the_pipeline_says(kokoro: Path) -> None:
+def test_genai_kokoro_samples_match_the_pipeline(kokoro: Path) -> None:
     session = load(inspect(kokoro), name="m", device="CPU", reason="a test")
     info = session.info
     assert (info.family, info.voices, info.sample_rate) == ("kokoro", ("af_heart", "bm_fable"), 24_000)
@@ -94,14 +94,14 @@ def test_kokoro_says_what_the_pipeline_says(kokoro: Path) -> None:
     for voice, language in (("af_heart", "en-us"), ("bm_fable", "en-gb")):
         styles = np.fromfile(kokoro / "voices" / f"{voice}.bin", "<f4").reshape(510, 1, 256)
         expected = samples_of(pipeline.generate("Hello world", ov.Tensor(styles), language=language))
-        heard = say(session, "Hello world", voice)
-        assert np.array_equal(heard, expected)
-        assert len(heard) % SOUND == 0
-        assert np.abs(heard).max() > 0.5
+        sound = say(session, "Hello world", voice)
+        assert np.array_equal(sound, expected)
+        assert len(sound) % SOUND == 0
+        assert np.abs(sound).max() > 0.5
     assert not np.array_equal(say(session, "Hello world", "af_heart"), say(session, "Hello world", "bm_fable"))
 
 
-def test_kokoro_behind_the_service(kokoro: Path) -> None:
+def test_kokoro_through_the_service(kokoro: Path) -> None:
     with serving(load(inspect(kokoro), name="m", device="CPU", reason="a test")) as service:
         once = speak(service, "Hello world.", SpeakOptions())
         twice = speak(service, "Hello world. Hello world.", SpeakOptions(voice="fable"))
@@ -109,7 +109,7 @@ def test_kokoro_behind_the_service(kokoro: Path) -> None:
     assert len(twice) >= 2 * len(once) - SOUND
 
 
-def test_a_kokoro_graph_of_another_make_is_one_line(kokoro: Path) -> None:
+def test_invalid_kokoro_graph_is_a_one_line_error(kokoro: Path) -> None:
     (kokoro / "openvino_model.bin").write_bytes(b"")
     with pytest.raises(ConfigError, match=r"openvino_genai cannot open it on CPU|cannot speak") as caught:
         load(inspect(kokoro), name="m", device="CPU", reason="a test")

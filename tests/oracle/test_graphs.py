@@ -29,7 +29,7 @@ def comparison(request: pytest.FixtureRequest, comparison_of: Callable[[Shape], 
     return comparison_of(request.param)
 
 
-def test_encoder_states_are_the_oracles(comparison: Comparison) -> None:
+def test_encoder_states_match_transformers(comparison: Comparison) -> None:
     samples = chirps(8, seed=1)
     with open_checkpoint(comparison.folder) as weights:
         encoder = compile_exact(whisper_states_model(comparison.config, weights.expanded()))
@@ -40,7 +40,7 @@ def test_encoder_states_are_the_oracles(comparison: Comparison) -> None:
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=STATES_TOLERANCE)
 
 
-def test_prefill_and_cached_steps_are_the_oracles_single_pass(comparison: Comparison) -> None:
+def test_prefill_and_cached_steps_match_a_single_pass_of_transformers(comparison: Comparison) -> None:
     samples, start = chirps(3, seed=2), len(PROMPT) + 1
     prefix = [
         comparison.config.tokens.previous or 0,

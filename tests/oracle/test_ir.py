@@ -27,7 +27,7 @@ from tests.support.genai_tokens import open_exact, sample
 from tests.support.whisper_checkpoint import Shape, write_checkpoint
 
 PLAIN = Shape("ir-plain", width=64, heads=4, layers=2, ffn=128, init_std=0.3, seed=1)
-# As large-v3-turbo: 128 mels, many layers that hear and few that speak; heads of a width whose root is no power of two.
+# As large-v3-turbo: 128 mels, many encoder and few decoder layers; a head width whose root is not a power of two.
 TURBO = Shape(
     "ir-turbo", width=96, heads=12, layers=4, decoder_layers=1, mels=128, vocabulary=51866, init_std=0.3, seed=4
 )
@@ -60,10 +60,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> MakeExport:
 
 
 def _write_features(folder: Path, mels: int) -> None:
-    """What checkpoints on the hub have beside them: without it openvino_genai takes every model to hear 80 mels."""
-    told = {"feature_extractor_type": "WhisperFeatureExtractor", "feature_size": mels, "sampling_rate": 16_000}
-    told |= {"n_fft": 400, "hop_length": 160, "chunk_length": 30, "n_samples": 480_000, "nb_max_frames": 3_000}
-    (folder / "preprocessor_config.json").write_text(json.dumps(told))
+    """A file that checkpoints on the hub have: without it openvino_genai assumes 80 mels for every model."""
+    config = {"feature_extractor_type": "WhisperFeatureExtractor", "feature_size": mels, "sampling_rate": 16_000}
+    config |= {"n_fft": 400, "hop_length": 160, "chunk_length": 30, "n_samples": 480_000, "nb_max_frames": 3_000}
+    (folder / "preprocessor_config.json").write_text(json.dumps(config))
 
 
 def tokens(session: WhisperSession, samples: Samples, *, timestamps: bool = False) -> tuple[int, ...]:
@@ -89,7 +89,7 @@ def export_options(form: str) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("form", ["fp32", "fp16", "int8"])
 @pytest.mark.parametrize("shape", [PLAIN, TURBO, UNTIED], ids=lambda shape: shape.name)
-def test_an_export_says_what_the_checkpoint_says(shape: Shape, form: WeightFormat, exported: MakeExport) -> None:
+def test_export_transcripts_match_the_checkpoint(shape: Shape, form: WeightFormat, exported: MakeExport) -> None:
     folder = exported(shape, *export_options(form))
     session = open_session(folder)
     assert session.info.weight_format == form
@@ -97,7 +97,7 @@ def test_an_export_says_what_the_checkpoint_says(shape: Shape, form: WeightForma
 
 
 @pytest.mark.parametrize("form", ["fp32", "fp16", "int8", "int8-sym", "int4", "int4-sym"])
-def test_every_tensor_is_the_checkpoints(form: str, exported: MakeExport) -> None:
+def test_ir_tensors_match_the_checkpoint(form: str, exported: MakeExport) -> None:
     folder = exported(PLAIN, *export_options(form))
     weights = open_ir(folder, "auto")
     kept = form.split("-")[0]
@@ -112,7 +112,7 @@ def test_every_tensor_is_the_checkpoints(form: str, exported: MakeExport) -> Non
 
 
 @pytest.mark.parametrize("form", ["int8", "int8-sym", "int4", "int4-sym"])
-def test_compressed_weights_say_what_their_values_say(form: str, exported: MakeExport, tmp_path: Path) -> None:
+def test_compressed_weights_equal_their_decompressed_values(form: str, exported: MakeExport, tmp_path: Path) -> None:
     folder = exported(PLAIN, *export_options(form))
     plain = Path(shutil.copytree(exported(PLAIN), tmp_path / "decompressed"))
     write_decompressed(names_in(plain), open_ir(folder, "auto"), plain)
@@ -120,7 +120,7 @@ def test_compressed_weights_say_what_their_values_say(form: str, exported: MakeE
 
 
 @pytest.mark.parametrize(("shape", "form"), [(PLAIN, "int8"), (PLAIN, "int4"), (TURBO, "int8")], ids=str)
-def test_an_export_says_here_what_it_says_in_genai(shape: Shape, form: str, exported: MakeExport) -> None:
+def test_export_transcripts_match_genai(shape: Shape, form: str, exported: MakeExport) -> None:
     folder = exported(shape, *export_options(form))
     pipeline = open_exact(folder)
     session = open_session(folder)
@@ -128,13 +128,13 @@ def test_an_export_says_here_what_it_says_in_genai(shape: Shape, form: str, expo
         assert tuple(sample(pipeline, samples, TOKENS)) == tokens(session, samples)
 
 
-def test_an_export_without_state_is_read_too(exported: MakeExport) -> None:
+def test_stateless_export_is_supported(exported: MakeExport) -> None:
     folder = exported(PLAIN, "--weight-format", "int8", "--disable-stateful")
     assert (folder / "openvino_decoder_with_past_model.xml").is_file()
     assert_same_answers(open_session(folder), open_session(exported(PLAIN, *export_options("int8"))))
 
 
-def test_an_export_may_be_rounded_anew(exported: MakeExport) -> None:
+def test_export_can_be_quantized_to_another_format(exported: MakeExport) -> None:
     folder = exported(PLAIN, *export_options("fp32"))
     session = open_session(folder, weight_format="int8")
     assert session.info.weight_format == "int8"

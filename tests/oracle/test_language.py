@@ -32,9 +32,9 @@ def comparison(request: pytest.FixtureRequest, comparison_of: Callable[[Shape], 
     return comparison
 
 
-def test_the_language_and_its_probability_are_the_oracles(comparison: Comparison) -> None:
+def test_detected_language_and_probability_match_transformers(comparison: Comparison) -> None:
     codes = {index: code for code, index in comparison.config.tokens.languages.items()}
-    heard = set()
+    detected_codes = set()
     for samples in SOUNDS:
         features = comparison.features(samples)
         event = detected(comparison.session, samples)
@@ -42,27 +42,27 @@ def test_the_language_and_its_probability_are_the_oracles(comparison: Comparison
         logits = comparison.logits(features, [comparison.config.tokens.start])[0]
         chance = np.exp(log_softmax(logits[list(codes)])).max()
         assert event.probability == pytest.approx(chance, abs=1e-4)  # float32 logits, exponentiated
-        heard.add(event.language)
-    assert len(heard) > 1
+        detected_codes.add(event.language)
+    assert len(detected_codes) > 1
 
 
-def test_only_units_without_a_language_are_asked_for_one(comparison: Comparison) -> None:
+def test_language_is_detected_only_for_units_without_one(comparison: Comparison) -> None:
     forced = make_unit(chirps(5, seed=4), language="en", max_new_tokens=5)
     free = make_unit(chirps(5, seed=4), max_new_tokens=5)
     also = make_unit(noise(3), max_new_tokens=5)
     events = comparison.session.join([forced, free, also])
     while comparison.session._flight:
         events += comparison.session.step()
-    told = {event.unit: event.language for event in events if isinstance(event, LanguageDetected)}
+    detected_languages = {event.unit: event.language for event in events if isinstance(event, LanguageDetected)}
     results = {event.unit: event.result for event in events if isinstance(event, WindowFinished)}
-    assert list(told) == [free, also]
+    assert list(detected_languages) == [free, also]
     assert results[forced].language == "en"
-    assert results[free].language == told[free] == detected(comparison.session, free.samples).language
-    assert results[also].language == told[also] == detected(comparison.session, also.samples).language
+    assert results[free].language == detected_languages[free] == detected(comparison.session, free.samples).language
+    assert results[also].language == detected_languages[also] == detected(comparison.session, also.samples).language
 
 
-def test_the_language_heard_is_the_language_forced(comparison: Comparison) -> None:
-    """Naming the language that would be heard anyway changes nothing."""
+def test_forcing_the_detected_language_changes_nothing(comparison: Comparison) -> None:
+    """Forcing the language that is detected anyway changes nothing."""
     for samples in SOUNDS[1:3]:
         language = detected(comparison.session, samples).language
         free = make_unit(samples, timestamps=True, max_new_tokens=25)

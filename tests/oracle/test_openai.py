@@ -18,7 +18,7 @@ from tests.support.whisper_checkpoint import Shape
 @pytest.mark.parametrize("timestamps", [False, True], ids=["plain", "timed"])
 @pytest.mark.parametrize("prompt", [None, "The sea, the red house."], ids=["bare", "prompted"])
 @pytest.mark.parametrize("shape", [PLAIN, UNEVEN, DISTILLED, ENGLISH], ids=lambda shape: shape.name)
-def test_the_window_is_openais(
+def test_window_matches_openai_whisper(
     shape: Shape, prompt: str | None, timestamps: bool, comparison_of: Callable[[Shape], Comparison]
 ) -> None:
     comparison, samples = comparison_of(shape), chirps(6, seed=13)

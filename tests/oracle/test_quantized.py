@@ -74,7 +74,7 @@ def folder(request: pytest.FixtureRequest) -> Path:
     return made
 
 
-def test_the_encoder_computes_here_what_its_file_computes(folder: Path) -> None:
+def test_quantized_encoder_matches_its_file(folder: Path) -> None:
     config = read_config(folder)
     features = encoder_inputs([Voice().speak(HELD_OUT[0])], config)[0]["input_features"]
     core = ov.Core()
@@ -88,7 +88,7 @@ def test_the_encoder_computes_here_what_its_file_computes(folder: Path) -> None:
     assert np.linalg.norm(here - file) < 5e-3 * np.linalg.norm(file)
 
 
-def test_the_decoder_computes_here_what_its_file_computes(theirs: Path) -> None:
+def test_quantized_decoder_matches_its_file(theirs: Path) -> None:
     """Optimum rounds in both graphs: what enters every layer, the queries of attention, and the last layer's input."""
     config, weights, core = read_config(theirs), open_ir(theirs, "auto"), ov.Core()
     features = encoder_inputs([Voice().speak(HELD_OUT[0])], config)[0]["input_features"]
@@ -113,18 +113,18 @@ def test_the_decoder_computes_here_what_its_file_computes(theirs: Path) -> None:
     assert np.linalg.norm(here - expected) < 2e-2 * np.linalg.norm(expected)
 
 
-def test_words_are_those_of_genai(ours: Path) -> None:
+def test_quantized_transcripts_match_genai(ours: Path) -> None:
     pipeline = openvino_genai.WhisperPipeline(str(ours), "CPU", KV_CACHE_PRECISION="f32", **EXACT)
     session, voice, differing = open_session(ours), Voice(), 0
     for text in HELD_OUT[:12]:
         samples = voice.speak(text)
-        said = pipeline.generate(samples.tolist(), language="<|en|>", task="transcribe").texts[0]
+        expected_text = pipeline.generate(samples.tolist(), language="<|en|>", task="transcribe").texts[0]
         (result,) = drive(session, [make_unit(samples, language="en")])
-        differing += said != "".join(piece.text for piece in result.pieces)
+        differing += expected_text != "".join(piece.text for piece in result.pieces)
     assert differing <= 1  # its features differ from ours in their last digits
 
 
-def test_our_export_hears_what_the_checkpoint_hears(ours: Path) -> None:
+def test_quantized_export_matches_the_checkpoint(ours: Path) -> None:
     exact, rounded = open_session(STARTER), open_session(ours)
     voice = Voice()
     spoken = [voice.speak(text) for text in HELD_OUT[:12]]

@@ -117,13 +117,13 @@ def openai_filter(limit: int | None, *, timed: bool) -> Filter:
 class RequestCount:
     """How often rule 7 had a say (text and timestamps both possible before it), and how often it spoke."""
 
-    asked: int = 0
+    eligible: int = 0
     forced: int = 0
 
 
 @pytest.mark.parametrize("timed", [True, False], ids=["timed", "plain"])
 @pytest.mark.parametrize("limit", [None, 0, 5, 49])
-def test_allowed_tokens_are_the_same_for_all_three(limit: int | None, timed: bool) -> None:
+def test_allowed_tokens_match_transformers_and_openai_whisper(limit: int | None, timed: bool) -> None:
     """500 random walks of 25 tokens through the rules, 12,500 rows; every score is compared, not only the best."""
     random = np.random.default_rng(7 + (limit or 0))
     config = config_of(limit)
@@ -142,7 +142,7 @@ def test_allowed_tokens_are_the_same_for_all_three(limit: int | None, timed: boo
         rules.advance(0, WALKERS, chosen)
         ids = np.concatenate([ids, chosen[:, None]], axis=1)
     if timed:
-        assert 0.2 < tally.forced / tally.asked < 0.8
+        assert 0.2 < tally.forced / tally.eligible < 0.8
 
 
 def lively_logits(random: np.random.Generator) -> Floats:
@@ -164,9 +164,9 @@ def compare(ours: Floats, best: NDArray[np.int32], logprobs: Floats, theirs: Flo
 def count_rule_seven(tally: RequestCount, scores: Floats, rows: NDArray[np.int32]) -> None:
     stamps = (scores[:, FIRST:] > NEVER / 2).any(1)
     others = (scores[:, :FIRST] > NEVER / 2).any(1)
-    asked = (rows[:, TEXT] == 1) & stamps
-    tally.asked += int(asked.sum())
-    tally.forced += int((asked & ~others).sum())
+    eligible = (rows[:, TEXT] == 1) & stamps
+    tally.eligible += int(eligible.sum())
+    tally.forced += int((eligible & ~others).sum())
 
 
 def walk_on(random: np.random.Generator, scores: Floats) -> NDArray[np.int32]:
@@ -178,7 +178,7 @@ def walk_on(random: np.random.Generator, scores: Floats) -> NDArray[np.int32]:
     return wish.argmax(1).astype(np.int32)
 
 
-def test_a_tie_leaves_text_alone() -> None:
+def test_tied_probabilities_allow_text() -> None:
     """Rule 7 asks for more, not for as much: one timestamp as likely as the best text token forces nothing."""
     config = config_of(None)
     rules = LogitsRules(config, 1)

@@ -57,7 +57,7 @@ def test_no_speech_covers_all_of_0_to_1(comparison_of: Callable[[Shape], Compari
 @pytest.mark.parametrize("timestamps", [False, True], ids=["plain", "timed"])
 @pytest.mark.parametrize("limit", [3, 60], ids=["cut short", "long"])
 @pytest.mark.parametrize("shape", [PLAIN, ODD, ENGLISH], ids=lambda shape: shape.name)
-def test_avg_logprob_is_the_references(
+def test_avg_logprob_matches_the_reference(
     shape: Shape, limit: int, timestamps: bool, comparison_of: Callable[[Shape], Comparison]
 ) -> None:
     """Filtered, untempered log-probabilities of the tokens and the end, over one more than the tokens."""

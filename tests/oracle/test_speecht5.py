@@ -69,7 +69,7 @@ def with_rules(comparison: Comparison, **rules: float) -> Comparison:
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_encoder_states_are_the_oracles(comparison: Comparison, text: str) -> None:
+def test_encoder_states_match_transformers(comparison: Comparison, text: str) -> None:
     ids = ids_of(comparison, text)
     (ours,) = encoder_states(comparison, [ids])
     with torch.no_grad():
@@ -78,7 +78,7 @@ def test_encoder_states_are_the_oracles(comparison: Comparison, text: str) -> No
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=STATES_TOLERANCE)
 
 
-def test_frames_stops_and_samples_are_the_oracles(comparison: Comparison) -> None:
+def test_frames_stops_and_samples_match_transformers(comparison: Comparison) -> None:
     comparison = with_rules(comparison, maxlenratio=9.0)
     lengths, worst = [], np.zeros(3)
     for text in TEXTS:
@@ -111,7 +111,7 @@ def test_frames_stops_and_samples_are_the_oracles(comparison: Comparison) -> Non
     ids=str,
 )
 @pytest.mark.parametrize("shape", [PLAIN, SINGLE, FOUR], ids=lambda shape: shape.name)
-def test_the_rules_of_length_are_the_oracles(rules: dict[str, float], shape: Shape, speaking: MakeComparison) -> None:
+def test_length_limits_match_transformers(rules: dict[str, float], shape: Shape, speaking: MakeComparison) -> None:
     comparison = with_rules(speaking(shape), **rules)
     for text in TEXTS[:3]:
         before, _ = comparison.speech(ids_of(comparison, text), "bob", **rules)
@@ -120,7 +120,9 @@ def test_the_rules_of_length_are_the_oracles(rules: dict[str, float], shape: Sha
         np.testing.assert_allclose(frames, before, rtol=0, atol=MEL_TOLERANCE)
 
 
-def test_dropout_is_the_oracles_given_the_same_units(speaking: MakeComparison, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dropout_with_the_same_units_matches_transformers(
+    speaking: MakeComparison, monkeypatch: pytest.MonkeyPatch
+) -> None:
     comparison = speaking(PLAIN)
     session = open_session(comparison.folder, StopRule(minlenratio=2.0, maxlenratio=4.0))
     factors: list[Floats] = []
@@ -135,7 +137,7 @@ def test_dropout_is_the_oracles_given_the_same_units(speaking: MakeComparison, m
 
 
 @pytest.mark.parametrize("chance", [0.2, 0.5])
-def test_the_oracles_dropout_is_what_ours_is_made_after(speaking: MakeComparison, chance: float) -> None:
+def test_dropout_of_transformers_is_as_assumed(speaking: MakeComparison, chance: float) -> None:
     """It keeps a unit with the probability to drop it; `SpeechT5Session._dropout` does the same."""
     drop = speaking(PLAIN).model.speecht5.decoder.prenet._consistent_dropout
     dropped = drop(torch.ones(1, 100, 100), chance).numpy()
@@ -143,7 +145,7 @@ def test_the_oracles_dropout_is_what_ours_is_made_after(speaking: MakeComparison
     assert (dropped > 0).mean() == pytest.approx(chance, abs=0.03)
 
 
-def test_a_batch_of_texts_is_read_as_each_alone(comparison: Comparison) -> None:
+def test_batch_encoder_states_equal_single_runs(comparison: Comparison) -> None:
     texts = [ids_of(comparison, text) for text in TEXTS]
     for states, text in zip(encoder_states(comparison, texts), texts, strict=True):
         np.testing.assert_allclose(states, encoder_states(comparison, [text])[0], rtol=0, atol=STATES_TOLERANCE)
@@ -162,29 +164,29 @@ def encoder_states(comparison: Comparison, texts: Sequence[list[int]]) -> list[F
     return [states[row, : len(text)] for row, text in enumerate(texts)]
 
 
-def test_a_batch_speaks_as_the_oracle_speaks_each(comparison: Comparison) -> None:
+def test_batch_samples_match_transformers(comparison: Comparison) -> None:
     comparison = with_rules(comparison, maxlenratio=9.0)
-    asked = [("Hi", "bob"), (TEXTS[3], "ada"), ("abc def", "ada"), (TEXTS[2], "bob")]
-    guests = [Guest(sentence(*one), joins) for one, joins in zip(asked, (0, 3, 3, 11), strict=True)]
+    requests = [("Hi", "bob"), (TEXTS[3], "ada"), ("abc def", "ada"), (TEXTS[2], "bob")]
+    guests = [Guest(sentence(*one), joins) for one, joins in zip(requests, (0, 3, 3, 11), strict=True)]
     spoken = speak(comparison.session, guests)
-    for (text, voice), chunks in zip(asked, spoken, strict=True):
+    for (text, voice), chunks in zip(requests, spoken, strict=True):
         theirs = comparison.sound(comparison.speech(ids_of(comparison, text), voice, maxlenratio=9.0)[1])
         assert chunks is not None
         assert sum(map(len, chunks)) == len(theirs)
         np.testing.assert_allclose(np.concatenate(chunks), theirs, rtol=0, atol=SAMPLES_TOLERANCE)
 
 
-def test_a_reach_is_what_the_oracles_convolutions_see(comparison: Comparison) -> None:
+def test_receptive_field_matches_transformers(comparison: Comparison) -> None:
     """A frame that changes by much changes nothing beyond the reach of the post-net and the vocoder, and does within."""
     sound, length, middle = comparison.session.vocoder._sound, 161, 80
     generator = np.random.default_rng(0)
     mel = generator.standard_normal((length, comparison.shape.mels)).astype(np.float32)
     changed = mel.copy()
     changed[middle] = generator.standard_normal(comparison.shape.mels) * 1e3
-    heard = np.flatnonzero(comparison.sound(mel) != comparison.sound(changed)) // sound.hop
+    changed_samples = np.flatnonzero(comparison.sound(mel) != comparison.sound(changed)) // sound.hop
     reach = vocoder_context(sound)
-    assert middle - reach <= heard.min() <= heard.max() <= middle + reach
-    assert heard.max() - heard.min() >= 2 * (reach - 2)
+    assert middle - reach <= changed_samples.min() <= changed_samples.max() <= middle + reach
+    assert changed_samples.max() - changed_samples.min() >= 2 * (reach - 2)
     with torch.no_grad():
         seen = [
             comparison.model.speech_decoder_postnet.postnet(torch.from_numpy(one)[None])[0] for one in (mel, changed)
@@ -196,10 +198,10 @@ def test_a_reach_is_what_the_oracles_convolutions_see(comparison: Comparison) ->
     )
 
 
-def test_a_longer_reading_is_refused_where_the_oracle_breaks(speaking: MakeComparison) -> None:
+def test_text_longer_than_the_positions_is_refused(speaking: MakeComparison) -> None:
     """One position more than the model has: transformers raises, we say so; at the last position both speak."""
     comparison = with_rules(speaking(PLAIN), maxlenratio=0.0)
-    longest = "a" * (PLAIN.text_positions - 2)  # a word begins with a mark of its own, and the end token
+    longest = "a" * (PLAIN.text_positions - 2)  # a word begins with its own mark; the other is the end token
     assert len(frames_of(comparison.session, sentence(longest))) == len(
         comparison.speech(ids_of(comparison, longest), "ada", maxlenratio=0)[0]
     )
@@ -209,7 +211,7 @@ def test_a_longer_reading_is_refused_where_the_oracle_breaks(speaking: MakeCompa
     assert "too long" in str(failed.error)  # type: ignore[union-attr]
 
 
-def test_half_precision_checkpoints_speak_as_the_oracle_does(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_half_precision_checkpoints_match_transformers(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Weights rounded to float16 by us, against the oracle with the same rounding."""
     comparison = make_comparison(tmp_path_factory.mktemp("half"), replace(PLAIN, name="half"))
     session = open_session(comparison.folder, StopRule(dropout=False, maxlenratio=4.0), weight_format="fp16")

@@ -73,21 +73,21 @@ def assert_same_speech(one: SpeechT5Session, other: SpeechT5Session, tolerance: 
 
 @pytest.mark.parametrize("form", ["fp32", "fp16", "int8"])
 @pytest.mark.parametrize("shape", [PLAIN, OTHER], ids=lambda shape: shape.name)
-def test_an_export_speaks_as_the_checkpoint_does(shape: Shape, form: WeightFormat, exported: MakeExport) -> None:
+def test_export_samples_match_the_checkpoint(shape: Shape, form: WeightFormat, exported: MakeExport) -> None:
     session = open_session(exported(shape, "--weight-format", form), RULES)
     assert session.info.weight_format == form
     assert_same_speech(session, open_session(exported(shape), RULES, weight_format=form), TOLERANCES[form])
 
 
 @pytest.mark.parametrize("shape", [PLAIN, OTHER], ids=lambda shape: shape.name)
-def test_a_vocoders_config_is_read_from_its_graph(shape: Shape, exported: MakeExport) -> None:
+def test_vocoder_config_is_derived_from_its_graph(shape: Shape, exported: MakeExport) -> None:
     config, weights = open_vocoder_ir(exported(shape, "--weight-format", "fp32"))
     assert config == read_vocoder_config(exported(shape) / "vocoder")
     assert weights.has("mean") == weights.has("scale") == shape.normalize
 
 
 @pytest.mark.parametrize("form", ["int8", "int4"])
-def test_compressed_weights_speak_as_their_values_do(form: str, exported: MakeExport, tmp_path: Path) -> None:
+def test_compressed_weights_equal_their_decompressed_values(form: str, exported: MakeExport, tmp_path: Path) -> None:
     options = ("--group-size", "16", "--group-size-fallback", "adjust") if form == "int4" else ()
     folder = exported(PLAIN, "--weight-format", form, *options)
     plain = Path(shutil.copytree(exported(PLAIN), tmp_path / "decompressed"))
@@ -110,7 +110,7 @@ def _speaks(name: str) -> bool:
     return "num_batches" not in name and not name.endswith(".pe")
 
 
-def test_a_vocoder_of_its_own_wins_over_the_exported_one(exported: MakeExport, tmp_path: Path) -> None:
+def test_given_vocoder_replaces_the_exported_one(exported: MakeExport, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(exported(PLAIN, "--weight-format", "fp32"), tmp_path / "both"))
     shutil.copytree(exported(PLAIN) / "vocoder", folder / "vocoder")
     tensors = load_file(folder / "vocoder" / "model.safetensors")

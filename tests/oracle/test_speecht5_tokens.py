@@ -48,19 +48,21 @@ def ours(folder: Path) -> tokens.SpeechT5Tokenizer:
         "a" * 500,
     ],
 )
-def test_ids_are_the_oracles(text: str, ours: tokens.SpeechT5Tokenizer, theirs: SpeechT5Tokenizer) -> None:
+def test_ids_match_transformers(text: str, ours: tokens.SpeechT5Tokenizer, theirs: SpeechT5Tokenizer) -> None:
     assert ours.encode(text) == theirs(text).input_ids
 
 
 @settings(max_examples=200, deadline=None, derandomize=True, database=None)
 @given(st.text(st.one_of(st.sampled_from(LETTERS), st.characters(exclude_categories=["Cs"])), max_size=40))
-def test_ids_of_any_text_are_the_oracles(ours: tokens.SpeechT5Tokenizer, theirs: SpeechT5Tokenizer, text: str) -> None:
+def test_ids_of_any_text_match_transformers(
+    ours: tokens.SpeechT5Tokenizer, theirs: SpeechT5Tokenizer, text: str
+) -> None:
     if not any(token in text for token in theirs.all_special_tokens):
         assert ours.encode(text) == theirs(text).input_ids
 
 
-def test_a_typed_control_token_is_letters(ours: tokens.SpeechT5Tokenizer, theirs: SpeechT5Tokenizer) -> None:
-    """On purpose not the oracle's: nobody ends or pads a sentence by typing."""
+def test_control_token_names_in_text_are_letters(ours: tokens.SpeechT5Tokenizer, theirs: SpeechT5Tokenizer) -> None:
+    """Deliberately unlike the oracle: control tokens cannot be typed."""
     assert 1 in theirs("a <pad> b").input_ids
     assert 1 not in ours.encode("a <pad> b")
     assert ours.encode("a </s> b").count(2) == 1

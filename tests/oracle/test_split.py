@@ -112,7 +112,7 @@ def test_pieces_and_resume_match_the_references_segments_and_seek(comparison: Co
             assert split.resume == pytest.approx(min(seconds, seek)), (tokens, seconds)
         ours = [(piece.start, piece.end, piece.tokens) for piece in split.pieces]
         if ends and tokens[-1] < comparison.config.tokens.timestamp_begin and split.pieces:
-            # The text behind the last pair, which the reference leaves to the next window.
+            # The text after the last pair, which the reference leaves to the next window.
             ours = [piece for piece in ours if piece[2] != tokens[ends[-1] :]]
         assert ours == expected(comparison, segments, tokens, seconds), (tokens, seconds)
         compared += len(ours)
@@ -131,10 +131,10 @@ def expected(
         if not comparison.tokenizer.decode(ids).strip():
             continue
         if not ends:
-            # One segment without a pair: the reference starts it with the window, though the model may have said when,
+            # One segment without a pair: the reference starts it with the window, though the model may have predicted its start,
             # and takes an opening timestamp that stands alone for its end.
-            said = (ids[0] - first) * 0.02 if ids[0] >= first else 0.0
-            start, end = (said if said < seconds else 0.0), (end if end > said else seconds)
+            predicted = (ids[0] - first) * 0.02 if ids[0] >= first else 0.0
+            start, end = (predicted if predicted < seconds else 0.0), (end if end > predicted else seconds)
         elif len(ids) > 1 and ids[-2] >= first:
             ids = ids[:-1]  # the opening timestamp of the segment that follows, kept by transformers as a mark
         start, end = round(min(start, seconds), 2), round(min(end, seconds), 2)
@@ -167,7 +167,7 @@ def find(tokens: tuple[int, ...], part: tuple[int, ...], at: int) -> int:
 
 
 def assert_silent_or_late(comparison: Comparison, skipped: tuple[int, ...], seconds: float) -> None:
-    """What no piece holds says nothing, or was said after the window's end."""
+    """Tokens outside all pieces have no text, or begin after the end of the window."""
     if skipped and comparison.tokenizer.decode(skipped).strip():
         # Segment by segment, each opened by its timestamp.
         first = comparison.config.tokens.timestamp_begin
@@ -187,7 +187,7 @@ def test_resume_always_advances(comparison: Comparison) -> None:
         assert split.resume >= max((piece.start for piece in split.pieces), default=0.0), (tokens, seconds)
 
 
-def test_without_timestamps_a_window_is_one_piece(comparison: Comparison) -> None:
+def test_window_without_timestamps_is_one_piece(comparison: Comparison) -> None:
     tokens = (WORDS[0], WORDS[3], WORDS[0])
     split = comparison.tokenizer.split(tokens, 7.5, timestamps=False)
     (piece,) = split.pieces

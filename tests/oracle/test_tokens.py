@@ -55,7 +55,7 @@ ATTACKS = [
 
 @pytest.mark.parametrize("shape", [PLAIN, ENGLISH], ids=["multilingual", "english"])
 @pytest.mark.parametrize("text", TEXTS)
-def test_plain_text_is_encoded_as_by_all_others(
+def test_text_is_encoded_as_by_the_references(
     shape: Shape, text: str, comparison_of: Callable[[Shape], Comparison]
 ) -> None:
     comparison = comparison_of(shape)
@@ -99,7 +99,7 @@ def test_only_text_is_decoded_and_a_character_may_span_tokens(comparison_of: Cal
 @pytest.mark.parametrize("timestamps", [False, True])
 @pytest.mark.parametrize("prompt", ATTACKS, ids=range(len(ATTACKS)))
 @pytest.mark.parametrize("shape", [PLAIN, ENGLISH], ids=["multilingual", "english"])
-def test_a_prompt_is_never_a_control_token(
+def test_control_tokens_in_a_prompt_are_plain_text(
     shape: Shape, prompt: str, timestamps: bool, comparison_of: Callable[[Shape], Comparison]
 ) -> None:
     comparison = comparison_of(shape)

@@ -48,7 +48,7 @@ def random_text(comparison: Comparison, count: int, seed: int) -> list[int]:
 
 
 def ours(comparison: Comparison, samples: Samples, text: list[int], language: str | None) -> list[Timing]:
-    """What our graph and our warping make of a text said to be in the audio, before any rule about pauses."""
+    """Word times of a text that is taken for the transcript, from our graph and DTW, before any rule about pauses."""
     session = comparison.session
     session.join([make_unit(samples, language=language, max_new_tokens=40, min_new_tokens=40)])
     timings = session._time_tokens(0, text)
@@ -71,7 +71,7 @@ def theirs(comparison: Comparison, samples: Samples, text: list[int], language: 
 @pytest.mark.parametrize(
     ("seconds", "count"), [(0.1, 3), (0.5, 1), (2.0, 12), (7.3, 60), (30.0, 5), (30.0, 200)], ids=str
 )
-def test_word_timestamps_are_the_references(
+def test_word_timestamps_match_the_reference(
     shape: Shape, seconds: float, count: int, comparison_of: Callable[[Shape], Comparison]
 ) -> None:
     comparison = comparison_of(shape)
@@ -87,13 +87,13 @@ def test_word_timestamps_are_the_references(
     assert max(moved) <= PLACE + 1e-6, sorted(moved)[-5:]
 
 
-def test_the_random_words_are_not_all_alike(comparison_of: Callable[[Shape], Comparison]) -> None:
+def test_random_words_differ(comparison_of: Callable[[Shape], Comparison]) -> None:
     comparison = comparison_of(PLAIN)
     found = ours(comparison, chirps(7.3, seed=60), random_text(comparison, 60, seed=60), "en")
     assert len({word.start for word in found}) > 10
 
 
-def test_the_longest_answer_fits(comparison_of: Callable[[Shape], Comparison]) -> None:
+def test_longest_answer_fits(comparison_of: Callable[[Shape], Comparison]) -> None:
     comparison = comparison_of(PLAIN)
     text = random_text(comparison, 444, seed=1)  # with the prefix all of the 448 positions
     found = ours(comparison, chirps(30), text, "en")
@@ -116,20 +116,20 @@ def test_word_timestamps_do_not_depend_on_the_batch(comparison_of: Callable[[Sha
 
 
 @pytest.fixture(scope="module")
-def said() -> list[Samples]:
+def speech() -> list[Samples]:
     """Two sentences and a pause, spoken; and one of them."""
     voice = Voice()
     first, second = (voice.speak(text) for text in ("The train leaves at nine in the morning.", "I like apples."))
     return [first, np.concatenate([first, np.zeros(9_000, np.float32), second])]
 
 
-def test_word_timestamps_of_speech_are_the_references(said: list[Samples]) -> None:
+def test_word_timestamps_of_speech_match_the_reference(speech: list[Samples]) -> None:
     """The starter, whose vocabulary openai-whisper does not know: it is handed ours."""
     session, config = open_session(STARTER), read_config(STARTER)
     tokenizer = read_tokenizer(STARTER, config)
     model = openai_model(WhisperForConditionalGeneration.from_pretrained(STARTER).float(), config.alignment.chosen)
     prefix, _ = tokenizer.prefix("en", "transcribe", None, timestamps=False)
-    for samples in said:
+    for samples in speech:
         (result,) = drive(session, [make_unit(samples, language="en", words=True)])
         text = [token for piece in result.pieces for token in piece.tokens]
         words = split_words(text, tokenizer.decode, spaces=True)
@@ -154,16 +154,16 @@ def test_word_timestamps_of_speech_are_the_references(said: list[Samples]) -> No
         assert len(same) > 3
 
 
-def test_the_genai_backend_hears_the_same_words_at_the_same_times(
-    said: list[Samples], tmp_path_factory: pytest.TempPathFactory
+def test_genai_word_timestamps_match_the_native_engine(
+    speech: list[Samples], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     native = open_session(STARTER, weight_format="fp32")
     folder = export_starter(tmp_path_factory.mktemp("words") / "starter")
     session = load(inspect(folder), name="starter", device="CPU", reason="a test", word_timestamps=True)
     plain = load(inspect(folder), name="starter", device="CPU", reason="a test")
-    assert session.info.no_words == ""
-    assert "--enable_word_timestamps" in plain.info.no_words
-    for samples in said:
+    assert session.info.no_word_times_reason == ""
+    assert "enable_word_timestamps" in plain.info.no_word_times_reason
+    for samples in speech:
         for timestamps in (False, True):
             unit = make_unit(samples, language="en", timestamps=timestamps, words=True)
             (ours,), (theirs,) = drive(native, [unit]), drive(session, [unit])
@@ -193,14 +193,14 @@ def matrices() -> Iterator[np.ndarray]:
         yield np.zeros(shape)
 
 
-def test_warping_takes_the_references_path() -> None:
+def test_dtw_path_matches_the_reference() -> None:
     for costs in matrices():
         for found, expected in zip(warp(costs), timing.dtw_cpu(costs.astype(np.float64)), strict=True):
             assert np.array_equal(found, expected), costs
 
 
 @pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 7, 8, 300])
-def test_smoothing_is_the_references(width: int) -> None:
+def test_median_filter_matches_the_reference(width: int) -> None:
     rows = np.random.default_rng(width).standard_normal((5, width)).astype(np.float32)
     assert np.array_equal(smoothed(rows), timing.median_filter(torch.from_numpy(rows), 7).numpy())
 
@@ -213,13 +213,13 @@ class Script:
 
     def expected(self, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         """openai-whisper's segments."""
-        words = [word for _, _, said in self.segments for word in said]
+        words = [word for _, _, timed in self.segments for word in timed]
         scripted = [timing.WordTiming(text, [index], start, end, 0.5) for index, (text, start, end) in enumerate(words)]
         monkeypatch.setattr(timing, "find_alignment", lambda *_args, **_kwargs: scripted)
         tokens = iter(range(len(words)))
         segments = [
-            {"seek": 0, "start": start, "end": end, "tokens": [next(tokens) for _ in said]}
-            for start, end, said in self.segments
+            {"seek": 0, "start": start, "end": end, "tokens": [next(tokens) for _ in timed]}
+            for start, end, timed in self.segments
         ]
         timing.add_word_timestamps(
             segments=segments,
@@ -232,8 +232,8 @@ class Script:
         return segments
 
     def ours(self) -> tuple[Piece, ...]:
-        pieces = [Piece(start, end, "".join(text for text, *_ in said), ()) for start, end, said in self.segments]
-        timings = [[Timing(text, start, end, 0.5) for text, start, end in said] for _, _, said in self.segments]
+        pieces = [Piece(start, end, "".join(text for text, *_ in timed), ()) for start, end, timed in self.segments]
+        timings = [[Timing(text, start, end, 0.5) for text, start, end in timed] for _, _, timed in self.segments]
         return settle(pieces, timings, 30.0)
 
 
@@ -265,9 +265,7 @@ SCRIPTS = {
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_pauses_are_kept_out_of_words_as_the_reference_keeps_them_out(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pauses_in_word_timestamps_match_the_reference(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     script = SCRIPTS[name]
     for piece, segment in zip(script.ours(), script.expected(monkeypatch), strict=True):
         assert [word.text for word in piece.words] == [word["word"] for word in segment["words"]]
@@ -298,7 +296,7 @@ def scripts() -> Iterator[Script]:
             yield Script(*segments)
 
 
-def test_random_words_settle_as_the_references_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_random_word_timestamps_settle_as_in_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     compared = 0
     for script in scripts():
         before = 0.0

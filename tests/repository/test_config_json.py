@@ -38,7 +38,7 @@ def make_model(folder: Path) -> Path:
 
 
 def test_entries_are_read_in_order(tmp_path: Path) -> None:
-    hears = make_model(tmp_path / "openai" / "whisper-tiny")
+    asr = make_model(tmp_path / "openai" / "whisper-tiny")
     content = listing(
         {"name": "openai/whisper-tiny", "base_path": "openai/whisper-tiny"},
         {
@@ -53,7 +53,7 @@ def test_entries_are_read_in_order(tmp_path: Path) -> None:
     content["mediapipe_config_list"] = [{"name": "d"}]
     content |= {"monitoring": {"metrics": {"enable": True}}, "custom_loader_config_list": []}
     first, second, third, fourth = read_repository(write(tmp_path, content))
-    assert (first.name, first.folder, first.graph) == ("openai/whisper-tiny", hears, hears / "graph.pbtxt")
+    assert (first.name, first.folder, first.graph) == ("openai/whisper-tiny", asr, asr / "graph.pbtxt")
     assert (second.folder, second.graph, second.target_device) == (Path("/models/b"), None, "GPU")
     assert second.plugin_config == {"NUM_STREAMS": 1}
     assert third.graph == tmp_path / "c" / "other.pbtxt"
@@ -101,7 +101,7 @@ def test_monitoring(tmp_path: Path) -> None:
     assert read_monitoring(write(tmp_path, {"model_config_list": []})) is None
 
 
-def test_the_line_of_an_unknown_key(tmp_path: Path) -> None:
+def test_line_of_an_unknown_key(tmp_path: Path) -> None:
     content = listing({"name": "x", "base_path": "x"}, {"name": "y", "base_path": "y", "base_pth": "z"})
     config = write(tmp_path, json.dumps(content, indent=4))
     with pytest.raises(ConfigError, match=r"config\.json, line 13: entry 2 of model_config_list"):

@@ -17,7 +17,7 @@ def test_classes_are_served_in_order_and_members_first_in_first_out() -> None:
     assert not queue
 
 
-def test_a_class_passed_over_max_overtakes_times_is_due() -> None:
+def test_class_passed_over_max_overtakes_times_is_due() -> None:
     queue: FairQueue[str] = FairQueue(2, max_overtakes=3)
     for number in range(8):
         queue.push(f"a{number}", 0)
@@ -38,7 +38,7 @@ def test_removing_the_last_member_resets_the_count_of_its_class() -> None:
     assert [queue.pop() for _ in range(3)] == ["a2", "a3", "b"]
 
 
-def test_a_class_that_may_not_pop_is_passed_over_until_it_is_due() -> None:
+def test_class_that_may_not_pop_is_passed_over_until_it_is_due() -> None:
     queue: FairQueue[str] = FairQueue(3, max_overtakes=2)
     queue.push("a", 0)
     queue.push("b", 1)
@@ -48,7 +48,7 @@ def test_a_class_that_may_not_pop_is_passed_over_until_it_is_due() -> None:
     assert [queue.pop(lambda rank: rank == 2) for _ in range(2)] == ["a", "b"]
 
 
-def test_a_member_that_may_not_pop_stays_in_line() -> None:
+def test_member_that_may_not_pop_stays_in_line() -> None:
     queue: FairQueue[str] = FairQueue(2, max_overtakes=2)
     queue.push("b", 1)
     assert [queue.pop(lambda rank: rank == 0) for _ in range(5)] == [None] * 5

@@ -20,7 +20,7 @@ def test_units_are_taken_in_order_and_requests_in_turn() -> None:
     assert queue.take(1) == []
 
 
-def test_a_first_unit_overtakes_later_units() -> None:
+def test_first_unit_overtakes_later_units() -> None:
     queue = Queue()
     long_file, short = make_units(4), make_units(1)
     queue.admit(make_request(), long_file, now=0.0)
@@ -66,7 +66,7 @@ def test_continuations_go_to_the_front_of_their_own_line_only() -> None:
     assert queue.take(5) == [continuation, other[1], mine[1], mine[2]]
 
 
-def test_a_request_ends_with_its_last_unit() -> None:
+def test_request_ends_with_its_last_unit() -> None:
     queue = Queue()
     request = make_request()
     units = make_units(2)
@@ -158,7 +158,7 @@ def test_higher_priority_is_not_held_back_by_lower(theirs: Priority, mine: Prior
     assert len(queue.take(1, hold_back=True)) == 1 - held
 
 
-def test_a_class_that_is_due_joins_next_to_short_requests() -> None:
+def test_class_that_is_due_joins_next_to_short_requests() -> None:
     queue, _ = with_clip(3.0)
     for start in range(8):
         queue.admit(make_request(seconds=3.0), [make_unit(start)], now=0.0)

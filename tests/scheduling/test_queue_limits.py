@@ -39,7 +39,7 @@ def test_too_many_requests_are_overload_with_retry_after() -> None:
     queue.acquire_permit()
 
 
-def test_too_many_seconds_of_audio_are_overload_whatever_length_the_new_request_has() -> None:
+def test_too_many_seconds_of_audio_are_overload_for_a_request_of_any_length() -> None:
     queue = Queue(Limits(seconds=60.0))
     long_file = [make_sound(30.0) for _ in range(4)]
     queue.admit(make_request(seconds=120.0), long_file, now=0.0)

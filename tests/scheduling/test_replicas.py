@@ -55,7 +55,7 @@ def test_closing_ends_all_replicas(drain: bool) -> None:
                 answer.result(60)
 
 
-def test_a_replica_that_dies_ends_the_others_too() -> None:
+def test_replica_that_dies_ends_the_others_too() -> None:
     """Its thread is gone for good: refusing all requests is better than never answering half of them."""
 
     class Dying(FakeSession):
@@ -77,7 +77,7 @@ def test_a_replica_that_dies_ends_the_others_too() -> None:
     scheduler.close()
 
 
-def test_a_plan_receives_one_event_at_a_time_from_two_replicas() -> None:
+def test_plan_receives_one_event_at_a_time_from_two_replicas() -> None:
     """Its windows end on two workers at once; `done` is not read while an event is processed."""
     both, inside = Barrier(2), []
 

@@ -201,7 +201,7 @@ def test_closing_before_the_start_fails_waiting_requests() -> None:
             future.result(60)
 
 
-def test_a_worker_that_dies_fails_all_requests_without_the_exception_text() -> None:
+def test_worker_that_dies_fails_all_requests_without_the_exception_text() -> None:
     class Broken(FakeSession):
         def leave(self, unit: Window) -> None:
             raise RuntimeError("cannot leave")
@@ -231,7 +231,7 @@ def test_engine_failure_is_raised_in_its_caller_and_the_next_request_works() -> 
         assert (scheduler.waiting, scheduler.in_flight) == (0, 0)
 
 
-def test_a_plan_that_is_done_at_the_start_needs_no_worker() -> None:
+def test_plan_that_is_done_at_the_start_needs_no_worker() -> None:
     plan = OneUnit(1.0)
     plan.answer = "nothing to do"
     assert Scheduler([FakeSession()]).run_blocking(plan) == "nothing to do"
@@ -267,7 +267,7 @@ def test_hooks_record_refusals_but_not_looks_at_full() -> None:
     assert hooks.records == [("antiphon_refused_total", 1.0, "seconds")]
 
 
-def test_a_session_that_rests_blocks_neither_full_nor_submit() -> None:
+def test_session_that_rests_blocks_neither_full_nor_submit() -> None:
     """`rest` can take long, and the event loop calls `full`, `permit` and `submit`."""
     hold = Holder()
 
@@ -292,7 +292,7 @@ def test_a_session_that_rests_blocks_neither_full_nor_submit() -> None:
     assert session.rests >= 1
 
 
-def test_a_permit_counts_until_it_is_released() -> None:
+def test_permit_counts_until_it_is_released() -> None:
     scheduler = Scheduler([FakeSession()], limits=Limits(requests=1))
     with scheduler.permit():
         assert scheduler.full
@@ -310,7 +310,7 @@ def test_a_permit_counts_until_it_is_released() -> None:
 
 
 @pytest.mark.parametrize("started", [True, False])
-def test_a_cancelled_request_records_its_work_if_it_had_a_slot(started: bool) -> None:
+def test_cancelled_request_records_its_work_if_it_had_a_slot(started: bool) -> None:
     hooks = RecordingHooks()
     inside, go_on = Gate(), Gate()
 

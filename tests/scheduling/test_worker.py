@@ -41,7 +41,7 @@ def test_joins_per_step_is_the_limit_with_no_unit_in_flight() -> None:
     assert session.batches == [1, 2, 3, 2, 1]  # three steps each, one joining a step
 
 
-def test_a_request_that_is_done_drops_its_other_units() -> None:
+def test_request_that_is_done_drops_its_other_units() -> None:
     queue = Queue()
     left: list[Window] = []
     request = ScheduledRequest(OneUnit(1.0))  # done after the first event
@@ -94,7 +94,7 @@ def test_expensive_joins_wait_until_a_short_request_is_decoded() -> None:
     assert steps[:5] == [1, 2, 2, 2, 3]  # units that had joined before each step
 
 
-def test_a_long_file_leaves_slots_to_new_requests() -> None:
+def test_long_file_leaves_slots_to_new_requests() -> None:
     """Windows of 30 steps, all of them far from their end when a new request arrives."""
     queue, joined, clip = Queue(), [], make_unit()
     admit(queue, [make_unit(30.0) for _ in range(20)])
@@ -173,7 +173,7 @@ def test_hooks_record_failures_but_no_cancelled_units() -> None:
     assert recorded(hooks) == [FAILED]
 
 
-def test_a_request_records_its_wait_at_its_first_slot_only() -> None:
+def test_request_records_its_wait_at_its_first_slot_only() -> None:
     queue, hooks = Queue(), RecordingHooks()
     slots_in_use: list[int] = []
 

@@ -28,7 +28,7 @@ from tests.support.worker_loop import admit, make_request, make_unit, reason_of,
 
 
 @pytest.mark.parametrize("where", ["join", "step"])
-def test_a_failure_ends_only_its_members(where: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_failure_ends_only_its_members(where: str, caplog: pytest.LogCaptureFixture) -> None:
     queue = Queue()
     bad, good = make_unit(), make_unit()
     doomed = admit(queue, [bad])
@@ -63,7 +63,7 @@ def test_a_failure_ends_only_its_members(where: str, caplog: pytest.LogCaptureFi
         ConfigError("is not there", setting="speaker_path"),
     ],
 )
-def test_an_error_written_for_the_caller_keeps_its_type_and_text(where: str, error: AntiphonError) -> None:
+def test_error_written_for_the_caller_keeps_its_type_and_text(where: str, error: AntiphonError) -> None:
     class Refusing(FakeSession):
         def join(self, units: Sequence[Window]) -> list[Event]:
             if where == "join":
@@ -79,10 +79,10 @@ def test_an_error_written_for_the_caller_keeps_its_type_and_text(where: str, err
     errors = [event.error for plan in plans for event in plan.events if isinstance(event, Failed)]
     for failure in errors:
         assert (type(failure), str(failure), vars(failure)) == (type(error), str(error), vars(error))
-    assert len({id(failure) for failure in (*errors, error)}) == 3  # each caller raises an object of its own
+    assert len({id(failure) for failure in (*errors, error)}) == 3  # each caller raises its own object
 
 
-def test_a_failed_step_frees_every_slot() -> None:
+def test_failed_step_frees_every_slot() -> None:
     queue = Queue()
     victims = [admit(queue, [make_unit()]) for _ in range(3)]
     failures = iter([True])
@@ -92,12 +92,12 @@ def test_a_failed_step_frees_every_slot() -> None:
     run_dry(session, queue, joins_per_step=3)
 
     errors = [event.error for victim in victims for event in victim.events if isinstance(event, Failed)]
-    assert len({id(error) for error in errors}) == 3  # each caller raises an object of its own
+    assert len({id(error) for error in errors}) == 3  # each caller raises its own object
     assert isinstance(after.events[0], WindowFinished)
     assert session.batches == [1]
 
 
-def test_a_plan_that_fails_ends_only_its_own_request() -> None:
+def test_plan_that_fails_ends_only_its_own_request() -> None:
     queue = Queue()
 
     class Broken(EndlessPlan):
@@ -112,7 +112,7 @@ def test_a_plan_that_fails_ends_only_its_own_request() -> None:
     assert isinstance(other.events[0], WindowFinished)
 
 
-def test_a_request_that_runs_out_of_units_fails() -> None:
+def test_request_that_runs_out_of_units_fails() -> None:
     queue = Queue()
     request, _plan = make_request()
     queue.admit(request, [make_unit()], now=0.0)
@@ -120,7 +120,7 @@ def test_a_request_that_runs_out_of_units_fails() -> None:
     assert type(reason_of(request)) is EngineFailed
 
 
-def test_a_cancelled_unit_leaves_and_gets_no_event() -> None:
+def test_cancelled_unit_leaves_and_gets_no_event() -> None:
     queue = Queue()
     request, plan = make_request()
     queue.admit(request, [make_unit(30.0), make_unit(30.0)], now=0.0)
@@ -137,7 +137,7 @@ def test_a_cancelled_unit_leaves_and_gets_no_event() -> None:
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_a_request_cancelled_while_it_processes_an_event_ends_once(fails: bool) -> None:
+def test_request_cancelled_while_it_processes_an_event_ends_once(fails: bool) -> None:
     """Then or by the error of its plan; a second end would raise, and the worker would die of it."""
     queue = Queue()
 
@@ -157,7 +157,7 @@ def test_a_request_cancelled_while_it_processes_an_event_ends_once(fails: bool) 
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2])
-def test_a_late_unit_leaves_at_the_next_turn(steps: int) -> None:
+def test_late_unit_leaves_at_the_next_iteration(steps: int) -> None:
     queue = Queue()
     late_plan = EndlessPlan()
     late = ScheduledRequest(late_plan, SchedulingPolicy(deadline=Deadline(10.0, 10.0, "x-request-timeout")))
@@ -168,9 +168,9 @@ def test_a_late_unit_leaves_at_the_next_turn(steps: int) -> None:
     now = [0.0]
     worker = Worker(session, queue, Condition(), clock=lambda: now[0])
     for _ in range(steps):
-        worker.turn()
+        worker.run_once()
     now[0] = 10.0
-    worker.turn()
+    worker.run_once()
     assert type(reason_of(late)) is DeadlineMissed
     assert queue.requests == (other,)
     assert session.batches[-1] == 1

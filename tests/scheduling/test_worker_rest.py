@@ -12,7 +12,7 @@ from tests.support.scheduling import Holder
 from tests.support.worker_loop import admit, make_unit, run_dry, wait_until
 
 
-def test_a_session_rests_once_after_a_while_without_work() -> None:
+def test_session_rests_once_after_a_while_without_work() -> None:
     queue, changed, session = Queue(), Condition(), FakeSession()
     worker = Worker(session, queue, changed, rest_after_s=0.01)
     thread = Thread(target=worker.run)

@@ -1,4 +1,4 @@
-"""A real server on a free loopback port with a fake model behind it: what is tested is what clients meet."""
+"""A real server on a free loopback port with a fake model, so that tests see what clients see."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def served(
 
 @pytest.fixture
 def start_server() -> Iterator[StartServer]:
-    """`start_server(session, max_upload_bytes=…)`: a server with settings of its own, stopped at the test's end."""
+    """`start_server(session, max_upload_bytes=…)`: a server with its own settings, stopped at the end of the test."""
     with ExitStack() as stack:
 
         def start(*sessions: AnySession, max_waiting: int = 100, loaded: bool = True, **settings: Any) -> Server:

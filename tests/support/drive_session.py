@@ -13,7 +13,7 @@ from antiphon.types.results import WindowResult
 
 
 def make_unit(samples: np.ndarray, *, timestamps: bool = False, start: int = 0, **options: object) -> Window:
-    """A unit of its own request, with `TranscribeOptions` by name."""
+    """A unit of a new request, with `TranscribeOptions` by name."""
     return Window(0, samples, start, TranscribeOptions(timestamps=timestamps, **options))  # type: ignore[arg-type]
 
 

@@ -46,8 +46,8 @@ class Hub:
     requests: list[RecordedRequest] = field(default_factory=list)
     sent: int = 0  # bytes of files so far
     seconds_per_megabyte: float = 0.0
-    cut_at: list[int] = field(default_factory=list)  # break the connection when so many bytes have been sent
-    at: dict[int, Callable[[], None]] = field(default_factory=dict)  # call when so many bytes have been sent
+    cut_at: list[int] = field(default_factory=list)  # break the connection once this many bytes have been sent
+    at: dict[int, Callable[[], None]] = field(default_factory=dict)  # call once this many bytes have been sent
     token: str | None = None  # required for every request if set
     gated: set[str] = field(default_factory=set)  # repositories whose files are listed but answered with 403
     broken: dict[str, int] = field(default_factory=dict)  # a substring of a path -> the status to answer with

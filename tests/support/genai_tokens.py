@@ -36,7 +36,7 @@ def sample(pipeline: WhisperPipeline, samples: np.ndarray, tokens: int) -> list[
 
     Without timestamps: with them it decodes the tail of a window again, in the same stream.
     """
-    heard = WindowText()
+    window_text = WindowText()
     length = {"max_new_tokens": tokens, "min_new_tokens": tokens}
-    pipeline.generate(samples.tolist(), streamer=heard, language="<|en|>", task="transcribe", **length)
-    return heard.ids
+    pipeline.generate(samples.tolist(), streamer=window_text, language="<|en|>", task="transcribe", **length)
+    return window_text.ids

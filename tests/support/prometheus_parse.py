@@ -1,4 +1,4 @@
-"""Prometheus's text, read by the parser of its own client library: what a scrape would store."""
+"""Prometheus text, parsed by the official client library: what a scrape would store."""
 
 from __future__ import annotations
 

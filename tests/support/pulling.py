@@ -14,7 +14,7 @@ NAME = "openai/whisper-nano"
 
 
 def keep(hub: Hub, folder: Path, source: str = NAME, **others: Any) -> dict[str, bytes]:
-    """Put a repository on the hub: a Whisper model, changed by `others` (name -> content, or None for no file). Returns its files."""
+    """Put a Whisper repository on the hub, changed by `others` (name -> content, None for no file); returns its files."""
     files = {"config.json": WHISPER, "tokenizer.json": "{}" * 40_000, "model.safetensors": WEIGHTS} | others
     kept = {name: content for name, content in files.items() if content is not None}
     hub.add(source, write_repository(folder / source, kept))

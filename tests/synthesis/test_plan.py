@@ -18,9 +18,9 @@ PAUSE = [0.0] * round(SENTENCE_PAUSE_S * RATE)
 
 
 def make_plan(count: int) -> tuple[SpeakPlan, list[Samples]]:
-    heard: list[Samples] = []
+    played: list[Samples] = []
     texts = [f"Sentence {index}." for index in range(count)]
-    return SpeakPlan(7, texts, "plain", SpeakOptions(), RATE, heard.append), heard
+    return SpeakPlan(7, texts, "plain", SpeakOptions(), RATE, played.append), played
 
 
 def chunk(*values: float) -> Samples:
@@ -29,7 +29,7 @@ def chunk(*values: float) -> Samples:
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=6), st.randoms(use_true_random=False))
 def test_audio_is_in_text_order_whatever_the_engine_order(chunks: list[int], order: object) -> None:
-    plan, heard = make_plan(len(chunks))
+    plan, played = make_plan(len(chunks))
     units = plan.start()
     assert [unit.text for unit in units] == [f"Sentence {index}." for index in range(len(chunks))]
     assert {(unit.request, unit.voice) for unit in units} == {(7, "plain")}
@@ -41,25 +41,29 @@ def test_audio_is_in_text_order_whatever_the_engine_order(chunks: list[int], ord
         index = order.choice(sorted(left))  # type: ignore[attr-defined]
         if left[index]:
             left[index] -= 1
-            said = index + 1 + (chunks[index] - left[index]) / 10
-            assert plan.receive(AudioChunk(units[index], chunk(said))) == ()
+            chunk_values = index + 1 + (chunks[index] - left[index]) / 10
+            assert plan.receive(AudioChunk(units[index], chunk(chunk_values))) == ()
         else:
             del left[index]
             assert plan.receive(SentenceFinished(units[index])) == ()
     assert plan.done
     plan.result()
-    said = [chunk(*[index + 1 + (place + 1) / 10 for place in range(count)]) for index, count in enumerate(chunks)]
-    wanted = [value for index, values in enumerate(said) for value in [*(PAUSE if index else []), *values.tolist()]]
-    assert np.concatenate([chunk(), *heard]).tolist() == wanted
+    chunk_values = [
+        chunk(*[index + 1 + (place + 1) / 10 for place in range(count)]) for index, count in enumerate(chunks)
+    ]
+    wanted = [
+        value for index, values in enumerate(chunk_values) for value in [*(PAUSE if index else []), *values.tolist()]
+    ]
+    assert np.concatenate([chunk(), *played]).tolist() == wanted
 
 
 def test_first_sentence_is_streamed_while_it_is_synthesised() -> None:
-    plan, heard = make_plan(2)
+    plan, played = make_plan(2)
     first, second = plan.start()
     plan.receive(AudioChunk(second, chunk(2.0)))
-    assert heard == []
+    assert played == []
     plan.receive(AudioChunk(first, chunk(1.0)))
-    assert [samples.tolist() for samples in heard] == [[1.0]]
+    assert [samples.tolist() for samples in played] == [[1.0]]
 
 
 def test_failed_sentence_ends_the_request() -> None:

@@ -14,14 +14,14 @@ LANGUAGES = replace(
     FAKE_VOICE_INFO,
     languages=("cmn", "en-gb", "en-us", "es", "es-419", "pt-br"),
     voices=("en-us", "cmn", "en-gb", "es", "es-419", "pt-br", "en-us+f1"),
-    stand_ins=("en-us", "en-us+f1"),
+    openai_voices=("en-us", "en-us+f1"),
     default_language="en-us",
 )
 CALLED = replace(
     FAKE_VOICE_INFO,
     languages=("en", "es"),
     voices=("english", "Spanish", "zoe"),
-    stand_ins=("english", "zoe"),
+    openai_voices=("english", "zoe"),
     default_language="en",
 )
 
@@ -36,12 +36,12 @@ def test_models_own_voice_name_is_used() -> None:
     assert choose_voice(replace(FAKE_VOICE_INFO, voices=("plain", "alloy", "nova")), "nova") == "nova"
 
 
-def test_openai_voice_names_map_to_stand_ins_in_alphabetical_order() -> None:
+def test_openai_voice_names_map_in_alphabetical_order() -> None:
     assert list(OPENAI_VOICES) == sorted(OPENAI_VOICES)
     assert len(OPENAI_VOICES) == 13
     dealt = [choose_voice(FAKE_VOICE_INFO, name) for name in OPENAI_VOICES]
     assert dealt == ["plain", "loud"] * 6 + ["plain"]
-    assert choose_voice(replace(FAKE_VOICE_INFO, stand_ins=()), "ash") == "loud"
+    assert choose_voice(replace(FAKE_VOICE_INFO, openai_voices=()), "ash") == "loud"
 
 
 def test_unknown_voice_lists_the_valid_ones() -> None:
@@ -51,7 +51,7 @@ def test_unknown_voice_lists_the_valid_ones() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "told"),
+    ("requested", "suggestion"),
     [
         ("v08x", r"Did you mean `v08`\? There are 41, which GET "),
         ("v08+g", "Did you mean `v08\\+f`"),
@@ -59,15 +59,15 @@ def test_unknown_voice_lists_the_valid_ones() -> None:
         ("nothing like it", r"has\. There are 41 \(v00, v01, v02, v03, v04, …\), which GET "),
     ],
 )
-def test_unknown_voice_of_many_suggests_similar_ones(wanted: str, told: str) -> None:
+def test_unknown_voice_of_many_suggests_similar_ones(requested: str, suggestion: str) -> None:
     names = tuple(f"v{number:02}{variant}" for variant in ("", "+f") for number in range(20))
-    with pytest.raises(InvalidParameter, match=told) as caught:
-        choose_voice(replace(FAKE_VOICE_INFO, voices=(*names, "plain")), wanted)
+    with pytest.raises(InvalidParameter, match=suggestion) as caught:
+        choose_voice(replace(FAKE_VOICE_INFO, voices=(*names, "plain")), requested)
     assert "GET /v1/audio/voices and `antiphon speak --list-voices` list; and OpenAI's thirteen" in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("wanted", "told"),
+    ("requested", "suggestion"),
     [
         ("Es", "`es`"),
         ("spanish", "`es` or `es-419`"),
@@ -76,11 +76,11 @@ def test_unknown_voice_of_many_suggests_similar_ones(wanted: str, told: str) -> 
         ("EN-US+F1", "`en-us+f1`"),
     ],
 )
-def test_unknown_voice_suggests_by_case_and_language_name(wanted: str, told: str) -> None:
+def test_unknown_voice_suggests_by_case_and_language_name(requested: str, suggestion: str) -> None:
     with pytest.raises(InvalidParameter) as caught:
-        choose_voice(LANGUAGES, wanted)
+        choose_voice(LANGUAGES, requested)
     every = "Valid: en-us, cmn, en-gb, es, es-419, pt-br, en-us+f1; and OpenAI's alloy, ash, "
-    assert f"that 'fake-voice' has. Did you mean {told}? {every}" in str(caught.value)
+    assert f"that 'fake-voice' has. Did you mean {suggestion}? {every}" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_language_selects_its_voice(language: str, voice: str) -> None:
     assert choose_voice(LANGUAGES, "alloy", language) == voice
 
 
-def test_language_of_the_stand_in_keeps_it() -> None:
+def test_openai_voice_of_the_requested_language_is_kept() -> None:
     assert choose_voice(LANGUAGES, "ash", "en") == "en-us+f1"
     assert choose_voice(FAKE_VOICE_INFO, "ash", "en") == "loud"
 

@@ -16,7 +16,7 @@ def make_unit(seconds: float, language: str | None = "es") -> Window:
     return Window(0, samples, 0, TranscribeOptions(language=language))
 
 
-def test_the_result_is_the_length_of_the_audio() -> None:
+def test_result_is_the_length_of_the_audio() -> None:
     session: Session = FakeSession()
     unit = make_unit(3.2)
     assert session.join([unit]) == []
@@ -49,7 +49,7 @@ def test_script_replaces_results_and_fails_units() -> None:
     assert session.step() == expected
 
 
-def test_a_failed_join_holds_no_slot_and_leave_frees_one() -> None:
+def test_failed_join_holds_no_slot_and_leave_frees_one() -> None:
     bad, other = make_unit(1.0), make_unit(1.0)
     session = FakeSession(slots=1, join_fails=lambda unit: unit is bad)
     with pytest.raises(RuntimeError, match="join"):
@@ -62,7 +62,7 @@ def test_a_failed_join_holds_no_slot_and_leave_frees_one() -> None:
     session.join([make_unit(1.0)])
 
 
-def test_a_step_fails_while_a_chosen_unit_is_in_flight() -> None:
+def test_step_fails_while_a_chosen_unit_is_in_flight() -> None:
     bad = make_unit(1.0)
     session = FakeSession(step_fails=lambda unit: unit is bad)
     session.join([bad])

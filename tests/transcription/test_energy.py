@@ -24,7 +24,7 @@ def test_pauses_are_found_in_background_noise(floor: float) -> None:
 
 
 @pytest.mark.parametrize(("milliseconds", "found"), [(50, False), (70, False), (120, True), (150, True)])
-def test_the_shortest_pause(milliseconds: int, found: bool) -> None:
+def test_shortest_pause(milliseconds: int, found: bool) -> None:
     samples = join(speech(2.0), silence(milliseconds / 1000), speech(2.0))
     assert bool(measure(samples).pauses) == found
 

@@ -30,8 +30,8 @@ def continuous_speech(seconds: float) -> tuple[Samples, list[tuple[float, float]
     return (0.1 + STEP * numbers).astype(np.float32), times
 
 
-def whole(number: int, heard: int) -> bool:
-    return heard >= WHOLE * LENGTHS[number % len(LENGTHS)] * SAMPLE_RATE
+def whole(number: int, covered: int) -> bool:
+    return covered >= WHOLE * LENGTHS[number % len(LENGTHS)] * SAMPLE_RATE
 
 
 class PerfectModel:
@@ -50,16 +50,16 @@ class PerfectModel:
         seconds = len(samples) / SAMPLE_RATE
         self.windows.append((unit.start / SAMPLE_RATE, seconds, unit.options.timestamps))
         numbers, counts = np.unique(np.rint((samples - 0.1) / STEP).astype(int), return_counts=True)
-        said = [
+        numbered = [
             (number, count)
             for number, count in zip(numbers.tolist(), counts.tolist(), strict=True)
             if count > 2 * GRID * SAMPLE_RATE  # the resolution of the timestamps
         ]
-        ends = np.cumsum(counts)[np.isin(numbers, [number for number, _ in said])] / SAMPLE_RATE
-        texts = [f" {number}" if whole(number, count) else f" part-of-{number}" for number, count in said]
-        if not unit.options.timestamps or len(said) == 1:
+        ends = np.cumsum(counts)[np.isin(numbers, [number for number, _ in numbered])] / SAMPLE_RATE
+        texts = [f" {number}" if whole(number, count) else f" part-of-{number}" for number, count in numbered]
+        if not unit.options.timestamps or len(numbered) == 1:
             return result(Piece(0.0, seconds, "".join(texts), (1,)), resume=seconds)
-        closed = len(said) if whole(*said[-1]) else len(said) - 1
+        closed = len(numbered) if whole(*numbered[-1]) else len(numbered) - 1
         edges = list(range(0, closed, self._group))[: self._patience]
         closed = min(closed, edges[-1] + self._group)
         times = [0.0, *(round(round(end / GRID) * GRID, 2) for end in ends)]
@@ -68,7 +68,7 @@ class PerfectModel:
             for edge, stop in zip(edges, [*edges[1:], closed], strict=True)
         ]
         resume = min(times[closed], seconds)
-        if closed < len(said):
+        if closed < len(numbered):
             pieces.append(Piece(resume, seconds, "".join(texts[closed : closed + 1]), (1,)))
         return result(*pieces, resume=resume)
 
@@ -94,16 +94,18 @@ def test_every_word_is_transcribed_once(seconds: float, timestamps: bool, mode: 
     model = PerfectModel(group=4, patience=100)
     text, segments = transcribe(model, samples, timestamps=timestamps, mode=mode)
     last = round((float(samples[-1]) - 0.1) / STEP)
-    heard = seconds - times[last][0]  # of the last word of the file
-    ending = [f"{last}" if whole(last, round(heard * SAMPLE_RATE)) else f"part-of-{last}"] if heard > 2 * GRID else []
+    covered = seconds - times[last][0]  # of the last word of the file
+    ending = (
+        [f"{last}" if whole(last, round(covered * SAMPLE_RATE)) else f"part-of-{last}"] if covered > 2 * GRID else []
+    )
     assert text.split() == [str(number) for number in range(last)] + ending
 
     assert len(model.windows) >= -(-seconds // WINDOW_SECONDS)
     for (start, length, timed), (following, _, _) in zip(model.windows, model.windows[1:], strict=False):
         assert timed  # a hard cut needs timestamps
         assert 0.5 < following - start <= length  # the next window starts where this one ended
-    for start, end, said in segments:
-        numbers = [int(word.removeprefix("part-of-")) for word in said.split()]
+    for start, end, numbered in segments:
+        numbers = [int(word.removeprefix("part-of-")) for word in numbered.split()]
         assert start == pytest.approx(times[numbers[0]][0], abs=0.3)
         assert end == pytest.approx(min(times[numbers[-1]][1], seconds), abs=0.3)
 

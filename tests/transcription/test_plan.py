@@ -126,13 +126,15 @@ def test_events_of_other_requests_are_ignored() -> None:
 
 
 def test_progress_is_reported_after_each_window() -> None:
-    told: list[tuple[float, float]] = []
+    progress_calls: list[tuple[float, float]] = []
     samples = np.concatenate([silence(100.0), paused(25.0, 45.0)])
-    plan = TranscriptionPlan(1, samples, ENGLISH, FAKE_INFO, progress=lambda done, total: told.append((done, total)))
+    plan = TranscriptionPlan(
+        1, samples, ENGLISH, FAKE_INFO, progress=lambda done, total: progress_calls.append((done, total))
+    )
     play(plan, describe)
-    assert [total for _done, total in told] == [171.0] * 3
-    assert told == sorted(told)
-    assert told[-1] == (171.0, 171.0)
+    assert [total for _done, total in progress_calls] == [171.0] * 3
+    assert progress_calls == sorted(progress_calls)
+    assert progress_calls[-1] == (171.0, 171.0)
 
 
 def test_language_is_detected_in_the_first_window_with_speech() -> None:

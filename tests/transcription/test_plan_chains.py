@@ -117,10 +117,10 @@ class WordModel:
 
     def __call__(self, unit: Window) -> WindowResult:
         begin, length = unit.start / SAMPLE_RATE, seconds(unit)
-        heard = [word for word in self.words if word.start >= begin - 0.01 and word.end <= begin + length + 0.01]
+        inside = [word for word in self.words if word.start >= begin - 0.01 and word.end <= begin + length + 0.01]
         if not unit.options.timestamps:
-            return make_result((0.0, length, "".join(word.text for word in heard)), resume=length)
-        groups = [heard[at : at + self.group] for at in range(0, len(heard), self.group)]
+            return make_result((0.0, length, "".join(word.text for word in inside)), resume=length)
+        groups = [inside[at : at + self.group] for at in range(0, len(inside), self.group)]
         edge = begin + length
         cut = any(word.start < edge - 0.02 and word.end > edge + 0.01 for word in self.words)
         closed = groups[:-1] if cut and len(groups) > 1 else groups

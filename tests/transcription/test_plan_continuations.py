@@ -114,9 +114,9 @@ def test_vad_rest_of_noise_is_not_decoded_again() -> None:
     file = make_map((SPEECH, 8.0), (SOUND, 16.0))
     plan = make_vad_plan(file, TIMED)
     assert len(play(plan, lambda _unit: make_result((0.0, 8.0, " one"), resume=8.0))) == 1
-    for unheard in (make_map((SPEECH, 8.0), (SOUND, 8.0), (SPEECH, 0.8)), make_map((SOUND, 24.0))):
+    for not_speech in (make_map((SPEECH, 8.0), (SOUND, 8.0), (SPEECH, 0.8)), make_map((SOUND, 24.0))):
         # There is speech in the rest; or VAD missed the decoded words and may miss the rest too.
-        plan = make_vad_plan(unheard, TIMED)
+        plan = make_vad_plan(not_speech, TIMED)
         answers = iter([make_result((0.0, 8.0, " one"), resume=8.0), make_result((0.0, 1.0, " two"), resume=24.0)])
         assert len(play(plan, lambda _unit, answers=answers: next(answers))) == 2
 
@@ -175,22 +175,22 @@ def test_hallucination_filter_runs_on_scanned_files_only(
     play(plan, lambda _unit: make_result((0.0, 1.5, " one and so on"), (7.0, 9.0, " amen"), resume=9.0))
     assert ("amen" in plan.result().text) == (not dropped)
     assert plan.dropped == dropped
-    unheard = TranscriptionPlan(7, file, replace(options, timestamps=True), FAKE_INFO)  # without a detector
-    play(unheard, lambda _unit: make_result((7.0, 9.0, " amen"), resume=9.0))
-    assert "amen" in unheard.result().text
+    not_speech = TranscriptionPlan(7, file, replace(options, timestamps=True), FAKE_INFO)  # without a detector
+    play(not_speech, lambda _unit: make_result((7.0, 9.0, " amen"), resume=9.0))
+    assert "amen" in not_speech.result().text
 
 
 def test_dropped_hallucination_is_not_in_the_history() -> None:
     file = make_map((SPEECH, 20.8), (HUSH, 0.96), (SPEECH, 4.8), (SOUND, 16.0))
     plan = make_vad_plan(file, replace(CONDITIONED, timestamps=True))
-    told = []
+    histories = []
 
     def model(unit: Window) -> WindowResult:
-        told.append(unit.history)
+        histories.append(unit.history)
         return make_result((0.0, 2.0, " one and so on"), (10.0, 10.4, " x"), (20.0, 22.0, " ha"), resume=30.0)
 
     play(plan, model)
-    assert told[1] == (len(" one and so on"), len(" x"), len(" ha"))
+    assert histories[1] == (len(" one and so on"), len(" x"), len(" ha"))
     assert plan.dropped > 0
 
 

@@ -55,45 +55,45 @@ def test_history_is_cleared_after_an_unreliable_window(scores: dict[str, float])
 
 def test_history_is_cleared_after_a_repetition_loop() -> None:
     plan = make_plan(paused(25.0, 25.0), CONDITIONED)
-    told = []
+    received = []
 
     def model(unit: Window) -> WindowResult:
-        told.append(unit.history)
+        received.append(unit.history)
         return make_result((0.0, 25.0, " all the same" * 20), resume=seconds(unit))
 
     play(plan, model)
-    assert told == [(), ()]
+    assert received == [(), ()]
 
 
 def test_history_has_no_tokens_twice_when_audio_is_decoded_again() -> None:
     """In a chain the history ends with the last closed segment; the text of a continuation is included."""
     plan = make_plan(speech(55.0), replace(CONDITIONED, timestamps=True))
-    told = []
+    received = []
 
     def model(unit: Window) -> WindowResult:
-        told.append(unit.history)
+        received.append(unit.history)
         if unit.start == 0:
             return make_result((0.0, 27.5, " one"), (27.5, 30.0, " tw"), resume=27.5)
-        return make_result((0.0, 10.0, " three"), resume=10.0 if len(told) == 2 else seconds(unit))
+        return make_result((0.0, 10.0, " three"), resume=10.0 if len(received) == 2 else seconds(unit))
 
     play(plan, model)
-    assert told == [(), (4,), (4, 6)]
+    assert received == [(), (4,), (4, 6)]
 
 
 def test_history_keeps_the_newest_tokens() -> None:
     plan = make_plan(paused(25.0, 25.0, 25.0), CONDITIONED)
-    told = []
+    received = []
 
     def model(unit: Window) -> WindowResult:
-        told.append(unit.history)
+        received.append(unit.history)
         result = make_result((0.0, 25.0, f" {unit.start}"), resume=seconds(unit))
-        tokens = tuple(range(len(told) * 1000, len(told) * 1000 + 150))
+        tokens = tuple(range(len(received) * 1000, len(received) * 1000 + 150))
         return replace(result, pieces=(replace(result.pieces[0], tokens=tokens),))
 
     play(plan, model)
-    assert len(told[2]) == MAX_HISTORY_TOKENS
-    assert told[2][-150:] == tuple(range(2000, 2150))
-    assert told[2][0] == 1150 - (MAX_HISTORY_TOKENS - 150)
+    assert len(received[2]) == MAX_HISTORY_TOKENS
+    assert received[2][-150:] == tuple(range(2000, 2150))
+    assert received[2][0] == 1150 - (MAX_HISTORY_TOKENS - 150)
 
 
 def test_history_is_empty_without_condition_on_previous_text() -> None:

@@ -105,11 +105,11 @@ def test_word_timestamps_change_neither_text_nor_windows() -> None:
         result = make_result(*pieces, resume=length / 2)
         return with_words(result, (0.0, length), (length, length), (length, length)) if words else result
 
-    asked, texts = [], []
+    requested_spans, texts = [], []
     for words in (False, True):
         plan = make_plan(np.concatenate([speech(80.0), silence(1.0), speech(5.0)]), WORDED if words else TIMED)
-        asked.append(spans(play(plan, lambda unit, words=words: answer(unit, words=words))))
+        requested_spans.append(spans(play(plan, lambda unit, words=words: answer(unit, words=words))))
         texts.append([(segment.text, segment.tokens, segment.seek) for segment in plan.result().segments])
         assert bool(plan.result().words) == words
-    assert asked[0] == asked[1]
+    assert requested_spans[0] == requested_spans[1]
     assert texts[0] == texts[1]

@@ -99,11 +99,11 @@ def test_vad_does_not_run_on_dead_air() -> None:
     st.lists(st.tuples(st.integers(0, 400), st.integers(0, 400)), max_size=6),
 )
 def test_vad_results_do_not_depend_on_earlier_queries(
-    stretches: list[tuple[int, int]], asked: list[tuple[int, int]]
+    stretches: list[tuple[int, int]], queries: list[tuple[int, int]]
 ) -> None:
     file = Map(stretches)
     activity = file.activity()
-    for one, other in asked:
+    for one, other in queries:
         start, end = sorted((min(one * UNIT, len(file)), min(other * UNIT, len(file))))
         expected = file.of(SPEECH)[start:end].sum() / SAMPLE_RATE
         assert activity.seconds(start, end) == pytest.approx(expected)

@@ -23,7 +23,7 @@ def levels(samples: Samples) -> np.ndarray:
     return np.asarray(10 * np.log10(np.mean(frames**2, axis=1) + 1e-12))
 
 
-def heard(samples: Samples, at_least: float) -> float:
+def speech_share(samples: Samples, at_least: float) -> float:
     """The share of the loud frames with at least this probability."""
     loud = levels(samples) > -45.0
     return float(np.mean(Detector().probabilities(samples)[: len(loud)][loud] >= at_least))
@@ -38,7 +38,7 @@ def test_vad_detects_espeak_voices_at_any_level(voice: Voice, level: float) -> N
 
 
 def test_vad_detects_spanish(voice: Voice) -> None:
-    assert heard(voice.speak("El tren para Madrid sale a las ocho de la tarde.", voice="es"), 0.2) > 0.9
+    assert speech_share(voice.speak("El tren para Madrid sale a las ocho de la tarde.", voice="es"), 0.2) > 0.9
 
 
 @pytest.mark.parametrize("level", [-60.0, -20.0, -6.0])

@@ -51,7 +51,7 @@ def test_int8_matrix_rows_and_kernel_have_the_same_values(tmp_path: Path, expand
         np.testing.assert_array_equal(evaluate(source.tensor("m")), MATRIX)
 
 
-def test_a_kernel_is_quantized_along_any_axis(tmp_path: Path) -> None:
+def test_kernel_is_quantized_along_any_axis(tmp_path: Path) -> None:
     save_file({"m": MATRIX}, tmp_path / "model.safetensors")
     with open_checkpoint(tmp_path, "int8") as weights:
         np.testing.assert_array_equal(weights.quantized(MATRIX.T, axis=1), weights.quantized(MATRIX).T)

@@ -20,7 +20,7 @@ FAILED = "500"
 
 
 class Target(Protocol):
-    """Transcribes clips and speaks texts. Failures are reported in the response's status, not raised."""
+    """Transcribes clips and synthesises texts. Failures are reported in the response's status, not raised."""
 
     async def transcribe(self, clip: Clip) -> Response: ...
 
@@ -30,7 +30,7 @@ class Target(Protocol):
 
 
 class InProcess:
-    """A model without a server, behind the same queue. Clips are decoded beforehand."""
+    """A model in this process, with the same queue as in a server. Clips are decoded beforehand."""
 
     def __init__(
         self, sessions: Sequence[AnySession], *, language: str = "", voice: str = "", max_waiting: int = 512

@@ -83,7 +83,7 @@ def _command(task: Task) -> Callable[..., None]:
             device=device,
             report=report,
             progress=DownloadBar().progress,
-            word_timestamps=words,  # the GenAI backend must be asked for them before a model is loaded
+            word_timestamps=words,  # the GenAI backend needs the option when a model is loaded
         )
         models = ModelServer()
         options = TranscribeOptions(

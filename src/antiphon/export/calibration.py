@@ -45,7 +45,7 @@ SENTENCES = {
 }
 
 
-Speaker = Callable[[float, np.random.Generator], Samples]  # a clip of exactly so many seconds in one voice, at 16 kHz
+Speaker = Callable[[float, np.random.Generator], Samples]  # a clip of exactly the given seconds in one voice, at 16 kHz
 
 
 def calibration_windows(folder: Path | None, speakers: Callable[[], Sequence[Speaker]], seed: int = 0) -> list[Samples]:

@@ -26,7 +26,7 @@ from antiphon.types.results import Piece, WindowResult, Word
 _MIN_SAMPLES = SAMPLE_RATE // 2  # shorter audio is padded with zeros: Whisper's pipeline rejects 200 samples and less
 _MAX_TOKEN_CHARACTERS = 64  # the longest tokens of Whisper are that many dashes or spaces
 _MAX_PREFIX_TOKENS = 5  # before an answer, besides the prompt
-_MAX_ANSWER_TOKENS = 512  # for a window of a language model, which has no limit of its own
+_MAX_ANSWER_TOKENS = 512  # for a window of a language model, which sets no limit
 
 # Qwen3-ASR's languages by the names it was trained with, for folders whose config.json does not list them.
 _QWEN_LANGUAGES = (
@@ -68,7 +68,7 @@ class WhisperAdapter:
         options = self._options(pipeline, unit)
         streamer = None
         if unit.options.timestamps:
-            # By itself the pipeline continues from the end of its last segment into the silence after the window. The
+            # Left alone, the pipeline continues from the end of its last segment into the silence after the window. The
             # request decides where to continue, as it has the window's successor. Stopped early, the pipeline returns no
             # words; so it continues if words are requested, and the later passes are left out of the result.
             streamer = options["streamer"] = self.first_pass(stop=not unit.options.words)

@@ -116,19 +116,19 @@ def _open_pipeline(
 def _load_asr(model: _Model, *, words: bool) -> AnySession:
     pipeline = model.open()
     adapter = ADAPTERS[model.info.family](model.folder, pipeline, model.runtime)
-    no_words = ""
+    no_word_times_reason = ""
     if "words" not in model.folder.served_family().takes:
-        no_words = f"{model.info.family} does not give any"
+        no_word_times_reason = f"{model.info.family} does not give any"
     elif not words:
-        no_words = "the server must be started, or the model exported, with enable_word_timestamps"
+        no_word_times_reason = "the server must be started, or the model exported, with enable_word_timestamps"
     elif not pipeline.get_generation_config().alignment_heads:
-        no_words = f"{model.folder.path / 'generation_config.json'} has no alignment_heads"
+        no_word_times_reason = f"{model.folder.path / 'generation_config.json'} has no alignment_heads"
     info = replace(
         model.info,
         languages=tuple(adapter.languages),
         tasks=adapter.tasks,
         default_language=adapter.default_language,
-        no_words=no_words,
+        no_word_times_reason=no_word_times_reason,
     )
     return PipelineSession(info, pipeline, model.open, adapter)
 
@@ -153,7 +153,7 @@ def _load_tts(model: _Model, speaker: tuple[str, Path] | None) -> AnySession:
         tasks=("speak",),
         default_language=language or "en",
         voices=voices.names,
-        stand_ins=voices.stand_ins,
+        openai_voices=voices.openai_voices,
         sample_rate=rate,
         reads_digits=family.reads_digits,
         longest_sentence=longest_sentence(positions) if isinstance(positions, int) else None,

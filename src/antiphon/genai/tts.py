@@ -51,11 +51,11 @@ _KOKORO_DEFAULT = "af_heart"  # the voice with the best grade in Kokoro's own li
 class PipelineVoices:
     """The voices of a model by name, the default first, as tensors for the pipeline; None is the pipeline's own voice.
 
-    `stand_ins` are the voices that OpenAI's voice names stand for.
+    `openai_voices` are the voices that OpenAI's voice names stand for.
     """
 
     tensors: Mapping[str, Any]
-    stand_ins: tuple[str, ...]
+    openai_voices: tuple[str, ...]
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -62,7 +62,7 @@ class KvCache:
         return [share(empty) for _ in self._arrays]
 
     def new_kv(self, rows: int, length: int) -> tuple[Tensor, Array]:
-        """Room for keys and values that a graph writes: the tensor to set as its output and the array behind it."""
+        """Room for keys and values that a graph writes: the tensor to set as its output and the array that shares its memory."""
         array = np.empty(self._shape(rows, length), self._dtype)
         return share(array), array
 

@@ -54,7 +54,7 @@ class Monitoring:
 def read_repository(config: Path) -> tuple[Entry, ...]:
     """Return the entries of a config.json, in order. Raises ConfigError naming the file, the entry and the key at fault.
 
-    A missing model folder is no error here but when the model is loaded, so that the other models are still served.
+    A missing model folder is an error only when the model is loaded, so that the other models are still served.
     """
     content = _read(config)
     _monitoring(config, content)  # validated on each read, although it is used only at start
@@ -62,7 +62,7 @@ def read_repository(config: Path) -> tuple[Entry, ...]:
     for where, item, allowed in _items(config, content):
         entry = _entry(config, where, item, allowed)
         if entry.name in entries:
-            raise ConfigError(f"{config}: {where} repeats the name {entry.name!r}; each model needs one of its own.")
+            raise ConfigError(f"{config}: {where} repeats the name {entry.name!r}; names must be unique.")
         entries[entry.name] = entry
     return tuple(entries.values())
 

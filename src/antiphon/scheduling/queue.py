@@ -25,7 +25,7 @@ MIN_RETRY_AFTER_S, MAX_RETRY_AFTER_S = 0.5, 60.0
 DEFAULT_RETRY_AFTER_S = 1.0  # while the throughput is unknown
 DEADLINE_SAFETY_FACTOR = 1.2  # on the estimated time of an answer: the throughput of the next half minute is a guess
 SHORT_REQUEST_S = 10.0  # seconds of audio in a request that later units of other requests must not slow down
-MAX_HELD_ROUNDS = 32  # turns in a row for which they wait: the tokens of `SHORT_REQUEST_S` of speech
+MAX_HELD_ROUNDS = 32  # rounds in a row for which they wait: the tokens of `SHORT_REQUEST_S` of speech
 RECENT_REQUESTS = 32  # whose mean length is assumed for a request that is still being decoded
 
 
@@ -57,7 +57,7 @@ class _Entry:
 
 
 class Queue:
-    """The units of one model, for one worker or several, each with a session of its own.
+    """The units of one model, for one worker or several, each with its own session.
 
     Every unit added ends exactly once: by `finish`, or with its request by `cancel` or `expire`. The caller that removes
     a request from the queue also ends the request.
@@ -84,7 +84,7 @@ class Queue:
         self._throughput = ThroughputEstimate()
         self._done_s = 0.0  # seconds of audio done since the last `record_work`
         self._saturated = False  # the last `take` left requests in line or filled the last slot
-        self._held_rounds = 0  # turns in a row in which later units waited for short requests
+        self._held_rounds = 0  # rounds in a row in which later units waited for short requests
 
     @property
     def waiting(self) -> int:
@@ -198,7 +198,7 @@ class Queue:
         At most `max_later` of them are not their request's first: all windows of a batch may have long to go, and a new
         request should find a slot.
         `hold_back`: joining is expensive, and every active unit waits for it. Then later units do not join while a short
-        request of no lower priority is active on this worker, for `MAX_HELD_ROUNDS` turns in a row: a 3 s clip next to two
+        request of no lower priority is active on this worker, for `MAX_HELD_ROUNDS` rounds in a row: a 3 s clip next to two
         long files would wait for an encode every second step (starter-asr). A class that is due joins all the same.
         """
         taken: list[Unit] = []
@@ -265,7 +265,7 @@ class Queue:
     def record_work(self, seconds: float) -> None:
         """Measure the throughput: one worker worked for `seconds` on the audio done since the last call.
 
-        Workers run in parallel, so each one's time counts for its share. A turn with free slots and an empty line is
+        Workers run in parallel, so each one's time counts for its share. A round with free slots and an empty line is
         left out, because the model could have done more in it.
         """
         if self._saturated:

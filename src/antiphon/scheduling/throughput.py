@@ -8,7 +8,7 @@ HALF_LIFE_S = 15.0  # of work; a batch of 16 windows of whisper-base takes 6 s o
 class ThroughputEstimate:
     """The ratio of two decayed sums, audio and time; work done `half_life_s` seconds of work ago counts half.
 
-    A ratio of sums, not a mean of ratios: a turn of the loop is short, and audio is finished in lumps.
+    A ratio of sums, not a mean of ratios: an iteration of the worker is short, and audio is finished in lumps.
     """
 
     def __init__(self, half_life_s: float = HALF_LIFE_S) -> None:

@@ -28,9 +28,9 @@ class Worker:
     """Runs one session of the model whose units are in `queue`. `changed` guards `queue` and `stopping`, and is notified
     when one of them changes.
 
-    At most `joins_per_step` units join per turn, so that decoding and new requests never wait for more than that many
-    encodes. `stopping` "drained" ends the loop when the queue is idle, "now" at the next turn. Units that were cancelled,
-    or are late by `clock`, are removed at the next turn: a join and a step later at most. After `rest_after_s` seconds
+    At most `joins_per_step` units join per iteration, so that decoding and new requests never wait for more than that many
+    encodes. `stopping` "drained" ends the loop when the queue is idle, "now" at the next iteration. Units that were cancelled,
+    or are late by `clock`, are removed at the next iteration: a join and a step later at most. After `rest_after_s` seconds
     without work the session releases memory.
     """
 
@@ -60,11 +60,11 @@ class Worker:
         self._join_s = self._step_s = 0.0  # running averages: a join per unit, and a step
 
     def run(self) -> None:
-        while self.turn():
+        while self.run_once():
             pass
 
-    def turn(self) -> bool:
-        """Wait for work and do one turn of it; False once the worker has to stop."""
+    def run_once(self) -> bool:
+        """Wait for work and do one iteration; False once the worker has to stop."""
         taken = self._take()
         if taken is None:
             return False
@@ -85,7 +85,7 @@ class Worker:
         return True
 
     def leave_cancelled(self) -> None:
-        """Free the slots of cancelled units after the last turn."""
+        """Free the slots of cancelled units after the last iteration."""
         with self._changed:
             leaving = self._queue.take_cancelled(self._index)
         for unit in leaving:

@@ -39,7 +39,7 @@ POLICY_VIOLATION = 1008  # websocket close code; before the handshake is accepte
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """How one class of error looks on the wire. `code` applies where the error has none of its own."""
+    """The HTTP answer for one class of error. `code` applies if the error itself has none."""
 
     status: int
     type: str

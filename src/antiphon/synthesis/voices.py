@@ -9,7 +9,7 @@ from antiphon.errors import InvalidParameter
 from antiphon.languages import NAMES, normalise
 from antiphon.types.results import ModelInfo
 
-# In alphabetical order. The i-th name maps to the model's i-th stand-in voice, starting over if there are fewer.
+# In alphabetical order. The i-th name maps to the i-th of the model's `openai_voices`, starting over if there are fewer.
 OPENAI_VOICES = (
     "alloy",
     "ash",
@@ -38,7 +38,8 @@ def choose_voice(info: ModelInfo, name: str | None, language: str | None = None)
     """The voice of a model for a name and a language. Raises InvalidParameter with the valid ones.
 
     One of the model's own voices is used as it is. Otherwise a language selects its first voice, if the model's voices are
-    languages or are named after them; without a language one of OpenAI's names selects a stand-in, and no name the default.
+    languages or are named after them; without a language, one of OpenAI's names selects one of `openai_voices`, and no name
+    the default.
     """
     if name in info.voices:
         return name
@@ -52,8 +53,8 @@ def choose_voice(info: ModelInfo, name: str | None, language: str | None = None)
     if other is not None:
         return other
     if name in OPENAI_VOICES:
-        stand_ins = info.stand_ins or info.voices
-        return stand_ins[OPENAI_VOICES.index(name) % len(stand_ins)]
+        openai_voices = info.openai_voices or info.voices
+        return openai_voices[OPENAI_VOICES.index(name) % len(openai_voices)]
     return info.voices[0]
 
 
@@ -65,7 +66,7 @@ def language_of(info: ModelInfo, voice: str) -> str:
 
 
 def _voice_of_language(info: ModelInfo, language: str) -> str | None:
-    """The voice of a language; None if the default voice speaks it."""
+    """The voice of a language; None if the default voice has it."""
     requested = language.strip().lower().replace("_", "-")
     base = normalise(requested)
     if requested == info.default_language.lower():

@@ -149,7 +149,7 @@ FAKE_VOICE_INFO = replace(
     languages=(),
     tasks=("speak",),
     voices=("plain", "loud"),
-    stand_ins=("plain", "loud"),
+    openai_voices=("plain", "loud"),
 )
 
 

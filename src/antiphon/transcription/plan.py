@@ -269,7 +269,7 @@ class TranscriptionPlan:
         return True
 
     def _resume_position(self, unit: Window, closed: int) -> int:
-        """Where the audio after the last closed segment of a window is decoded again; `closed` if that is no progress."""
+        """Where the audio after the last closed segment of a window is decoded again; `closed` if that makes no progress."""
         position = resume_position(self._energy, self._activity, closed, unit.start + len(unit.samples))
         return position if position > unit.start else closed
 

@@ -113,9 +113,9 @@ class ModelInfo:
     """Description of a loaded model.
 
     `languages` are codes, empty for models without language tokens (".en"). `reason` says why the model does not run on
-    the native backend, `no_words` why it has no word times and how to get them.
+    the native backend, `no_word_times_reason` why it has no word times and how to get them.
 
-    For speech: `voices`, the default first; `stand_ins`, the voices used for OpenAI's names, in turn; `sample_rate` of
+    For speech: `voices`, the default first; `openai_voices`, the voices used for OpenAI's names, in turn; `sample_rate` of
     the output; `reads_digits`, False if numbers must be spelled out first; `longest_sentence` in characters, if
     limited; `speeds`, the lowest and highest allowed speed.
     """
@@ -131,10 +131,10 @@ class ModelInfo:
     tasks: tuple[ModelTask, ...]
     default_language: str
     voices: tuple[str, ...] = ()
-    stand_ins: tuple[str, ...] = ()
+    openai_voices: tuple[str, ...] = ()
     sample_rate: int = SAMPLE_RATE
     reads_digits: bool = True
     longest_sentence: int | None = None
     reason: str = ""
     speeds: tuple[float, float] = (MIN_SPEED, MAX_SPEED)
-    no_words: str = ""
+    no_word_times_reason: str = ""

@@ -1,4 +1,4 @@
-"""eSpeak NG behind the session protocol, with the real library: it comes as a wheel."""
+"""eSpeak NG as a session, with the real library, which is a wheel."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ def dominant(samples: Samples, session: AnySession) -> float:
     return float(rate / lags[resemblance[lags].argmax()])
 
 
-def test_what_it_offers(session: AnySession) -> None:
+def test_espeak_session_info(session: AnySession) -> None:
     info = session.info
     assert (info.name, info.family, info.tasks) == ("espeak", "espeak", ("speak",))
     assert len(info.languages) > 100
     assert info.voices[0] == "en-us"
     assert {"es", "en-gb", "fr-fr", "en-us+m3", "en-us+f2"} <= set(info.voices)
     assert len(info.voices) == len(set(info.voices))
-    assert len(info.stand_ins) == 13
-    assert set(info.stand_ins) <= set(info.voices)
+    assert len(info.openai_voices) == 13
+    assert set(info.openai_voices) <= set(info.voices)
 
 
-def test_it_speaks(session: AnySession) -> None:
+def test_espeak_audio_length_follows_the_text(session: AnySession) -> None:
     samples = say(session, sentence("The quick brown fox."))
     assert samples.dtype == np.float32
     assert 0.8 < len(samples) / session.info.sample_rate < 2.5
@@ -63,7 +63,7 @@ def test_it_speaks(session: AnySession) -> None:
     assert len(longer) > 2 * len(samples)
 
 
-def test_voices_differ_and_one_voice_repeats(session: AnySession) -> None:
+def test_voices_differ_and_a_voice_repeats_itself(session: AnySession) -> None:
     plain, again = (say(session, sentence("Hello there.")) for _ in range(2))
     assert abs(len(plain) - len(again)) < 0.01 * len(plain)  # the synthesiser's oscillators run on between sentences
     pitches = [
@@ -74,7 +74,7 @@ def test_voices_differ_and_one_voice_repeats(session: AnySession) -> None:
     assert abs(len(say(session, sentence("Hello there.", "fr-fr"))) - len(plain)) > 0.02 * len(plain)
 
 
-def test_one_caller_s_speed_is_not_the_next_one_s() -> None:
+def test_speed_of_one_sentence_does_not_affect_the_next() -> None:
     synthesiser = Synthesiser()
     usual = len(synthesiser.speak("Hello there, my friend.", "en-us"))
     slow = len(synthesiser.speak("Hello there, my friend.", "en-us", words_a_minute=90))
@@ -83,17 +83,17 @@ def test_one_caller_s_speed_is_not_the_next_one_s() -> None:
     assert abs(again - usual) < 0.01 * usual
 
 
-def test_every_voice_that_it_lists_can_be_had(session: AnySession) -> None:
+def test_every_listed_voice_has_audio(session: AnySession) -> None:
     mute = [voice for voice in session.info.voices if not len(say(session, sentence("1 2 3", voice)))]
     assert mute == []
 
 
 @pytest.mark.parametrize("text", ["...", "🎉", "   ", "a\0b"])
-def test_odd_texts_end_too(session: AnySession, text: str) -> None:
+def test_text_without_words_ends(session: AnySession, text: str) -> None:
     assert np.isfinite(say(session, sentence(text))).all()
 
 
-def test_the_one_who_waited_longest_is_next_and_leaving_is_final(session: AnySession) -> None:
+def test_sentences_are_first_in_first_out_and_leave_removes_one(session: AnySession) -> None:
     first, second, third = units = [sentence(text) for text in ("one", "two", "three")]
     session.join(units)
     session.leave(second)
@@ -103,16 +103,16 @@ def test_the_one_who_waited_longest_is_next_and_leaving_is_final(session: AnySes
     assert session.step() == []
 
 
-def test_a_voice_that_is_not_there() -> None:
-    with pytest.raises(EngineFailed, match="no voice 'nobody'"):
-        Synthesiser().speak("hello", "nobody")
+def test_unknown_espeak_voice_is_an_error() -> None:
+    with pytest.raises(EngineFailed, match="no voice 'unknown'"):
+        Synthesiser().speak("hello", "unknown")
 
 
-def test_without_the_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_espeak_wheel_is_an_error_with_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
     with pytest.raises(ConfigError, match=r"pip install 'antiphon\[espeak\]'"):
         load_session("espeak")
 
 
-def test_the_library_is_the_wheels_own(session: AnySession) -> None:
+def test_library_is_from_the_wheel(session: AnySession) -> None:
     assert Path(session.info.path).is_file()

@@ -27,7 +27,7 @@ def test_shapes_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("activation", ["gelu", "gelu_new", "relu", "silu"])
-def test_these_activations_are_served(tmp_path: Path, activation: str) -> None:
+def test_supported_activations_are_accepted(tmp_path: Path, activation: str) -> None:
     assert read_config(write(tmp_path, config_json(SHAPE), {"hidden_act": activation})).activation == activation
 
 
@@ -57,7 +57,7 @@ def test_these_activations_are_served(tmp_path: Path, activation: str) -> None:
     ],
     ids=str,
 )
-def test_a_wrong_key_is_named(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
+def test_wrong_key_is_named(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read_config(write(tmp_path, config_json(SHAPE), changes))
     assert str(caught.value).startswith(f"{tmp_path / 'config.json'}: ")
@@ -81,7 +81,7 @@ def test_a_wrong_key_is_named(tmp_path: Path, changes: dict[str, Any], says: str
     ],
     ids=str,
 )
-def test_a_wrong_key_of_the_vocoder_is_named(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
+def test_wrong_key_of_the_vocoder_is_named(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError) as caught:
         read_vocoder_config(write(tmp_path, vocoder_json(SOUND), changes))
     assert str(caught.value).startswith(f"{tmp_path / 'config.json'}: ")

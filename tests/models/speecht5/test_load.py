@@ -26,13 +26,13 @@ def folder(tiny_folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_folder, tmp_path / "broken"))
 
 
-def test_a_session_says_what_it_is(tiny_folder: Path, open_tiny: Open) -> None:
+def test_speecht5_session_info(tiny_folder: Path, open_tiny: Open) -> None:
     lines: list[str] = []
     session = open_tiny(tiny_folder, report=lines.append, slots=3)
     info = session.info
     assert (info.family, info.backend, info.device, info.precision) == ("speecht5", "native", "CPU", "f32")
     assert (info.tasks, info.languages, info.default_language) == (("speak",), (), "en")
-    assert info.voices == info.stand_ins == ("ada", "bob")
+    assert info.voices == info.openai_voices == ("ada", "bob")
     assert (info.sample_rate, info.reads_digits, info.weight_format) == (SOUND.sample_rate, False, "fp32")
     assert session.slots == 3
     assert "2 + 2 layers of 32" in lines[0]
@@ -40,24 +40,24 @@ def test_a_session_says_what_it_is(tiny_folder: Path, open_tiny: Open) -> None:
     assert "3 slots" in lines[1]
 
 
-def test_a_given_voice_is_the_default(tiny_folder: Path, open_tiny: Open, tmp_path: Path) -> None:
+def test_given_voice_is_the_default(tiny_folder: Path, open_tiny: Open, tmp_path: Path) -> None:
     session = open_tiny(tiny_folder, speaker=("eve", write_voice(tmp_path / "given" / "x.bin", 8, 9)))
     assert session.info.voices == ("eve", "ada", "bob")
     assert len(audio(session, sentence("hello", "eve"))) > 0
 
 
-def test_a_voice_called_after_a_language_speaks_it(folder: Path, open_tiny: Open) -> None:
+def test_voice_named_after_a_language_has_that_language(folder: Path, open_tiny: Open) -> None:
     shutil.rmtree(folder / "voices")
     for index, name in enumerate(("english", "Spanish", "zoe")):
         write_voice(folder / "voices" / f"{name}.bin", 8, index)
     info = open_tiny(folder, speaker=("eve", folder / "voices" / "zoe.bin")).info
     assert (info.languages, info.default_language) == (("en", "es"), "en")
-    assert info.stand_ins == ("eve", "english", "zoe")
+    assert info.openai_voices == ("eve", "english", "zoe")
     info = open_tiny(folder, speaker=("Spanish", folder / "voices" / "Spanish.bin")).info
-    assert (info.languages, info.default_language, info.stand_ins) == (("es", "en"), "es", ("Spanish", "zoe"))
+    assert (info.languages, info.default_language, info.openai_voices) == (("es", "en"), "es", ("Spanish", "zoe"))
 
 
-def test_a_given_vocoder_is_used(folder: Path, open_tiny: Open, tmp_path: Path) -> None:
+def test_given_vocoder_is_used(folder: Path, open_tiny: Open, tmp_path: Path) -> None:
     given = Path(shutil.move(folder / "vocoder", tmp_path / "elsewhere"))
     (given / "config.json").write_text(json.dumps(vocoder_json(replace(SOUND, sample_rate=8_000))))
     assert open_tiny(folder, vocoder=given).info.sample_rate == 8_000
@@ -85,7 +85,7 @@ def split(length: str, direction: str) -> Callable[[Tensors], Tensors]:
     [("weight_g", "weight_v"), ("parametrizations.weight.original0", "parametrizations.weight.original1")],
     ids=["lengths", "parametrized"],
 )
-def test_every_form_of_a_kernel_sounds_the_same(
+def test_kernel_layouts_give_the_same_audio(
     folder: Path, tiny_folder: Path, open_tiny: Open, names: tuple[str, str]
 ) -> None:
     change_tensors(folder / "vocoder", split(*names))
@@ -121,7 +121,7 @@ TENSORS = [("", name) for name in MODEL_TENSORS] + [("vocoder", name) for name i
 
 
 @pytest.mark.parametrize(("part", "name"), TENSORS)
-def test_a_missing_tensor_is_named(folder: Path, open_tiny: Open, part: str, name: str) -> None:
+def test_missing_tensor_is_named(folder: Path, open_tiny: Open, part: str, name: str) -> None:
     change_tensors(folder / part, without(name))
     with pytest.raises(WeightError) as caught:
         open_tiny(folder)
@@ -129,21 +129,21 @@ def test_a_missing_tensor_is_named(folder: Path, open_tiny: Open, part: str, nam
 
 
 @pytest.mark.parametrize(("part", "name"), TENSORS)
-def test_a_tensor_of_another_shape_is_named(folder: Path, open_tiny: Open, part: str, name: str) -> None:
+def test_tensor_of_another_shape_is_named(folder: Path, open_tiny: Open, part: str, name: str) -> None:
     change_tensors(folder / part, reshaped(name))
     with pytest.raises(WeightError) as caught:
         open_tiny(folder)
     assert str(caught.value).startswith(f"{folder / part}: tensor {name} is [3, 3], but config.json says [")
 
 
-def test_a_length_without_its_direction_is_named(folder: Path, open_tiny: Open) -> None:
+def test_weight_norm_gain_without_direction_is_named(folder: Path, open_tiny: Open) -> None:
     change_tensors(folder / "vocoder", split("weight_g", "weight_v"))
     change_tensors(folder / "vocoder", without("conv_pre.weight_g"))
     with pytest.raises(WeightError, match=r"tensor conv_pre\.weight_g is missing"):
         open_tiny(folder)
 
 
-def test_a_length_of_another_count_is_named(folder: Path, open_tiny: Open) -> None:
+def test_weight_norm_gain_of_wrong_size_is_named(folder: Path, open_tiny: Open) -> None:
     change_tensors(folder / "vocoder", split("weight_g", "weight_v"))
     change_tensors(folder / "vocoder", lambda tensors: tensors | {"conv_pre.weight_g": np.ones((3, 1, 1), np.float32)})
     with pytest.raises(
@@ -152,7 +152,7 @@ def test_a_length_of_another_count_is_named(folder: Path, open_tiny: Open) -> No
         open_tiny(folder)
 
 
-def test_a_vocoder_of_other_mels_is_refused(folder: Path, open_tiny: Open) -> None:
+def test_vocoder_of_other_mels_is_refused(folder: Path, open_tiny: Open) -> None:
     other = replace(SOUND, mels=20)
     (folder / "vocoder" / "config.json").write_text(json.dumps(vocoder_json(other)))
     save_file(random_vocoder(other, 0), folder / "vocoder" / "model.safetensors")
@@ -164,7 +164,7 @@ def test_a_vocoder_of_other_mels_is_refused(folder: Path, open_tiny: Open) -> No
     )
 
 
-def test_no_vocoder_says_where_to_put_one(folder: Path, open_tiny: Open) -> None:
+def test_missing_vocoder_is_an_error_with_the_fix(folder: Path, open_tiny: Open) -> None:
     shutil.rmtree(folder / "vocoder")
     with pytest.raises(ConfigError) as caught:
         open_tiny(folder)
@@ -186,13 +186,13 @@ def test_no_vocoder_says_where_to_put_one(folder: Path, open_tiny: Open) -> None
         ("vocoder/model.safetensors", r"vocoder: no model\.safetensors in this folder"),
     ],
 )
-def test_a_missing_file_is_named(folder: Path, open_tiny: Open, missing: str, says: str) -> None:
+def test_missing_file_is_named(folder: Path, open_tiny: Open, missing: str, says: str) -> None:
     (folder / missing).unlink()
     with pytest.raises(ConfigError, match=says):
         open_tiny(folder)
 
 
-def test_no_voice_is_refused(folder: Path, open_tiny: Open) -> None:
+def test_speecht5_without_voices_is_refused(folder: Path, open_tiny: Open) -> None:
     shutil.rmtree(folder / "voices")
     with pytest.raises(ConfigError, match=r"no voice; put a speaker embedding \(8 float32 values, 32 bytes\) into"):
         open_tiny(folder)

@@ -49,15 +49,15 @@ def made(config: VocoderConfig, plan: VocoderPlan) -> int:
 @settings(max_examples=200, deadline=None, derandomize=True, database=None)
 @given(st.sampled_from(SOUNDS), st.integers(0, 200), st.integers(1, 130), st.integers(0, 60), st.booleans())
 def test_vocoder_plan_makes_the_samples_of_the_chunk(
-    config: VocoderConfig, first: int, length: int, behind: int, known: bool
+    config: VocoderConfig, first: int, length: int, later: int, known: bool
 ) -> None:
     last = first + length
-    plan = plan_vocoder(config, (first, last), last + behind if known else None)
+    plan = plan_vocoder(config, (first, last), last + later if known else None)
     assert plan.samples[1] - plan.samples[0] == length * config.hop
     assert 0 <= plan.samples[0] < plan.samples[1] <= made(config, plan)
     context = vocoder_context(config)
     assert max(0, first - context) <= plan.frames[0] <= first
-    assert last <= plan.frames[1] <= last + (min(context, behind) if known else context)
+    assert last <= plan.frames[1] <= last + (min(context, later) if known else context)
 
 
 def test_vocoder_plan_of_a_whole_sentence_has_no_cuts() -> None:

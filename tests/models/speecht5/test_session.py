@@ -122,7 +122,7 @@ def test_first_chunk_is_small_and_precedes_the_last_frame(endless_session: Speec
     assert early >= 3
 
 
-def test_a_first_chunk_precedes_the_next_chunks_of_others(
+def test_first_chunk_precedes_the_next_chunks_of_others(
     endless_session: SpeechT5Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     speaking, short = [again(8) for _ in range(3)], again(4)
@@ -172,7 +172,7 @@ def test_dropout_keeps_the_units_that_transformers_keeps(
         empty_session.leave(unit)
 
 
-def test_without_dropout_seeds_change_nothing(tiny_folder: Path, open_tiny: Open) -> None:
+def test_seeds_have_no_effect_without_dropout(tiny_folder: Path, open_tiny: Open) -> None:
     session = open_tiny(tiny_folder, rules=StopRule(dropout=False))
     np.testing.assert_array_equal(audio(session, sentence("one", seed=1)), audio(session, sentence("one", seed=2)))
 
@@ -195,7 +195,7 @@ def test_stop_rule_ends_the_sentence(
     assert len(audio(session, sentence("nine char"))) == steps * SHAPE.reduction * SOUND.hop
 
 
-def test_an_unknown_voice_fails_alone(empty_session: SpeechT5Session, alone: list[Floats]) -> None:
+def test_unknown_voice_fails_alone(empty_session: SpeechT5Session, alone: list[Floats]) -> None:
     wrong, right = sentence("hello", "eve"), again(4)
     (failed,) = empty_session.join([wrong, right])
     assert isinstance(failed, Failed)
@@ -206,7 +206,7 @@ def test_an_unknown_voice_fails_alone(empty_session: SpeechT5Session, alone: lis
     assert_same(_rest(empty_session, right), alone[4])
 
 
-def test_a_text_beyond_the_models_positions_fails_alone(empty_session: SpeechT5Session, alone: list[Floats]) -> None:
+def test_text_beyond_the_models_positions_fails_alone(empty_session: SpeechT5Session, alone: list[Floats]) -> None:
     wrong, right = sentence("a" * SHAPE.text_positions), again(4)
     (failed,) = empty_session.join([wrong, right])
     assert isinstance(failed, Failed)
@@ -250,7 +250,7 @@ def test_leave_ignores_an_unknown_unit(empty_session: SpeechT5Session) -> None:
     assert empty_session.step() == []
 
 
-def test_a_sentence_can_leave_after_its_last_frame(endless_session: SpeechT5Session) -> None:
+def test_sentence_can_leave_after_its_last_frame(endless_session: SpeechT5Session) -> None:
     units = [again(5) for _ in range(3)]
     single = audio(endless_session, again(5))
     events = endless_session.join(units)

@@ -80,20 +80,20 @@ def test_tokenizer_json_comes_before_the_character_model(pieces: Path) -> None:
     assert read_tokenizer(pieces, SHAPE).encode("z") == [4 + LETTERS.index("z"), END]
 
 
-def test_a_folder_without_a_tokenizer_is_named(tmp_path: Path) -> None:
+def test_folder_without_a_tokenizer_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no spm_char\.model \(or tokenizer\.json\) in this folder"):
         read_tokenizer(tmp_path, SHAPE)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"version": "1.0", "model": {"type": "WordLevel"}}'])
-def test_a_broken_tokenizer_json_is_named(tmp_path: Path, content: str) -> None:
+def test_broken_tokenizer_json_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / "tokenizer.json").write_text(content)
     with pytest.raises(ConfigError, match=r"tokenizer\.json: cannot be read"):
         read_tokenizer(tmp_path, SHAPE)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model", bytes(100)])
-def test_a_broken_character_model_is_named(tmp_path: Path, content: bytes) -> None:
+def test_broken_character_model_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "spm_char.model").write_bytes(content)
     with pytest.raises(ConfigError, match=r"spm_char\.model or added_tokens\.json: cannot be read"):
         read_tokenizer(tmp_path, SHAPE)

@@ -25,7 +25,7 @@ def test_chunks_grow_from_a_quarter_of_a_second(vocoder: Vocoder) -> None:
     assert vocoder.sizes == (16, 32, 64, 128)
 
 
-def test_a_chunk_waits_for_its_receptive_field(vocoder: Vocoder, frames: Floats) -> None:
+def test_chunk_waits_for_its_receptive_field(vocoder: Vocoder, frames: Floats) -> None:
     made = next(count for count in range(200) if vocoder.next_chunk(0, 0, count, ended=False))
     assert vocoder.next_chunk(0, 0, made, ended=False) == (0, 16)
     vocoder.samples(frames[:made], (0, 16), ended=False)
@@ -33,20 +33,20 @@ def test_a_chunk_waits_for_its_receptive_field(vocoder: Vocoder, frames: Floats)
         vocoder.samples(frames[: made - 1], (0, 16), ended=False)
 
 
-def test_an_ended_sentence_waits_for_no_frames(vocoder: Vocoder) -> None:
+def test_ended_sentence_waits_for_no_frames(vocoder: Vocoder) -> None:
     assert vocoder.next_chunk(0, 0, 3, ended=True) == (0, 3)
     assert vocoder.next_chunk(16, 1, 40, ended=True) == (16, 40)
     assert vocoder.next_chunk(48, 2, 90, ended=True) == (48, 90)
     assert vocoder.next_chunk(90, 3, 90, ended=True) is None
 
 
-def test_a_sentence_that_waited_gets_all_its_frames_in_one_chunk(vocoder: Vocoder) -> None:
+def test_sentence_that_waited_gets_all_its_frames_in_one_chunk(vocoder: Vocoder) -> None:
     assert vocoder.next_chunk(0, 0, 100, ended=True) == (0, 64)
     assert vocoder.next_chunk(16, 1, 1000, ended=False) == (16, 144)
     assert vocoder.next_chunk(112, 9, 1000, ended=False) == (112, 240)
 
 
-def test_with_many_sentences_chunks_after_the_first_grow_sooner(vocoder: Vocoder) -> None:
+def test_chunks_after_the_first_grow_sooner_with_many_sentences(vocoder: Vocoder) -> None:
     enough = 16 + 128 + 100
     for sentences, second in ((1, 32), (2, 64), (3, 64), (4, 128), (100, 128)):
         assert vocoder.next_chunk(0, 0, 16, ended=True, sentences=sentences) == (0, 16)
@@ -57,7 +57,7 @@ def test_with_many_sentences_chunks_after_the_first_grow_sooner(vocoder: Vocoder
 
 
 @pytest.mark.parametrize("length", [1, 2, 15, 16, 17, 33, 64, 65, 127, 128, 129, 200])
-def test_any_last_chunk_equals_the_end_of_the_whole_sentence(vocoder: Vocoder, frames: Floats, length: int) -> None:
+def test_last_chunk_equals_the_end_of_the_whole_sentence(vocoder: Vocoder, frames: Floats, length: int) -> None:
     given = frames[:length]
     whole = vocoder.samples(given, (0, length), ended=True)
     assert len(whole) == length * vocoder.hop

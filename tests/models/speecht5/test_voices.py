@@ -53,7 +53,7 @@ def test_only_bin_files_are_voices(folder: Path) -> None:
     assert "other" not in read_voices(folder, 512).names
 
 
-def test_a_model_without_a_voice_says_how_to_add_one(tmp_path: Path) -> None:
+def test_model_without_voices_is_an_error_with_the_fix(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         read_voices(tmp_path, 512)
     assert str(caught.value) == (
@@ -63,7 +63,7 @@ def test_a_model_without_a_voice_says_how_to_add_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 2047, 4096])
-def test_a_file_of_another_size_is_named_with_the_right_size(folder: Path, size: int) -> None:
+def test_file_of_another_size_is_named_with_the_right_size(folder: Path, size: int) -> None:
     path = folder / "voices" / "bob.bin"
     path.write_bytes(bytes(size))
     with pytest.raises(ConfigError) as caught:
@@ -73,7 +73,7 @@ def test_a_file_of_another_size_is_named_with_the_right_size(folder: Path, size:
 
 
 @pytest.mark.parametrize("value", [0.0, np.nan, np.inf])
-def test_values_without_a_direction_are_refused(folder: Path, value: float) -> None:
+def test_zero_or_nan_speaker_embedding_is_refused(folder: Path, value: float) -> None:
     np.full(512, value, "<f4").tofile(folder / "voices" / "bob.bin")
     with pytest.raises(ConfigError, match=r"bob\.bin: the values are all zero or not finite"):
         read_voices(folder, 512)

@@ -43,7 +43,7 @@ def test_dtw_of_a_long_window_takes_well_under_50_ms() -> None:
     assert min(spent) < 0.05, spent
 
 
-def test_exchanges_leave_the_median_in_the_middle() -> None:
+def test_sorting_network_puts_the_median_in_the_middle() -> None:
     """By the 0-1 principle what sorts every row of zeros and ones sorts everything (Knuth, vol. 3, 5.3.4)."""
     bits = np.array(list(product((0.0, 1.0), repeat=SMOOTHING)), np.float32)
     assert np.array_equal(smoothed(bits)[:, SMOOTHING // 2], np.median(bits, axis=1))

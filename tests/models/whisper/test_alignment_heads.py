@@ -34,6 +34,6 @@ def test_copies_of_published_models_get_the_published_alignment_heads(
     assert all(layer < size[0] and head < size[1] for layer, head in found.chosen)
 
 
-def test_unknown_model_falls_back_to_heads_of_the_later_half() -> None:
+def test_fallback_to_heads_of_the_later_half_for_an_unknown_model() -> None:
     assert choose_heads([], 3, 2, 99) == AlignmentHeads(((1, 0), (1, 1), (2, 0), (2, 1)), guessed=True)
     assert choose_heads([], 1, 1, 99) == AlignmentHeads(((0, 0),), guessed=True)

@@ -108,14 +108,14 @@ def test_positions_cover_audio_and_silence_in_steps() -> None:
     assert all(positions_for(samples) * 320 >= min(samples + 40_000, 480_000) for samples in range(0, 480_001, 997))
 
 
-def test_a_shorter_log_mel_is_the_beginning_of_the_whole_one(auto: WhisperSession) -> None:
+def test_shorter_log_mel_is_the_beginning_of_the_whole_one(auto: WhisperSession) -> None:
     samples = noise(4.0)
     whole = auto.runner.log_mel(samples).copy()
     assert np.abs(auto.runner.log_mel(samples, 384) - whole[:, :, :768]).max() < 1e-5
 
 
 @pytest.mark.parametrize(("kind", "positions"), [(0, 256), (1, 384), (2, 384), (3, 768)])
-def test_a_short_window_equals_a_model_with_that_many_positions(
+def test_short_window_equals_a_model_with_that_many_positions(
     tmp_path: Path, tiny_folder: Path, auto: WhisperSession, kind: int, positions: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encodings = count_encodings(auto, monkeypatch)
@@ -126,7 +126,7 @@ def test_a_short_window_equals_a_model_with_that_many_positions(
     assert bool(times(result)) == bool(KINDS[kind][1].get("words"))
 
 
-def test_a_whole_window_equals_the_full_context(auto: WhisperSession, empty_session: WhisperSession) -> None:
+def test_whole_window_equals_the_full_context(auto: WhisperSession, empty_session: WhisperSession) -> None:
     assert_same(drive(auto, [unit_of(4)])[0], drive(empty_session, [unit_of(4)])[0])
 
 
@@ -137,7 +137,7 @@ def test_short_and_long_windows_in_a_batch_do_not_change_each_other(auto: Whispe
         assert_same(one, other)
 
 
-def test_a_doubtful_result_is_retried_with_the_full_context(
+def test_doubtful_result_is_retried_with_the_full_context(
     auto: WhisperSession, empty_session: WhisperSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     free = [unit_of(kind, min_new_tokens=0, language="en") for kind in range(4)]
@@ -151,7 +151,7 @@ def test_a_doubtful_result_is_retried_with_the_full_context(
         assert sorted(map(int, encodings)) == [256, 384, 384, 768, 1500, 1500, 1500, 1500]  # type: ignore[arg-type]
 
 
-def test_a_good_result_is_not_retried(auto: WhisperSession, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_good_result_is_not_retried(auto: WhisperSession, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("antiphon.types.results.LOGPROB_THRESHOLD", -100.0)
     monkeypatch.setattr("antiphon.types.results.COMPRESSION_RATIO_THRESHOLD", 100.0)
     encodings = count_encodings(auto, monkeypatch)
@@ -178,7 +178,7 @@ def test_full_context_graphs_have_fixed_lengths(tiny_folder: Path) -> None:
     assert "audio_mask" not in step
 
 
-def test_the_log_names_the_audio_context(tiny_folder: Path) -> None:
+def test_log_names_the_audio_context(tiny_folder: Path) -> None:
     lines: list[str] = []
     load_session(str(tiny_folder), precision="f32", slots=1, audio_context="auto", report=lines.append)
     assert "as long as the audio" in lines[-1]

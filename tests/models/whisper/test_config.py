@@ -65,7 +65,7 @@ def test_stale_max_initial_timestamp_is_corrected(tmp_path: Path, value: int | N
         ({"vocab_size": 100}, "outside the vocabulary of 100"),
     ],
 )
-def test_a_wrong_config_names_file_and_key(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_wrong_config_names_file_and_key(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     config = {key: value for key, value in (tiny.config() | change).items() if value is not None}
     with pytest.raises(ConfigError, match=message) as caught:
         read_config(write(tmp_path, config, tiny.generation_config()))

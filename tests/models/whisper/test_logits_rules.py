@@ -45,7 +45,7 @@ def test_first_token_is_a_timestamp_of_at_most_one_second(config: WhisperConfig)
     assert allowed_stamps(row) == range(stamp(0.0), stamp(1.0) + 1)
 
 
-def test_without_a_limit_any_timestamp_may_be_first(config: WhisperConfig) -> None:
+def test_any_timestamp_may_be_first_without_a_limit(config: WhisperConfig) -> None:
     row = after(replace(config, max_initial_timestamp=None), [])
     assert allowed_stamps(row) == range(stamp(0.0), VOCABULARY)
 
@@ -71,7 +71,7 @@ def test_allowed_next_tokens(
     assert list(allowed_stamps(row)) == list(expected)
 
 
-def test_without_timestamps_only_the_start_is_special(config: WhisperConfig) -> None:
+def test_logits_rules_without_timestamps_affect_the_start_only(config: WhisperConfig) -> None:
     first, later = after(config, [], timed=False), after(config, [LETTER, stamp(3.0)], timed=False)
     assert first[BEGIN]
     assert not later[BEGIN]

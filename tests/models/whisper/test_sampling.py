@@ -28,7 +28,7 @@ def test_sampling_depends_on_its_key_alone() -> None:
     assert first != [sample(ROW, 1.0, (0, 32_000), position)[0] for position in range(50)]
 
 
-def test_a_tiny_temperature_is_greedy() -> None:
+def test_tiny_temperature_is_greedy() -> None:
     assert {sample(ROW, 1e-40, (0, 0), position)[0] for position in range(20)} == {1}
 
 

@@ -37,7 +37,7 @@ def test_prefix_has_language_task_and_timestamps(tokenizer: WhisperTokenizer) ->
 
 
 @pytest.mark.parametrize("length", [0, 1, 221, 222, 223, 224, 1000])
-def test_the_end_of_a_long_prompt_is_kept(tokenizer: WhisperTokenizer, length: int) -> None:
+def test_end_of_a_long_prompt_is_kept(tokenizer: WhisperTokenizer, length: int) -> None:
     prompt = "".join(chr(97 + index % 26) for index in range(length))
     prefix, start = tokenizer.prefix("en", "transcribe", prompt, timestamps=False)
     expected = tokenizer.encode(" " + prompt)[-223:] if length else []
@@ -46,23 +46,27 @@ def test_the_end_of_a_long_prompt_is_kept(tokenizer: WhisperTokenizer, length: i
     assert len(prefix) <= 228
 
 
-@pytest.mark.parametrize(("prompted", "heard"), [(0, 5), (3, 5), (0, 1000), (100, 1000), (223, 5), (1000, 1000)])
-def test_history_gets_the_room_that_the_prompt_leaves(tokenizer: WhisperTokenizer, prompted: int, heard: int) -> None:
+@pytest.mark.parametrize(
+    ("prompted", "history_length"), [(0, 5), (3, 5), (0, 1000), (100, 1000), (223, 5), (1000, 1000)]
+)
+def test_history_gets_the_room_that_the_prompt_leaves(
+    tokenizer: WhisperTokenizer, prompted: int, history_length: int
+) -> None:
     """The whole prompt, then the end of the history; together never more than 223 tokens."""
     prompt = "p" * prompted
-    history = tuple(100 + index % 26 for index in range(heard))
+    history = tuple(100 + index % 26 for index in range(history_length))
     prefix, start = tokenizer.prefix("en", "transcribe", prompt, timestamps=False, history=history)
     before = tokenizer.encode(" " + prompt)[-223:] if prompted else []
     room = 223 - len(before)
-    assert prefix[:start] == [PREVIOUS, *before, *history[max(0, heard - room) :][: max(0, room)]]
+    assert prefix[:start] == [PREVIOUS, *before, *history[max(0, history_length - room) :][: max(0, room)]]
     assert start <= 224
 
 
 def test_history_keeps_timestamps_only_for_windows_with_timestamps(tokenizer: WhisperTokenizer) -> None:
     history = (FIRST_TIMESTAMP, 100, FIRST_TIMESTAMP + 50)
-    for timestamps, told in ((True, list(history)), (False, [100])):
+    for timestamps, kept in ((True, list(history)), (False, [100])):
         prefix, start = tokenizer.prefix("en", "transcribe", None, timestamps=timestamps, history=history)
-        assert prefix[:start] == [PREVIOUS, *told]
+        assert prefix[:start] == [PREVIOUS, *kept]
     prefix, start = tokenizer.prefix("en", "transcribe", None, timestamps=False, history=history[:1])
     assert start == 0
 
@@ -91,7 +95,7 @@ def test_text_is_decoded_together(tokenizer: WhisperTokenizer) -> None:
     assert tokenizer.decode((*tokenizer.encode(" a"), FIRST_TIMESTAMP, IDS["<|endoftext|>"])) == " a"
 
 
-def test_without_timestamps_a_window_is_one_piece(tokenizer: WhisperTokenizer) -> None:
+def test_window_without_timestamps_is_one_piece(tokenizer: WhisperTokenizer) -> None:
     split = tokenizer.split(ids(tokenizer, " a b"), 7.5, timestamps=False)
     assert [(piece.start, piece.end, piece.text) for piece in split.pieces] == [(0.0, 7.5, " a b")]
     assert split.resume == 7.5
@@ -142,7 +146,7 @@ def test_special_tokens_elsewhere_are_refused(tmp_path: Path) -> None:
         read_tokenizer(folder, read_config(folder))
 
 
-def test_a_folder_without_tokenizer_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
+def test_folder_without_tokenizer_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no tokenizer\.json"):
         read_tokenizer(tmp_path, read_config(tiny_folder))
     (tmp_path / "tokenizer.json").write_text("{")

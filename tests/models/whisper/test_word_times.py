@@ -20,7 +20,7 @@ def words_of(text: str, *, spaces: bool = True) -> list[str]:
     return [word for word, _ in split_words(list(text.encode()), spelt, spaces=spaces)]
 
 
-def test_a_word_begins_at_a_space_and_a_mark_is_one() -> None:
+def test_word_begins_at_a_space_and_punctuation_is_its_own_word() -> None:
     parts = [" It", "'", "s", " 3", ":", "05", ",", " (", "they", " s", "ay", ")", ' "', "no", '"', "."]
     words = split_words(list(range(len(parts))), lambda tokens: "".join(parts[token] for token in tokens), spaces=True)
     assert [word for word, _ in words] == [
@@ -54,16 +54,16 @@ def test_broken_bytes_are_kept(tokens: list[int], spaces: bool) -> None:
 
 
 @given(st.lists(st.integers(0, 255), min_size=1, max_size=40), st.booleans())
-def test_words_are_the_text_whatever_the_tokens(tokens: list[int], spaces: bool) -> None:
+def test_words_make_up_the_text_for_any_tokens(tokens: list[int], spaces: bool) -> None:
     words = split_words(tokens, spelt, spaces=spaces)
     assert "".join(word for word, _ in words) == spelt(tokens)
     assert sum(count for _, count in words) == len(tokens)
     assert all(count > 0 for _, count in words)
 
 
-def test_a_word_lasts_to_the_next_words_first_token() -> None:
-    said = TokenTimings([0.0, 0.2, 0.5, 0.9, 1.0], [0.5, 1.0, 0.25, 0.75])
-    assert time_words([[(" ab", 2)], [], [(" c", 1), ("d", 1)]], said) == [
+def test_word_ends_at_the_first_token_of_the_next() -> None:
+    scripted = TokenTimings([0.0, 0.2, 0.5, 0.9, 1.0], [0.5, 1.0, 0.25, 0.75])
+    assert time_words([[(" ab", 2)], [], [(" c", 1), ("d", 1)]], scripted) == [
         [Timing(" ab", 0.0, 0.5, 0.75)],
         [],
         [Timing(" c", 0.5, 0.9, 0.25), Timing("d", 0.9, 1.0, 0.75)],
@@ -81,7 +81,7 @@ def test_a_word_lasts_to_the_next_words_first_token() -> None:
         ([], []),
     ],
 )
-def test_marks_belong_to_a_word(apart: list[str], together: list[str]) -> None:
+def test_punctuation_belongs_to_a_word(apart: list[str], together: list[str]) -> None:
     assert [word.text for word in merge_marks([Timing(text, 0.0, 0.0, 1.0) for text in apart])] == together
 
 
@@ -90,11 +90,11 @@ TIMINGS = st.lists(st.tuples(st.sampled_from([" a", " b", ".", " (", '"', "c"]),
 
 
 @given(st.lists(st.tuples(TIMES, TIMES, TIMINGS), max_size=4), st.floats(0, 30))
-def test_whatever_the_times_words_come_in_order_and_inside(
+def test_word_timestamps_are_ordered_and_inside_the_window(
     scripts: list[tuple[float, float, list[tuple[str, float, float]]]], seconds: float
 ) -> None:
-    pieces = [Piece(start, end, "".join(text for text, *_ in said), (7,)) for start, end, said in scripts]
-    timings = [[Timing(text, min(a, b), max(a, b), 0.5) for text, a, b in said] for _, _, said in scripts]
+    pieces = [Piece(start, end, "".join(text for text, *_ in scripted), (7,)) for start, end, scripted in scripts]
+    timings = [[Timing(text, min(a, b), max(a, b), 0.5) for text, a, b in scripted] for _, _, scripted in scripts]
     settled = settle(pieces, timings, seconds)
     times = [time for piece in settled for word in piece.words for time in (word.start, word.end)]
     assert times == sorted(times)
@@ -109,7 +109,7 @@ def test_whatever_the_times_words_come_in_order_and_inside(
         )
 
 
-def test_a_word_does_not_last_through_a_pause() -> None:
+def test_word_timestamps_do_not_include_a_pause() -> None:
     steady = [Timing(" w", at / 5, at / 5 + 0.2, 1.0) for at in range(10)]
     late = [*steady, Timing(".", 2.0, 2.1, 1.0), Timing(" late", 2.1, 9.0, 1.0)]
     (piece,) = settle([Piece(0.0, 9.0, "", ())], [late], 9.0)

@@ -38,7 +38,7 @@ def outcome(accepted: int = 0, rejected: int = 0, success: int = 0, fail: int = 
     return {"accepted": accepted, "rejected": rejected, "success": success, "fail": fail}
 
 
-def hear(server: Any, *, seconds: float = 1.0, file: bytes | None = None, **fields: str) -> httpx.Response:
+def transcribe(server: Any, *, seconds: float = 1.0, file: bytes | None = None, **fields: str) -> httpx.Response:
     files = {"file": ("a.wav", make_audio(seconds) if file is None else file)}
     response: httpx.Response = server.client.post("/v3/audio/transcriptions", files=files, data=fields)
     return response
@@ -63,7 +63,7 @@ def test_metrics_parse_as_prometheus_text(server: Any) -> None:
 
 def test_metrics_are_404_without_the_flag(start_server: Any) -> None:
     server = start_server(FakeSession("ears"))
-    assert hear(server).status_code == 200
+    assert transcribe(server).status_code == 200
     error = error_of(server.client.get("/metrics"), 404, param=None)
     assert "the setting metrics_enable turns them on" in error["message"]
 
@@ -73,7 +73,7 @@ def test_metrics_need_no_key(start_server: Any, tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("sesame\n")
     server = start_server(FakeSession("ears"), metrics_enable=True, api_key_file=key)
-    assert hear(server).status_code == 401
+    assert transcribe(server).status_code == 401
     assert counts(server, "ears") == outcome()
     assert value(metrics(server), "antiphon_requests_total", task="transcriptions", status="401") == 1
 
@@ -86,7 +86,7 @@ def test_counters_are_zero_at_start(server: Any) -> None:
 
 def test_transcription_counts(server: Any) -> None:
     before = time.perf_counter()
-    assert hear(server, seconds=25.0).status_code == 200
+    assert transcribe(server, seconds=25.0).status_code == 200
     took = (time.perf_counter() - before) * 1e6
     text = metrics(server)
     assert counts(server, "ears") == outcome(accepted=1, success=1)
@@ -110,7 +110,7 @@ def test_skipped_silence_counts(start_server: Any) -> None:
     """A tone, 90 s of silence, a tone: the silence is in no window."""
     server = start_server(FakeSession("ears", slots=4), metrics_enable=True, vad="energy")
     sound = np.concatenate([tone(5.0, 16_000), np.zeros(90 * 16_000, np.float32), tone(5.0, 16_000)])
-    assert hear(server, file=encode(sound[None], 16_000)).status_code == 200
+    assert transcribe(server, file=encode(sound[None], 16_000)).status_code == 200
     text = metrics(server)
     assert value(text, "antiphon_audio_heard_seconds_total", name="ears") == pytest.approx(100.0)
     assert 50 < value(text, "antiphon_audio_skipped_seconds_total", name="ears") < 91
@@ -143,10 +143,10 @@ def test_stream_counts_its_events(server: Any) -> None:
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda server: hear(server, file=b"junk"),
-        lambda server: hear(server, temperature="hot"),
-        lambda server: hear(server, language="klingon"),
-        lambda server: hear(server, response_format="docx"),
+        lambda server: transcribe(server, file=b"junk"),
+        lambda server: transcribe(server, temperature="hot"),
+        lambda server: transcribe(server, language="klingon"),
+        lambda server: transcribe(server, response_format="docx"),
     ],
 )
 def test_invalid_transcription_request_counts_as_failure(server: Any, ask: Callable[[Any], httpx.Response]) -> None:
@@ -163,7 +163,7 @@ def test_invalid_transcription_request_counts_as_failure(server: Any, ask: Calla
 
 
 @pytest.mark.parametrize(
-    "fields", [{"speed": 9}, {"voice": "nobody"}, {"input": ""}, {"stream_format": "tape"}], ids=str
+    "fields", [{"speed": 9}, {"voice": "unknown"}, {"input": ""}, {"stream_format": "tape"}], ids=str
 )
 def test_invalid_speech_request_counts_as_failure(server: Any, fields: dict[str, Any]) -> None:
     assert speak(server, **fields).status_code == 400
@@ -173,7 +173,7 @@ def test_invalid_speech_request_counts_as_failure(server: Any, fields: dict[str,
 
 def test_unknown_model_404_is_counted_by_status_alone(server: Any) -> None:
     """Names sent by clients must not become labels."""
-    assert hear(server, model="klingon").status_code == 404
+    assert transcribe(server, model="klingon").status_code == 404
     assert speak(server, model="klingon").status_code == 404
     text = metrics(server)
     assert "klingon" not in text
@@ -181,7 +181,7 @@ def test_unknown_model_404_is_counted_by_status_alone(server: Any) -> None:
 
 
 def test_alias_counts_for_its_model(server: Any) -> None:
-    assert hear(server, model="whisper-1").status_code == 200
+    assert transcribe(server, model="whisper-1").status_code == 200
     assert server.client.post("/v1//audio/speech/", json={"input": TEXT, "model": "tts-1"}).status_code == 200
     assert counts(server, "ears") == outcome(accepted=1, success=1)
     assert counts(server, "mouth") == outcome(accepted=1, success=1)
@@ -189,7 +189,7 @@ def test_alias_counts_for_its_model(server: Any) -> None:
 
 def test_failing_model_counts(start_server: Any) -> None:
     server = start_server(FakeSession("ears", step_fails=lambda _unit: True), metrics_enable=True)
-    assert hear(server).status_code == 500
+    assert transcribe(server).status_code == 500
     assert counts(server, "ears") == outcome(accepted=1, fail=1)
     text = metrics(server)
     assert value(text, "antiphon_units_total", name="ears", outcome="failed") == 1
@@ -218,11 +218,11 @@ def test_full_queue_429_counts_as_rejected(start_server: Any) -> None:
     server = start_server(FakeSession("ears", slots=1, before_step=hold), max_waiting=1, metrics_enable=True)
     with ThreadPoolExecutor(2) as pool:
         try:
-            waiting = [pool.submit(hear, server)]
+            waiting = [pool.submit(transcribe, server)]
             assert hold.reached.wait(60)
-            waiting.append(pool.submit(hear, server))
+            waiting.append(pool.submit(transcribe, server))
             wait_until(lambda: value(metrics(server), "antiphon_queue_units", name="ears") == 1)
-            assert hear(server).status_code == 429
+            assert transcribe(server).status_code == 429
             assert counts(server, "ears") == outcome(rejected=1)
             text = metrics(server)
             assert value(text, "ovms_current_requests", name="ears") == 2
@@ -263,16 +263,16 @@ def test_disconnect_counts_as_failure_and_leaves_nothing_in_flight(start_server:
 
 def test_503_while_loading(start_server: Any) -> None:
     server = start_server(FakeSession("ears"), loaded=False, metrics_enable=True)
-    assert hear(server).status_code == 503
+    assert transcribe(server).status_code == 503
     assert value(metrics(server), "antiphon_requests_total", task="transcriptions", status="503") == 1
     server.app.state.server.open()
-    assert hear(server).status_code == 200
+    assert transcribe(server).status_code == 200
     assert counts(server, "ears") == outcome(accepted=1, success=1)
 
 
 def test_added_model_is_counted_and_removed_model_has_no_gauges(server: Any) -> None:
     server.models.add(FakeSession("late"))
-    assert hear(server, model="late").status_code == 200
+    assert transcribe(server, model="late").status_code == 200
     text = metrics(server)
     assert value(text, "antiphon_batch_units_count", name="late") == 1
     assert value(text, "antiphon_slots", name="late") == 4
@@ -286,7 +286,7 @@ def test_added_model_is_counted_and_removed_model_has_no_gauges(server: Any) -> 
 def test_metrics_list_limits_what_is_shown(start_server: Any) -> None:
     listed = "ovms_infer_req_active, antiphon_requests_total"
     server = start_server(FakeSession("ears"), metrics_enable=True, metrics_list=listed)
-    assert hear(server).status_code == 200
+    assert transcribe(server).status_code == 200
     assert set(families(metrics(server))) == {"ovms_infer_req_active", "antiphon_requests"}
 
 

@@ -1,4 +1,4 @@
-"""Callers who hang up, wherever their request is: it leaves nothing behind, and nobody else notices.
+"""Clients that disconnect at every stage of a request: all of it is cleaned up, and other requests are not affected.
 
 That decoding, steps and the sending of sound end is tested with the routes they belong to.
 """
@@ -24,7 +24,7 @@ TAIL = b"\r\n--xyz--\r\n"
 
 
 def sending(server: Any, sent: float = 1.0) -> AbstractContextManager[object]:
-    """A request, of whose file so much was sent, and whose caller hangs up at the end of the block."""
+    """A request with part of its file sent, whose client disconnects at the end of the block."""
     form = "multipart/form-data; boundary=xyz"
     return calling(server, "/v1/audio/transcriptions", HEAD + WAV + TAIL, content_type=form, sent=sent)
 

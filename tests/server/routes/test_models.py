@@ -26,7 +26,7 @@ def test_sdk_lists_and_gets_models_and_unknown_model_is_404(server: Any) -> None
         assert [model.id for model in client.models.list()] == ["fake", "fake-voice"]
         assert client.models.retrieve("fake").id == "fake"
         with pytest.raises(openai.NotFoundError) as caught:
-            client.models.retrieve("nobody/at-all")
+            client.models.retrieve("unknown/model")
     assert caught.value.code == "model_not_found"
 
 

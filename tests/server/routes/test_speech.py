@@ -51,7 +51,7 @@ def level_of(data: bytes) -> float:
     return round(float(np.abs(samples[len(samples) // 3 : len(samples) // 2]).mean()) / 32768, 2)
 
 
-def test_the_script_of_the_ovms_documentation(server: Any, tmp_path: Path) -> None:
+def test_script_of_the_ovms_documentation(server: Any, tmp_path: Path) -> None:
     file = tmp_path / "speech.wav"
     with (
         sdk(server, "v3") as client,
@@ -137,7 +137,7 @@ def test_unknown_fields_are_ignored(server: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "param", "said"),
+    ("fields", "param", "excerpt"),
     [
         ({"input": ""}, "input", "empty"),
         ({"input": " \n"}, "input", "empty"),
@@ -158,8 +158,8 @@ def test_unknown_fields_are_ignored(server: Any) -> None:
         ({"model": "whisper-1"}, "model", "cannot speak"),
     ],
 )
-def test_invalid_field_is_400_and_named(server: Any, fields: dict[str, Any], param: str, said: str) -> None:
-    assert said in error_of(post(server, **fields), 400, param=param)["message"]
+def test_invalid_field_is_400_and_named(server: Any, fields: dict[str, Any], param: str, excerpt: str) -> None:
+    assert excerpt in error_of(post(server, **fields), 400, param=param)["message"]
 
 
 def test_speed_outside_the_limits_of_the_model_is_400(start_server: Any) -> None:
@@ -169,7 +169,7 @@ def test_speed_outside_the_limits_of_the_model_is_400(start_server: Any) -> None
 
 
 def test_unknown_model_is_404(server: Any) -> None:
-    error = error_of(post(server, model="nobody"), 404, param="model")
+    error = error_of(post(server, model="unknown"), 404, param="model")
     assert error["code"] == "model_not_found"
     assert "fake-voice" in error["message"]
 

@@ -96,9 +96,9 @@ def test_unreadable_form_is_400(server: Any) -> None:
     error_of(response, 400, param=None)
 
 
-def test_unknown_model_is_404_with_the_names_before_the_file_is_judged(server: Any) -> None:
+def test_unknown_model_is_404_with_the_valid_names_before_decoding(server: Any) -> None:
     for file in (b"junk", WAV):
-        error = error_of(post(server, {"model": "nobody"}, file=file), 404, param="model")
+        error = error_of(post(server, {"model": "unknown"}, file=file), 404, param="model")
         assert error["code"] == "model_not_found"
         assert "Served: fake, fake-voice." in error["message"]
 
@@ -128,7 +128,9 @@ def test_unsupported_request_is_refused_before_decoding(
         return decode(file, **limits)
 
     monkeypatch.setattr(decoders, "decode", record)
-    info = replace(FAKE_INFO, tasks=("transcribe",), no_words="start the server with enable_word_timestamps")
+    info = replace(
+        FAKE_INFO, tasks=("transcribe",), no_word_times_reason="start the server with enable_word_timestamps"
+    )
     server = start_server(FakeSession("fake", info=info), max_queued_requests=1)
     error_of(post(server, fields, path=f"/v1/audio/{task}", file=WAV + bytes(5_000_000)), status, param=param)
     assert not calls
@@ -151,11 +153,11 @@ def test_unsupported_request_is_refused_before_decoding(
 def test_form_fields_reach_the_model(
     start_server: Any, task: str, fields: dict[str, str], expected: dict[str, Any]
 ) -> None:
-    heard: list[Window] = []
-    server = start_server(FakeSession("fake", script=heard.append))
+    units: list[Window] = []
+    server = start_server(FakeSession("fake", script=units.append))
     route = {"transcribe": "transcriptions", "translate": "translations"}[task]
     assert post(server, fields, path=f"/v1/audio/{route}").status_code == 200
-    [unit] = heard
+    [unit] = units
     assert {name: getattr(unit.options, name) for name in ("task", *expected)} == {"task": task, **expected}
 
 

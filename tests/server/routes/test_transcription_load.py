@@ -20,7 +20,7 @@ from tests.support.sounds import make_audio
 from tests.support.transcription_client import WAV, hang_up_when, post
 
 
-def test_the_file_is_decoded_only_once_a_permit_is_held(start_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_is_decoded_only_once_a_permit_is_held(start_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     decoding, go_on = threading.Event(), threading.Event()
     calls: list[int] = []
 

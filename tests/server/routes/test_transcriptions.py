@@ -52,7 +52,7 @@ def test_async_sdk_concurrent_requests(server: Any) -> None:
 def test_sdk_raises_not_found_and_bad_request(server: Any) -> None:
     with sdk(server) as client:
         with pytest.raises(openai.NotFoundError) as unknown:
-            client.audio.transcriptions.create(model="nobody", file=("talk.wav", WAV))
+            client.audio.transcriptions.create(model="unknown", file=("talk.wav", WAV))
         with pytest.raises(openai.BadRequestError) as junk:
             client.audio.transcriptions.create(model="fake", file=("talk.wav", b"not audio"))
     assert unknown.value.code == "model_not_found"
@@ -171,7 +171,7 @@ def test_word_timestamps_need_a_json_format(server: Any, wanted: str) -> None:
 
 
 def test_unsupported_word_timestamps_are_400_with_the_fix(start_server: Any) -> None:
-    info = replace(FAKE_INFO, no_words="the server must be started with enable_word_timestamps")
+    info = replace(FAKE_INFO, no_word_times_reason="the server must be started with enable_word_timestamps")
     server = start_server(FakeSession("fake", info=info))
     fields = {"response_format": "verbose_json", "timestamp_granularities[]": "word"}
     error = error_of(post(server, fields), 400, param="timestamp_granularities")

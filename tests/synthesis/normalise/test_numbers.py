@@ -146,7 +146,7 @@ def test_other_languages(language: str, text: str, spoken: str) -> None:
 @pytest.mark.parametrize(
     ("language", "text"), [("ru", "3.14 и 10:30"), ("zh", "5个"), ("xx", "1999"), ("am", "1999"), ("", "5")]
 )
-def test_what_is_not_known_stays_as_it_is(language: str, text: str) -> None:
+def test_unknown_notations_are_unchanged(language: str, text: str) -> None:
     assert spell_numbers(text, language) == text
 
 

@@ -178,9 +178,9 @@ def test_scale_before_a_layer_is_not_native(tmp_path: Path) -> None:
         source(before).matrix(NAME)
     given = inputs()
     product = linear(given, "decoder.fc1", ops.constant(MATRIX))
-    behind = write(tmp_path, ops.multiply(product, ops.constant(1 + draw(1, 1, ROWS))), given)
+    scaled_output = write(tmp_path, ops.multiply(product, ops.constant(1 + draw(1, 1, ROWS))), given)
     with pytest.raises(NotNative, match="scales what"):
-        source(behind).has("decoder.fc1.bias")
+        source(scaled_output).has("decoder.fc1.bias")
 
 
 def test_missing_or_damaged_file_is_named(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ DEFAULT_VOICE = "en-us"
 
 # The variants for OpenAI's thirteen voice names in alphabetical order: the plain voice, then male and female variants to
 # match the names.
-_STAND_IN_VARIANTS = ("", "m1", "m2", "m3", "f1", "m4", "m5", "f2", "f3", "m6", "f4", "f5", "m7")
+_OPENAI_VARIANTS = ("", "m1", "m2", "m3", "f1", "m4", "m5", "f2", "f3", "m6", "f4", "f5", "m7")
 
 # The numbered male and female variants; the others are whispers, robots and the like.
 _PLAIN_VARIANT = re.compile(r"[mf]\d")
@@ -37,7 +37,7 @@ def load(
         f"{DEFAULT_VOICE}+{variant}" for variant in synthesiser.variants() if _PLAIN_VARIANT.fullmatch(variant)
     )
     voices = (DEFAULT_VOICE, *(code for code in languages if code != DEFAULT_VOICE), *variants)
-    stand_ins = tuple(f"{DEFAULT_VOICE}+{variant}" if variant else DEFAULT_VOICE for variant in _STAND_IN_VARIANTS)
+    openai_voices = tuple(f"{DEFAULT_VOICE}+{variant}" if variant else DEFAULT_VOICE for variant in _OPENAI_VARIANTS)
     info = ModelInfo(
         name=name,
         family="espeak",
@@ -50,7 +50,7 @@ def load(
         tasks=("speak",),
         default_language=DEFAULT_VOICE,
         voices=voices,
-        stand_ins=tuple(voice for voice in stand_ins if voice in voices) or voices,
+        openai_voices=tuple(voice for voice in openai_voices if voice in voices) or voices,
         sample_rate=synthesiser.rate,
     )
     report(f"{name}: eSpeak NG (GPL-3.0) speaks {len(languages)} languages, ready in {time.monotonic() - began:.1f} s")

@@ -116,7 +116,7 @@ def _info(
     config: SpeechT5Config,
     sound: VocoderConfig,
 ) -> ModelInfo:
-    # A voice named after a language speaks it: a checkpoint has no other place for the language.
+    # A voice named after a language is for that language: a checkpoint has no other place to record it.
     language_of = {voice: CODES.get(voice.lower()) for voice in voices}
     default = language_of[voices[0]] or _LANGUAGE
     known = [code for code in language_of.values() if code]
@@ -133,7 +133,7 @@ def _info(
         default_language=default,
         voices=voices,
         # OpenAI's voice names never select a voice of another language.
-        stand_ins=tuple(voice for voice, code in language_of.items() if code in (None, default)),
+        openai_voices=tuple(voice for voice, code in language_of.items() if code in (None, default)),
         sample_rate=sound.sample_rate,
         reads_digits=False,
         longest_sentence=longest_sentence(config.text_positions),

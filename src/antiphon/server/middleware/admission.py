@@ -23,7 +23,7 @@ _DRAIN_TIMEOUT_S = 30.0  # for the rest of an upload, which is read and dropped
 class LoadShedding:
     """Answers 429 when no model of the request's task has room; a websocket counts as a transcription.
 
-    Runs after authentication. A server that is loading or draining has answers of its own, which the routes give.
+    Runs after authentication. While the server is loading or draining, the routes answer instead.
     """
 
     def __init__(self, app: ASGIApp) -> None:

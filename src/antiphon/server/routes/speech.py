@@ -1,4 +1,4 @@
-"""POST audio/speech: reads the JSON body, is admitted, speaks, and sends the file while it is being made."""
+"""POST audio/speech: reads the JSON body, takes admission, synthesises, and streams the file while it is encoded."""
 
 from __future__ import annotations
 
