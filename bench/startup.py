@@ -1,6 +1,6 @@
 """Start-up time: `antiphon --help`, and `antiphon serve` from process start to ready.
 
-Medians of a few runs, each a process of its own; the last line is JSON.
+Medians of a few runs, each in its own process; the last line is JSON.
 
     .venv/bin/python bench/startup.py --model models/whisper-base
 """

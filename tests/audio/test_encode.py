@@ -237,7 +237,7 @@ def test_wrong_number_of_announced_samples_raises(audio_format: AudioFormat, ann
 
 
 def test_mp3_replies_can_be_concatenated() -> None:
-    """There is no tag with a length, and no frame depends on earlier ones: its first bits say how far back it refers."""
+    """No tag gives a length, and no frame depends on earlier ones: its first bits say how far back it refers."""
     samples = sweep(0.5, 24_000)
     data = encode("mp3", samples, 24_000, announced=True)
     assert data[:2] == b"\xff\xf3"

@@ -269,7 +269,7 @@ class Play:
         if not self.queue.has_work(index):
             return
         late = [request for request in self.requests if not request.ends and request.is_late(self.record.now)]
-        assert self.workers[index].turn()
+        assert self.workers[index].run_once()
         for request in late:
             assert [type(reason) for reason in request.ends] == [DeadlineMissed]
         for request in self.requests:

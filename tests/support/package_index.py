@@ -1,4 +1,4 @@
-"""A package index on the loopback interface: PEP 503 pages and wheels, with an account of what was asked for."""
+"""A package index on the loopback interface: PEP 503 pages and wheels, with a record of the requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from antiphon.hub.catalogue import Wheel
 
 
 class PackageIndex:
-    """Wheels by package name; `requests` are the paths asked for, `stall` holds a wheel back after half its bytes."""
+    """Wheels by package name; `requests` are the requested paths, `stall` holds a wheel back after half its bytes."""
 
     def __init__(self) -> None:
         self.wheels: dict[str, tuple[str, bytes]] = {}

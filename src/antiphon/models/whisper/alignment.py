@@ -38,7 +38,7 @@ def normalised(weights: Floats) -> Floats:
     No other sequence contributes, so a word's time does not depend on what else is in the batch.
     """
     total = weights.sum(axis=1, keepdims=True)
-    # Attention that went only to positions after the audio is no information: count it as spread evenly.
+    # Attention that went only to positions after the audio carries no information: count it as spread evenly.
     shares = np.where(total > 0, weights / np.where(total > 0, total, 1), np.float32(1 / weights.shape[1]))
     deviation = shares.std(axis=0, keepdims=True)
     scaled: Floats = (shares - shares.mean(axis=0, keepdims=True)) / np.where(deviation > 0, deviation, 1)

@@ -127,10 +127,10 @@ def _compile(
     """All graphs but `align`. With the context "auto", one graph serves every length, so that weights are in memory once."""
     auto = context == "auto"
     # In f32 the encoder is bound by arithmetic: int8 weights slow it by 10 % (whisper-base, AVX2). In bf16 they do not.
-    hearing = weights.expanded() if runtime.precision == "f32" else weights
+    encoder_weights = weights.expanded() if runtime.precision == "f32" else weights
     return WhisperGraphs(
         features=runtime.compile(features_graph(config, any_length=auto), precision="f32"),
-        encoder=runtime.compile(encoder_graph(config, hearing, runtime.precision, any_length=auto)),
+        encoder=runtime.compile(encoder_graph(config, encoder_weights, runtime.precision, any_length=auto)),
         step=runtime.compile(step_graph(config, weights, runtime.precision, any_length=auto), fuse_attention=False),
         align=align,
         context=context,

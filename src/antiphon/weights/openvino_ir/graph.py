@@ -208,7 +208,7 @@ class IrGraph:
         return float(constant.item()) if constant is not None and constant.size == 1 else None
 
     def _changes(self, operation: Operation) -> bool:
-        """Whether an operation combines each channel with a constant of its own, other than the gain of a norm."""
+        """Whether an operation combines each channel with its own constant, other than the gain of a norm."""
         constant = self.constant_of(operation)
         return (
             constant is not None
