@@ -203,10 +203,10 @@ def load_ours(folder: Path, options: argparse.Namespace) -> Transcribe:
     service.models.add(*load_sessions(str(folder), load_options))
 
     def transcribe(samples: Samples, tokens: int) -> int:
-        options = TranscribeOptions(
+        request_options = TranscribeOptions(
             language="en", max_new_tokens=tokens, min_new_tokens=tokens, vad=VadOptions("energy")
         )
-        with service.admit(TranscribeRequest(None, options)) as admitted:
+        with service.admit(TranscribeRequest(None, request_options)) as admitted:
             return sum(len(segment.tokens) for segment in admitted.transcribe_blocking(samples).segments)
 
     return transcribe
