@@ -73,7 +73,7 @@ def test_vad_and_condition_on_previous_text() -> None:
             model.translate(tone(1.0), vad="silero")
 
 
-def test_speaking() -> None:
+def test_speak_returns_samples_and_refuses_other_tasks() -> None:
     with Model(FakeVoice()) as model:
         samples = model.speak("Ten chars.", voice="loud")
         assert (samples.dtype, len(samples)) == (np.float32, round(0.1 * model.info.sample_rate))

@@ -115,9 +115,9 @@ def test_round_trip_of_starter_tts_spanish(starter: Model) -> None:
     with antiphon.load(STARTER_TTS, precision="f32") as voice:
         assert voice.info.voices == ("english", "spanish")
         rate = voice.info.sample_rate
-        spoken = {text: sixteen_khz(voice.speak(text, language="es"), rate) for text in texts}
-        assert np.array_equal(sixteen_khz(voice.speak(texts[0], voice="spanish"), rate), spoken[texts[0]])
-    pairs = [(text, starter.transcribe(samples).text) for text, samples in spoken.items()]
+        recordings = {text: sixteen_khz(voice.speak(text, language="es"), rate) for text in texts}
+        assert np.array_equal(sixteen_khz(voice.speak(texts[0], voice="spanish"), rate), recordings[texts[0]])
+    pairs = [(text, starter.transcribe(samples).text) for text, samples in recordings.items()]
     assert_words(pairs, published(SPOKEN_SPANISH, VOICE_CARD), beyond=BEYOND)
 
 
@@ -130,8 +130,8 @@ def test_spanish_speech_of_starter_tts_is_translated(starter: Model) -> None:
 
 def test_long_audio_is_transcribed_as_its_windows(starter: Model, voice: Voice) -> None:
     """A long file cut in pauses gives the tokens of its windows: at a cut no word is lost or doubled."""
-    spoken = [voice.speak(text) for text in HELD_OUT[:18]]
-    long = np.concatenate([part for clip in spoken for part in (clip, silence(0.6))])
+    recordings = [voice.speak(text) for text in HELD_OUT[:18]]
+    long = np.concatenate([part for clip in recordings for part in (clip, silence(0.6))])
     runs = plan_chunks(measure(long))
     assert len(runs) >= 2
     assert all(run.end - run.start <= WINDOW_SAMPLES for run in runs)

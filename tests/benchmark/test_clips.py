@@ -30,7 +30,7 @@ from tests.support.sounds import make_audio
     ("text", "ranges"),
     [("30", ((30, 30),)), ("3-5", ((3, 5),)), ("3-5,30,600", ((3, 5), (30, 30), (600, 600))), ("0.5-1", ((0.5, 1),))],
 )
-def test_lengths(text: str, ranges: tuple[tuple[float, float], ...]) -> None:
+def test_lengths_are_parsed_as_ranges(text: str, ranges: tuple[tuple[float, float], ...]) -> None:
     assert parse_lengths(text) == ranges
 
 
@@ -42,8 +42,8 @@ def test_invalid_lengths_are_a_config_error(text: str) -> None:
 
 
 def test_packing_takes_whole_sentences() -> None:
-    spoken = {"one.": np.full(SAMPLE_RATE, 0.1, np.float32), "two.": np.full(2 * SAMPLE_RATE, 0.2, np.float32)}
-    clip, text = pack_sentences(spoken, 9.0, np.random.default_rng(0))
+    recordings = {"one.": np.full(SAMPLE_RATE, 0.1, np.float32), "two.": np.full(2 * SAMPLE_RATE, 0.2, np.float32)}
+    clip, text = pack_sentences(recordings, 9.0, np.random.default_rng(0))
     words = text.split()
     assert len(clip) == 9 * SAMPLE_RATE
     assert np.count_nonzero(clip == np.float32(0.1)) == words.count("one.") * SAMPLE_RATE

@@ -1,4 +1,4 @@
-"""What an int8 export is calibrated on: windows out of a folder, or spoken here; and what is refused."""
+"""Calibration audio of an int8 export: windows of the files of a folder, or built-in synthetic speech."""
 
 from __future__ import annotations
 

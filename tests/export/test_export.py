@@ -183,7 +183,7 @@ def test_exported_speecht5_graphs_work_together(speecht5: Path, tmp_path: Path) 
     assert encoded["encoder_attention_mask"].tolist() == [[1] * ids.shape[1]]
     decoder = Graph(folder / "openvino_decoder_model.xml")
     frames = np.zeros((1, 1, shape.mels), np.float32)
-    spoken = []
+    spectra = []
     for _ in range(4):
         made = decoder(
             inputs_embeds=frames,
@@ -196,8 +196,8 @@ def test_exported_speecht5_graphs_work_together(speecht5: Path, tmp_path: Path) 
         np.testing.assert_array_equal(made["output_sequence_out"][:, :-1], frames)
         np.testing.assert_array_equal(made["output_sequence_out"][:, -1], made["spectrum"][:, -1])
         frames = made["output_sequence_out"]
-        spoken.append(made["spectrum"])
-    refined = Graph(folder / "openvino_postnet.xml")(raw_spectrogram=np.stack(spoken))["postnet_spectrogram"]
+        spectra.append(made["spectrum"])
+    refined = Graph(folder / "openvino_postnet.xml")(raw_spectrogram=np.stack(spectra))["postnet_spectrogram"]
     assert refined.shape == (1, 4 * shape.reduction, shape.mels)
     samples = Graph(folder / "openvino_vocoder.xml")(spectrogram=refined)["waveform"]
     assert samples.shape == (1, 4 * shape.reduction * sound.hop)

@@ -134,16 +134,18 @@ def test_safetensors_pull_request_of_another_author_needs_revision(
 
 
 def test_speecht5_gets_its_vocoder(hub: Hub, tmp_path: Path, models: Path, lines: list[str]) -> None:
-    spoken = keep(hub, tmp_path / "hub", "microsoft/speecht5_tts", **{"config.json": SPEECHT5})
-    voiced = keep(hub, tmp_path / "hub", "microsoft/speecht5_hifigan", **{"config.json": "{}", "tokenizer.json": None})
+    model_files = keep(hub, tmp_path / "hub", "microsoft/speecht5_tts", **{"config.json": SPEECHT5})
+    vocoder_files = keep(
+        hub, tmp_path / "hub", "microsoft/speecht5_hifigan", **{"config.json": "{}", "tokenizer.json": None}
+    )
     folder = pull("microsoft/speecht5_tts", models, lacks_vocoder=lacks_vocoder, report=lines.append)
-    assert files_in(folder) == spoken | {f"vocoder/{name}": content for name, content in voiced.items()}
+    assert files_in(folder) == model_files | {f"vocoder/{name}": content for name, content in vocoder_files.items()}
     assert "microsoft/speecht5_tts needs a vocoder from another repository: microsoft/speecht5_hifigan." in lines[1]
     shutil.rmtree(folder / "vocoder")
     pull("microsoft/speecht5_tts", models, lacks_vocoder=lacks_vocoder, report=lines.append)
-    assert files_in(folder / "vocoder") == voiced
+    assert files_in(folder / "vocoder") == vocoder_files
     without = pull("microsoft/speecht5_tts", tmp_path / "other", vocoder=None, lacks_vocoder=lacks_vocoder)
-    assert files_in(without) == spoken
+    assert files_in(without) == model_files
 
 
 def test_existing_model_is_kept_without_a_request(hub: Hub, tmp_path: Path, models: Path, lines: list[str]) -> None:

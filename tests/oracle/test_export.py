@@ -201,14 +201,14 @@ def test_samples_of_our_export_match_optimum(
     """Step by step the same frames: what differs is the order of sums, which hundreds of steps carry on."""
     pair = speecht5(form)
     speaker = ov.Tensor(np.random.default_rng(0).standard_normal((1, VOICE.speaker)).astype(np.float32))
-    spoken = []
+    waveforms = []
     for folder in (pair.theirs, pair.ours):
         # A checkpoint without tokenizer_config.json gets no tokenizer from optimum-intel.
         place = seeded(folder, tmp_path / folder.name, pair.ours)
         pipeline = openvino_genai.Text2SpeechPipeline(str(place), "CPU")
         made = [pipeline.generate(text, speaker, maxlenratio=LONGEST) for text in TEXTS]
-        spoken.append([np.array(each.speeches[0].data).ravel() for each in made])
-    for theirs, ours in zip(*spoken, strict=True):
+        waveforms.append([np.array(each.speeches[0].data).ravel() for each in made])
+    for theirs, ours in zip(*waveforms, strict=True):
         assert theirs.shape == ours.shape
         assert theirs.size > 1000
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=tolerance * np.abs(theirs).max())

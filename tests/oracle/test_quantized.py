@@ -127,10 +127,10 @@ def test_quantized_transcripts_match_genai(ours: Path) -> None:
 def test_quantized_export_matches_the_checkpoint(ours: Path) -> None:
     exact, rounded = open_session(STARTER), open_session(ours)
     voice = Voice()
-    spoken = [voice.speak(text) for text in HELD_OUT[:12]]
+    clips = [voice.speak(text) for text in HELD_OUT[:12]]
 
     def errors(session: WhisperSession) -> int:
-        results = [drive(session, [make_unit(samples, language="en")])[0] for samples in spoken]
+        results = [drive(session, [make_unit(samples, language="en")])[0] for samples in clips]
         return sum(
             word_errors(text, "".join(piece.text for piece in one.pieces))
             for text, one in zip(HELD_OUT, results, strict=False)

@@ -168,8 +168,8 @@ def test_batch_samples_match_transformers(comparison: Comparison) -> None:
     comparison = with_rules(comparison, maxlenratio=9.0)
     requests = [("Hi", "bob"), (TEXTS[3], "ada"), ("abc def", "ada"), (TEXTS[2], "bob")]
     guests = [Guest(sentence(*one), joins) for one, joins in zip(requests, (0, 3, 3, 11), strict=True)]
-    spoken = speak(comparison.session, guests)
-    for (text, voice), chunks in zip(requests, spoken, strict=True):
+    outputs = speak(comparison.session, guests)
+    for (text, voice), chunks in zip(requests, outputs, strict=True):
         theirs = comparison.sound(comparison.speech(ids_of(comparison, text), voice, maxlenratio=9.0)[1])
         assert chunks is not None
         assert sum(map(len, chunks)) == len(theirs)

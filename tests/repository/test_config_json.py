@@ -94,14 +94,14 @@ def test_errors_name_file_entry_and_key(tmp_path: Path, content: Any, message: s
     assert str(config) in str(caught.value)
 
 
-def test_monitoring(tmp_path: Path) -> None:
+def test_monitoring_is_read(tmp_path: Path) -> None:
     metrics = {"enable": True, "metrics_list": ["a", "b"]}
     assert read_monitoring(write(tmp_path, {"monitoring": {"metrics": metrics}})) == Monitoring(True, ("a", "b"))
     assert read_monitoring(write(tmp_path, {"monitoring": {"metrics": {"enable": False}}})) == Monitoring(False)
     assert read_monitoring(write(tmp_path, {"model_config_list": []})) is None
 
 
-def test_line_of_an_unknown_key(tmp_path: Path) -> None:
+def test_unknown_key_error_names_the_line(tmp_path: Path) -> None:
     content = listing({"name": "x", "base_path": "x"}, {"name": "y", "base_path": "y", "base_pth": "z"})
     config = write(tmp_path, json.dumps(content, indent=4))
     with pytest.raises(ConfigError, match=r"config\.json, line 13: entry 2 of model_config_list"):
@@ -113,7 +113,7 @@ def test_missing_config(tmp_path: Path) -> None:
         read_repository(tmp_path / "config.json")
 
 
-def test_adding_and_removing(tmp_path: Path) -> None:
+def test_entries_are_added_and_removed(tmp_path: Path) -> None:
     config = tmp_path / "repository" / "config.json"
     inside = make_model(tmp_path / "repository" / "openai" / "whisper-tiny")
     outside = make_model(tmp_path / "elsewhere")

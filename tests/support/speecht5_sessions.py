@@ -33,7 +33,7 @@ def speak(session: SpeechT5Session, guests: Sequence[Guest]) -> list[list[Floats
     waiting = sorted(range(len(guests)), key=lambda index: guests[index].joins)
     inside: dict[int, int] = {}
     chunks: list[list[Floats]] = [[] for _ in guests]
-    spoken: set[int] = set()
+    finished: set[int] = set()
     step = 0
     while waiting or inside:
         ready = [index for index in waiting if guests[index].joins <= step][: session.slots - len(inside)]
@@ -48,13 +48,13 @@ def speak(session: SpeechT5Session, guests: Sequence[Guest]) -> list[list[Floats
             if isinstance(event, AudioChunk):
                 chunks[index].append(event.samples)
             if isinstance(event, SentenceFinished):
-                spoken.add(index)
+                finished.add(index)
                 del inside[index]
         for index in [index for index, since in inside.items() if _leaves(guests[index], step - since)]:
             session.leave(guests[index].unit)
             del inside[index]
         step += 1
-    return [chunks[index] if index in spoken else None for index in range(len(guests))]
+    return [chunks[index] if index in finished else None for index in range(len(guests))]
 
 
 def audio(session: SpeechT5Session, unit: Sentence) -> Floats:

@@ -16,7 +16,7 @@ from tests.support.speech_map import DEAD, HUSH, SOUND, SPEECH, UNIT, Map, MapDe
 TALK = ((SOUND, 60), (SPEECH, 30), (HUSH, 2), (SPEECH, 40), (SOUND, 100), (SPEECH, 1))
 
 
-def test_next_speech() -> None:
+def test_vad_next_speech() -> None:
     file = Map(TALK)
     activity = file.activity()
     assert activity.next_speech(0) == 60 * UNIT

@@ -304,8 +304,8 @@ def test_bf16_caches_change_the_audio_little_and_mix_no_rows(tiny_folder: Path, 
     )
     assert rounded.info.precision == "bf16"
     indices = (5, 0, 2, 7)
-    spoken = speak(rounded, [Guest(again(index), 3 * place) for place, index in enumerate(indices)])
-    for index, chunks in zip(indices, spoken, strict=True):
+    outputs = speak(rounded, [Guest(again(index), 3 * place) for place, index in enumerate(indices)])
+    for index, chunks in zip(indices, outputs, strict=True):
         assert chunks is not None
         single, mixed = audio(rounded, again(index)), np.concatenate(chunks)
         assert_same(mixed, single)

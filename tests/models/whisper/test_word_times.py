@@ -11,13 +11,13 @@ from antiphon.models.whisper.word_times import Timing, TokenTimings, merge_marks
 from antiphon.types.results import Piece
 
 
-def spelt(tokens: list[int]) -> str:
+def text_of(tokens: list[int]) -> str:
     """One token a byte, as the toy tokenizer has it."""
     return bytes(tokens).decode("utf-8", "replace")
 
 
 def words_of(text: str, *, spaces: bool = True) -> list[str]:
-    return [word for word, _ in split_words(list(text.encode()), spelt, spaces=spaces)]
+    return [word for word, _ in split_words(list(text.encode()), text_of, spaces=spaces)]
 
 
 def test_word_begins_at_a_space_and_punctuation_is_its_own_word() -> None:
@@ -48,15 +48,15 @@ def test_characters_of_many_tokens_stay_whole() -> None:
     ],
 )
 def test_broken_bytes_are_kept(tokens: list[int], spaces: bool) -> None:
-    words = split_words(tokens, spelt, spaces=spaces)
-    assert "".join(word for word, _ in words) == spelt(tokens)
+    words = split_words(tokens, text_of, spaces=spaces)
+    assert "".join(word for word, _ in words) == text_of(tokens)
     assert sum(count for _, count in words) == len(tokens)
 
 
 @given(st.lists(st.integers(0, 255), min_size=1, max_size=40), st.booleans())
 def test_words_make_up_the_text_for_any_tokens(tokens: list[int], spaces: bool) -> None:
-    words = split_words(tokens, spelt, spaces=spaces)
-    assert "".join(word for word, _ in words) == spelt(tokens)
+    words = split_words(tokens, text_of, spaces=spaces)
+    assert "".join(word for word, _ in words) == text_of(tokens)
     assert sum(count for _, count in words) == len(tokens)
     assert all(count > 0 for _, count in words)
 

@@ -137,8 +137,8 @@ def test_401_comes_before_429_and_other_tasks_are_served(start_server: Any, tmp_
             assert server.client.post("/v1/audio/transcriptions", files=files).status_code == 401
             refused = server.client.post("//v3/audio//translations", files=files, headers=headers)
             assert refused.status_code == 429
-            spoken = server.client.post("/v1/audio/speech", json={"input": "Hello."}, headers=headers)
-            assert spoken.status_code == 200
+            speech = server.client.post("/v1/audio/speech", json={"input": "Hello."}, headers=headers)
+            assert speech.status_code == 200
         finally:
             hold.go_on.set()
         assert first.result().status_code == 200

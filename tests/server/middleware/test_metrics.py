@@ -84,7 +84,7 @@ def test_counters_are_zero_at_start(server: Any) -> None:
             assert counts(server, name, method) == outcome()
 
 
-def test_transcription_counts(server: Any) -> None:
+def test_transcription_is_counted(server: Any) -> None:
     before = time.perf_counter()
     assert transcribe(server, seconds=25.0).status_code == 200
     took = (time.perf_counter() - before) * 1e6
@@ -118,7 +118,7 @@ def test_skipped_silence_counts(start_server: Any) -> None:
     assert value(text, "ovms_wait_for_infer_req_time_us_count", name="ears") == 1  # a request waits once
 
 
-def test_speech_counts(server: Any) -> None:
+def test_speech_is_counted(server: Any) -> None:
     assert speak(server).status_code == 200
     text = metrics(server)
     assert counts(server, "mouth") == outcome(accepted=1, success=1)
@@ -261,7 +261,7 @@ def test_disconnect_counts_as_failure_and_leaves_nothing_in_flight(start_server:
     assert value(text, "ovms_inference_time_us_count", name="mouth") == 1
 
 
-def test_503_while_loading(start_server: Any) -> None:
+def test_503_while_loading_is_counted(start_server: Any) -> None:
     server = start_server(FakeSession("ears"), loaded=False, metrics_enable=True)
     assert transcribe(server).status_code == 503
     assert value(metrics(server), "antiphon_requests_total", task="transcriptions", status="503") == 1

@@ -39,7 +39,7 @@ def hung_up(server: Any) -> float:
 
 
 @pytest.mark.parametrize("sent", [0.0, 0.001, 0.9])
-def test_while_uploading(start_server: Any, sent: float) -> None:
+def test_disconnect_while_uploading(start_server: Any, sent: float) -> None:
     server = start_server(FakeSession("fake", join_fails=lambda _unit: True), metrics_enable=True)
     with sending(server, sent):
         time.sleep(0.05)
@@ -47,7 +47,7 @@ def test_while_uploading(start_server: Any, sent: float) -> None:
     assert server.models.loads()[0].requests == 0
 
 
-def test_while_waiting_for_a_slot(start_server: Any) -> None:
+def test_disconnect_while_waiting_for_a_slot(start_server: Any) -> None:
     hold = Hold()
     joined: list[Any] = []
 
@@ -70,7 +70,7 @@ def test_while_waiting_for_a_slot(start_server: Any) -> None:
     assert len(joined) == 1
 
 
-def test_while_its_audio_is_encoded(start_server: Any) -> None:
+def test_disconnect_while_audio_is_encoded(start_server: Any) -> None:
     inside, go_on, left = threading.Event(), threading.Event(), threading.Event()
 
     class Session(FakeSession):

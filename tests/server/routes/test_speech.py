@@ -114,7 +114,7 @@ def test_default_format_is_mp3_under_v1_and_wav_under_v3(server: Any) -> None:
         *((name, (0.25, 0.5)[index % 2]) for index, name in enumerate(OPENAI_VOICES)),
     ],
 )
-def test_voices(server: Any, voice: Any, level: float) -> None:
+def test_voice_field_selects_the_voice(server: Any, voice: Any, level: float) -> None:
     assert level_of(post(server, "/v3/audio/speech", voice=voice).content) == level
 
 
@@ -125,7 +125,7 @@ def test_speed_changes_the_duration(server: Any, speed: Any) -> None:
 
 
 @pytest.mark.parametrize("model", ["", "fake-voice", "tts-1", "tts-1-hd", "gpt-4o-mini-tts"])
-def test_models(server: Any, model: str) -> None:
+def test_model_aliases_are_200(server: Any, model: str) -> None:
     assert post(server, model=model).status_code == 200
 
 
@@ -216,8 +216,8 @@ def test_concurrent_requests_of_several_sentences(server: Any) -> None:
         answers = list(pool.map(lambda text: post(server, "/v3/audio/speech", input=text), texts))
     for text, answer in zip(texts, answers, strict=True):
         _, rate, samples = decoded(answer.content)
-        spoken = len(text.replace(". ", ".")) * 0.01 + 2 * 0.2
-        assert len(samples) / rate == pytest.approx(spoken, abs=0.01)
+        seconds = len(text.replace(". ", ".")) * 0.01 + 2 * 0.2
+        assert len(samples) / rate == pytest.approx(seconds, abs=0.01)
 
 
 def test_server_sent_events(server: Any) -> None:

@@ -129,17 +129,17 @@ OTHERS = [
 
 
 @pytest.mark.parametrize(("text", "spoken"), ENGLISH)
-def test_english(text: str, spoken: str) -> None:
+def test_english_numbers_are_spelled_out(text: str, spoken: str) -> None:
     assert spell_numbers(text, "en") == spoken
 
 
 @pytest.mark.parametrize(("text", "spoken"), SPANISH)
-def test_spanish(text: str, spoken: str) -> None:
+def test_spanish_numbers_are_spelled_out(text: str, spoken: str) -> None:
     assert spell_numbers(text, "es") == spoken
 
 
 @pytest.mark.parametrize(("language", "text", "spoken"), OTHERS)
-def test_other_languages(language: str, text: str, spoken: str) -> None:
+def test_numbers_of_other_languages_are_spelled_out(language: str, text: str, spoken: str) -> None:
     assert spell_numbers(text, language) == spoken
 
 
