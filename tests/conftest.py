@@ -6,6 +6,8 @@ Fixtures import the package themselves, after the environment is clean.
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 ORACLES = Path(__file__).parent / "oracle"
 LEAKS = ("ANTIPHON_", "API_KEY", "HF_", "HUGGING", "OPENAI_", "OVMS_", "TRANSFORMERS_")
+CACHE = pytest.StashKey[str]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -26,12 +29,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """Remove the developer's own settings and keys before any module reads them; forbid the hub, and hide pulled models."""
     for name in [name for name in os.environ if name.startswith(LEAKS)]:
         del os.environ[name]
     os.environ["HF_HUB_OFFLINE"] = "1"
-    os.environ["XDG_CACHE_HOME"] = str(Path(__file__).parent / "no-cache")
+    os.environ["XDG_CACHE_HOME"] = config.stash[CACHE] = tempfile.mkdtemp(prefix="antiphon-tests-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    shutil.rmtree(config.stash[CACHE], ignore_errors=True)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

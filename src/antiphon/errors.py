@@ -82,10 +82,14 @@ class Overloaded(AntiphonError):
 
 
 class DeadlineMissed(AntiphonError):
-    """The request's time limit has passed and its work is cancelled. `param` is the header that set the limit, if any."""
+    """The request's time limit of `seconds` has passed and its work is cancelled.
 
-    def __init__(self, message: str, *, param: str | None = None) -> None:
-        super().__init__(message)
+    `param` is the header that set the limit; None means the server's `request_timeout` setting.
+    """
+
+    def __init__(self, seconds: float, *, param: str | None = None) -> None:
+        source = param or "request_timeout"
+        super().__init__(f"The answer was not ready within the {seconds:g} s that {source} allows.")
         self.param = param
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from antiphon.errors import DeadlineMissed
-
 Priority = Literal["high", "normal", "low"]
 PRIORITIES: tuple[Priority, ...] = ("high", "normal", "low")  # in the order in which they are served
 
@@ -26,11 +24,6 @@ class Deadline:
     @property
     def source(self) -> str:
         return self.param or "request_timeout"
-
-    def missed(self) -> DeadlineMissed:
-        """A new error for a request whose deadline has passed."""
-        message = f"The answer was not ready within the {self.seconds:g} s that {self.source} allows."
-        return DeadlineMissed(message, param=self.param)
 
 
 @dataclass(frozen=True, slots=True)

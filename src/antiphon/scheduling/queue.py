@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from statistics import fmean
 
-from antiphon.errors import Overloaded, Refusal
+from antiphon.errors import DeadlineMissed, Overloaded, Refusal
 from antiphon.scheduling.fair_queue import FairQueue
 from antiphon.scheduling.policy import PRIORITIES
 from antiphon.scheduling.request import ScheduledRequest
@@ -297,7 +297,7 @@ class Queue:
         if deadline is None:
             return
         if deadline.at <= now:
-            raise deadline.missed()
+            raise DeadlineMissed(deadline.seconds, param=deadline.param)
         ahead = self._seconds_ahead(request)
         needed = self._throughput.time_for(DEADLINE_SAFETY_FACTOR * (request.seconds + ahead))
         # With nothing ahead it is admitted: else one slow measurement would keep out all requests that could correct it.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from threading import Condition
 from typing import Literal
 
-from antiphon.errors import AntiphonError, EngineFailed
+from antiphon.errors import AntiphonError, DeadlineMissed, EngineFailed
 from antiphon.models.session import AnySession
 from antiphon.scheduling.hooks import NULL_HOOKS, Hooks
 from antiphon.scheduling.queue import Queue
@@ -123,7 +123,7 @@ class Worker:
     def _next_units(self) -> tuple[list[Unit], list[Unit]]:
         for request in self._queue.expire(self._clock()):
             assert request.policy.deadline is not None
-            request.end(request.policy.deadline.missed())
+            request.end(DeadlineMissed(request.policy.deadline.seconds, param=request.policy.deadline.param))
         leaving = self._queue.take_cancelled(self._index)
         free = self._session.slots - self._queue.held(self._index)
         joining = self._queue.take(

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import Request
 
-from antiphon.errors import InvalidParameter
+from antiphon.errors import DeadlineMissed, InvalidParameter
 from antiphon.scheduling.policy import PRIORITIES, Deadline, SchedulingPolicy
 from antiphon.settings import Settings
 
@@ -48,7 +48,7 @@ async def in_time(policy: SchedulingPolicy) -> AsyncIterator[None]:
     except TimeoutError:
         if deadline is None or not limit.expired():
             raise
-        raise deadline.missed() from None
+        raise DeadlineMissed(deadline.seconds, param=deadline.param) from None
 
 
 def _timeout_header(request: Request) -> list[float]:
