@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -85,12 +86,12 @@ def serve_fake(step: float, flags: Sequence[str]) -> None:
     from antiphon.settings import load_settings
     from antiphon.testing.fake import FakeSession
 
-    def load(spec: ModelSpec, *_: object, **__: object) -> FakeSession:
-        return FakeSession(spec.name, slots=16, before_step=lambda: time.sleep(step) if step else None)
+    def load(spec: ModelSpec, *_: object, **__: object) -> tuple[FakeSession]:
+        return (FakeSession(spec.name, slots=16, before_step=lambda: time.sleep(step) if step else None),)
 
     lifecycle.load = load
     named = dict(zip((flag.removeprefix("--") for flag in flags[::2]), flags[1::2], strict=True))
-    lifecycle.run_server(load_settings({**named, "model_path": "fake"}))
+    lifecycle.run_server(load_settings({**named, "model_path": "fake"}), report=partial(print, flush=True))
 
 
 def serve_bare() -> None:
