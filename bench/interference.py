@@ -67,6 +67,8 @@ async def transcribe_during_files(
     slots = service.models.loads()[0].slots
     while service.models.loads()[0].in_flight < slots - slots // SLOTS_PER_RESERVED_SLOT:  # noqa: ASYNC110  there is no event for it
         await asyncio.sleep(POLL_S)
+        if any(file.done() for file in files):
+            raise SystemExit("a long file ended before the files filled the slots: give more --files or --minutes")
     before, began = service.models.loads()[0].seconds, time.perf_counter()
     costs = await transcribe_clips(service, clip, options, pauses)
     rtfx = (before - service.models.loads()[0].seconds) / (time.perf_counter() - began)
