@@ -65,8 +65,10 @@ async def transcribe_during_files(
     """The costs once the files fill the slots; and the files' RTFx meanwhile."""
     files = [asyncio.create_task(transcribe(service, long, options.tokens)) for _ in range(options.files)]
     slots = service.models.loads()[0].slots
-    while service.models.loads()[0].in_flight < slots - slots // SLOTS_PER_RESERVED_SLOT:  # noqa: ASYNC110  there is no event for it
+    while service.models.loads()[0].in_flight < slots - slots // SLOTS_PER_RESERVED_SLOT:
         await asyncio.sleep(POLL_S)
+        if any(file.done() for file in files):
+            raise SystemExit("a long file ended before the files filled the slots: give more --files or --minutes")
     before, began = service.models.loads()[0].seconds, time.perf_counter()
     costs = await transcribe_clips(service, clip, options, pauses)
     rtfx = (before - service.models.loads()[0].seconds) / (time.perf_counter() - began)

@@ -22,7 +22,7 @@ from antiphon.types.audio import Samples
 from antiphon.types.events import LanguageDetected, Window
 from antiphon.types.options import WeightFormat
 from tests.support.drive_session import make_unit
-from tests.support.sessions import load_session
+from tests.support.sessions import EXACT_F32, load_session
 from tests.support.whisper_checkpoint import Shape, write_checkpoint
 
 
@@ -66,8 +66,8 @@ def make_comparison(folder: Path, shape: Shape, slots: int = 6) -> Comparison:
 
 
 def open_session(folder: Path, slots: int = 6, weight_format: WeightFormat = "auto") -> WhisperSession:
-    """Our side, in f32 whatever the machine."""
-    session = load_session(str(folder), precision="f32", weight_format=weight_format, slots=slots)
+    """Our session in f32, whatever the processor."""
+    session = load_session(str(folder), plugin_config=EXACT_F32, weight_format=weight_format, slots=slots)
     assert isinstance(session, WhisperSession)
     return session
 

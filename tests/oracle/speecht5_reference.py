@@ -24,6 +24,7 @@ from antiphon.models.speecht5.session import SpeechT5Session, StopRule
 from antiphon.runtime.openvino import open_device
 from antiphon.types.events import Sentence
 from antiphon.types.options import WeightFormat
+from tests.support.sessions import EXACT_F32
 from tests.support.toy_vocabulary import character_model
 
 Floats = NDArray[np.float32]
@@ -133,11 +134,13 @@ def make_comparison(folder: Path, shape: Shape, slots: int = 4) -> Comparison:
 def open_session(
     folder: Path, rules: StopRule, slots: int = 4, weight_format: WeightFormat = "auto"
 ) -> SpeechT5Session:
-    """Our side, in f32 whatever the machine."""
+    """Our session in f32, whatever the processor."""
+    device = open_device("CPU", "f32")
+    device.core.set_property("CPU", EXACT_F32)
     (session,) = load(
         inspect(folder),
         name="comparison",
-        runtime=open_device("CPU", "f32"),
+        runtime=device,
         weight_format=weight_format,
         slots=slots,
         report=lambda line: None,

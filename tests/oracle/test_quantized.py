@@ -33,11 +33,11 @@ from tests.support.drive_session import drive, make_unit
 from tests.support.encoder_states import compile_exact, whisper_states_model
 from tests.support.espeak_voice import Voice
 from tests.support.held_out import HELD_OUT, word_errors
+from tests.support.sessions import EXACT_F32
 
 pytestmark = pytest.mark.oracle
 
 WINDOWS = 4
-EXACT = {"INFERENCE_PRECISION_HINT": "f32"}
 SCRIPT = Path(__file__).with_name("quantizing.py")
 
 
@@ -78,12 +78,12 @@ def test_quantized_encoder_matches_its_file(folder: Path) -> None:
     config = read_config(folder)
     features = encoder_inputs([Voice().speak(HELD_OUT[0])], config)[0]["input_features"]
     core = ov.Core()
-    file = core.compile_model(core.read_model(folder / ENCODER_MODEL), "CPU", EXACT)(features)["last_hidden_state"]
+    file = core.compile_model(core.read_model(folder / ENCODER_MODEL), "CPU", EXACT_F32)(features)["last_hidden_state"]
     graph = whisper_states_model(config, open_ir(folder, "auto").expanded())
     kinds = [node.get_type_name() for node in graph.get_ops()]
     # Two convolutions; in each layer what goes into query, key and value, two sides of attention, out_proj, fc1 and fc2.
     assert kinds.count("FakeQuantize") >= 2 + 6 * config.encoder_layers
-    here = core.compile_model(graph, "CPU", EXACT)(features)["states"]
+    here = core.compile_model(graph, "CPU", EXACT_F32)(features)["states"]
     # What differs in the last digit may fall to another level of 256.
     assert np.linalg.norm(here - file) < 5e-3 * np.linalg.norm(file)
 
@@ -93,11 +93,13 @@ def test_quantized_decoder_matches_its_file(theirs: Path) -> None:
     config, weights, core = read_config(theirs), open_ir(theirs, "auto"), ov.Core()
     features = encoder_inputs([Voice().speak(HELD_OUT[0])], config)[0]["input_features"]
     states = compile_exact(whisper_states_model(config, weights.expanded()))(features)["states"]
-    cross = core.compile_model(encoder_graph(config, weights.expanded(), "f32"), "CPU", EXACT)(features)
+    cross = core.compile_model(encoder_graph(config, weights.expanded(), "f32"), "CPU", EXACT_F32)(features)
     ids = np.array([[1501, 1502, 1505, 20, 30, 40, 50, 60]], np.int32)
     count = ids.shape[1]
     given = {"input_ids": ids, "encoder_hidden_states": states, "beam_idx": np.zeros(1, np.int32)}
-    file = core.compile_model(core.read_model(theirs / DECODER_MODEL), "CPU", {"KV_CACHE_PRECISION": "f32", **EXACT})
+    file = core.compile_model(
+        core.read_model(theirs / DECODER_MODEL), "CPU", {"KV_CACHE_PRECISION": "f32", **EXACT_F32}
+    )
     expected = file.create_infer_request().infer(given)["logits"][0]
     rows = np.array([[count - 1, *range(count)]], np.int32)
     mask = np.where(np.tri(count, dtype=np.bool_), 0, NEVER).astype(np.float32)[None, None]
@@ -109,12 +111,12 @@ def test_quantized_decoder_matches_its_file(theirs: Path) -> None:
         inputs |= {f"{side}.{layer}": cross[f"{side}.{layer}"] for side in ("key", "value")}
     graph = step_graph(config, weights, "f32")
     assert sum(node.get_type_name() == "FakeQuantize" for node in graph.get_ops()) >= 6 * config.decoder_layers
-    here = core.compile_model(graph, "CPU", EXACT)(inputs)["logits"][0]
+    here = core.compile_model(graph, "CPU", EXACT_F32)(inputs)["logits"][0]
     assert np.linalg.norm(here - expected) < 2e-2 * np.linalg.norm(expected)
 
 
 def test_quantized_transcripts_match_genai(ours: Path) -> None:
-    pipeline = openvino_genai.WhisperPipeline(str(ours), "CPU", KV_CACHE_PRECISION="f32", **EXACT)
+    pipeline = openvino_genai.WhisperPipeline(str(ours), "CPU", KV_CACHE_PRECISION="f32", **EXACT_F32)
     session, voice, differing = open_session(ours), Voice(), 0
     for text in HELD_OUT[:12]:
         samples = voice.speak(text)

@@ -10,6 +10,7 @@ from antiphon.models.speecht5.config import SpeechT5Config
 from antiphon.models.whisper import graph as whisper
 from antiphon.models.whisper.config import WhisperConfig
 from antiphon.weights.source import WeightSource
+from tests.support.sessions import EXACT_F32
 
 
 def whisper_states_model(config: WhisperConfig, weights: WeightSource) -> ov.Model:
@@ -29,4 +30,4 @@ def speecht5_states_model(config: SpeechT5Config, weights: WeightSource) -> ov.M
 
 def compile_exact(model: ov.Model) -> ov.CompiledModel:
     """Compile for computing in f32, whatever the processor."""
-    return ov.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return ov.Core().compile_model(model, "CPU", EXACT_F32)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 import tests.support.tiny_speecht5 as tiny_speecht5
 import tests.support.tiny_whisper as tiny
+from tests.support.sessions import EXACT_F32
 from tests.support.toy_vocabulary import character_model
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .,?!'"
@@ -35,7 +36,7 @@ class Graph:
 
         core = ov.Core()
         self.model = core.read_model(path)
-        options = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
+        options = {"KV_CACHE_PRECISION": "f32", **EXACT_F32}
         self.compiled = core.compile_model(self.model, "CPU", options)
         self.request = self.compiled.create_infer_request()
 

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 from openvino_genai import StreamerBase, StreamingStatus, WhisperPipeline
 
+from tests.support.sessions import EXACT_F32
+
 # Its KV cache has 8 bits by default, which changes the tokens of a model with random weights.
-EXACT = {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"}
+EXACT = {"KV_CACHE_PRECISION": "f32", **EXACT_F32}
 
 
 class WindowText(StreamerBase):
