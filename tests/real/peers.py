@@ -1,4 +1,4 @@
-"""The same models in transformers and in faster-whisper: greedy, in float32 (int8 where said), without a VAD."""
+"""The same models in transformers and in faster-whisper: greedy, in float32, without VAD."""
 
 from __future__ import annotations
 
@@ -82,8 +82,8 @@ class Transformers:
 class FasterWhisper:
     """A CTranslate2 folder in faster-whisper: no beams, no second attempts, no history, no VAD."""
 
-    def __init__(self, folder: Path, compute_type: str = "float32") -> None:
-        self._model = WhisperModel(str(folder), device="cpu", compute_type=compute_type)
+    def __init__(self, folder: Path) -> None:
+        self._model = WhisperModel(str(folder), device="cpu", compute_type="float32", cpu_threads=1)
 
     def text(self, recording: Recording) -> str:
         segments, _ = self._model.transcribe(

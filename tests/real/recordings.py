@@ -22,6 +22,7 @@ from antiphon.types.audio import WINDOW_SAMPLES, Samples
 
 ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".bench"
+SAMPLES = CACHE / "audioeval"
 VARIABLE = "ANTIPHON_SPEECH"
 SPEECH = Path(os.environ.get(VARIABLE) or ROOT.parent / "shared" / "speech")
 
@@ -85,23 +86,25 @@ _CONTENTS: dict[str, tuple[str, str | None]] = {
 
 
 def speech() -> list[Recording]:
-    """The recordings of people. The suite fails with one line if the folder or a file is not there."""
-    recordings = [Recording(SPEECH / name, *content) for name, content in _CONTENTS.items()]
-    missing = [recording.name for recording in recordings if not recording.path.is_file()]
+    """The recordings of people."""
+    return [Recording(SPEECH / name, *content) for name, content in _CONTENTS.items()]
+
+
+def check_speech() -> None:
+    """Raise a usage error, one line that says how to go on, if a recording is not there."""
+    missing = [recording.name for recording in speech() if not recording.path.is_file()]
     if missing:
-        pytest.fail(f"{SPEECH} has no {missing[0]}: set {VARIABLE} to the folder of recordings.", pytrace=False)
-    return recordings
+        raise pytest.UsageError(f"{SPEECH} has no {missing[0]}: set {VARIABLE} to the folder of recordings.")
 
 
 def samples_in_nine_languages() -> list[Recording]:
     """Three sentences in each of nine languages, read by a synthesiser, fetched as data once."""
-    folder = CACHE / "audioeval"
-    if not folder.is_dir():
-        _fetch_samples(folder)
+    if not SAMPLES.is_dir():
+        _fetch_samples(SAMPLES)
     return [
         Recording(path, language, path.with_suffix(".txt").read_text("utf-8").strip())
         for language in SAMPLE_LANGUAGES
-        for path in sorted((folder / language).glob("*.wav"))
+        for path in sorted((SAMPLES / language).glob("*.wav"))
     ]
 
 
