@@ -55,6 +55,6 @@ def test_bench_wer_counts_the_errors_of_the_transcripts(
     recordings = in_language(language)
     model = model_of(folder, precision="f32")
     texts = [model.transcribe(recording.path, language=language).text for recording in recordings]
-    counted = count_word_errors([recording.words or "" for recording in recordings], texts, language)
+    counted = count_word_errors([recording.texts[0] for recording in recordings], texts, language)
     figures = json.loads(out.splitlines()[-1])["languages"][language]
     assert (figures["clips"], figures["words"], figures["errors"]) == (3, counted.words, counted.errors)

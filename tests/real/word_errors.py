@@ -46,5 +46,10 @@ def _measure(transcribe: Transcribe, recordings: Sequence[Recording]) -> Languag
     began = time.perf_counter()
     texts = [transcribe(recording) for recording in recordings]
     rtfx = seconds / (time.perf_counter() - began)
-    counted = count_word_errors([recording.words or "" for recording in recordings], texts, language)
-    return LanguageErrors(language, len(recordings), counted, rtfx)
+    references = [_nearest(recording, text) for recording, text in zip(recordings, texts, strict=True)]
+    return LanguageErrors(language, len(recordings), count_word_errors(references, texts, language), rtfx)
+
+
+def _nearest(recording: Recording, transcript: str) -> str:
+    """The spelling of what is said that is nearest to a transcript."""
+    return min(recording.texts, key=lambda text: count_word_errors([text], [transcript], recording.language).rate)
