@@ -1,4 +1,4 @@
-"""A clean environment for every test, and the oracle tests only with `-m oracle`.
+"""A clean environment for every test, and the tests in `oracle/` and `real/` only with `-m oracle` and `-m real`.
 
 Fixtures import the package themselves, after the environment is clean.
 """
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from antiphon.local import Model
     from tests.support.espeak_voice import Voice
 
-ORACLES = Path(__file__).parent / "oracle"
+TESTS = Path(__file__).parent
+MARKED = ("oracle", "real")  # folders whose tests have the marker of the same name
+KEPT = "ANTIPHON_SPEECH"  # not a setting of the package: where tests/real/ finds recordings
 LEAKS = ("ANTIPHON_", "API_KEY", "HF_", "HUGGING", "OPENAI_", "OVMS_", "TRANSFORMERS_")
 CACHE = pytest.StashKey[str]()
 
@@ -31,7 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Remove the developer's own settings and keys before any module reads them; forbid the hub, and hide pulled models."""
-    for name in [name for name in os.environ if name.startswith(LEAKS)]:
+    for name in [name for name in os.environ if name.startswith(LEAKS) and name != KEPT]:
         del os.environ[name]
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["XDG_CACHE_HOME"] = config.stash[CACHE] = tempfile.mkdtemp(prefix="antiphon-tests-")
@@ -42,17 +44,19 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Without `-m oracle` the oracle tests are not imported: they need PyTorch, which may not be installed."""
-    if collection_path == ORACLES and config.option.markexpr == "not oracle":
-        return True
-    return None
+    """Tests that `-m` leaves out are not imported: some need PyTorch, which may not be installed."""
+    name, selected = collection_path.name, config.option.markexpr.split(" and ")
+    if collection_path.parent != TESTS or name in selected:
+        return None
+    return f"not {name}" in selected or selected[0] in MARKED or None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test under tests/oracle/."""
+    """Mark every test in a folder with a marker."""
     for item in items:
-        if ORACLES in item.path.parents:
-            item.add_marker(pytest.mark.oracle)
+        for marker in MARKED:
+            if TESTS / marker in item.path.parents:
+                item.add_marker(marker)
 
 
 @pytest.fixture(scope="module")

@@ -101,6 +101,15 @@ def test_clips_from_files_and_folders_with_references(tmp_path: Path) -> None:
     assert made.clips[1].data == (tmp_path / "b.wav").read_bytes()
 
 
+def test_folders_named_by_language_codes_give_the_language(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "de", tmp_path / "de" / "es", tmp_path / "music"):
+        folder.mkdir(exist_ok=True)
+        (folder / "clip.wav").write_bytes(make_audio(0.2))
+    by_language = read_clips([tmp_path, tmp_path / "de" / "es" / "clip.wav"], by_language=True)
+    assert [clip.language for clip in by_language.clips] == ["", "de", "es"]
+    assert [clip.language for clip in read_clips([tmp_path, tmp_path / "de"]).clips] == ["", ""]
+
+
 @pytest.mark.parametrize(("name", "why"), [("missing", "no such file"), ("empty", "no file in it"), ("bad", "bad.wav")])
 def test_unreadable_audio_is_a_config_error(tmp_path: Path, name: str, why: str) -> None:
     (tmp_path / "empty").mkdir()

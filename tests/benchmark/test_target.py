@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -45,6 +46,20 @@ def speak(session: AnySession, text: str) -> Response:
 
 def test_transcribe() -> None:
     assert transcribe(FakeSession(), 3) == [Response("200", "audio of 1.00 s", 1.0)] * 3
+
+
+def test_language_of_a_clip_precedes_the_default_language() -> None:
+    languages: list[str | None] = []
+    session = FakeSession(script=lambda unit: languages.append(unit.options.language))
+
+    async def ask() -> None:
+        target = InProcess([session], language="en")
+        await target.transcribe(CLIP)
+        await target.transcribe(replace(CLIP, language="es"))
+        await target.close()
+
+    asyncio.run(ask())
+    assert languages == ["en", "es"]
 
 
 def test_full_queue_is_429() -> None:

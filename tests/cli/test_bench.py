@@ -6,7 +6,7 @@ import json
 import re
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 
 from antiphon.__main__ import main
 from antiphon.loader import LoadOptions
-from antiphon.testing.fake import FAKE_VOICE_INFO, FakeSession, FakeVoice
+from antiphon.testing.fake import FAKE_INFO, FAKE_VOICE_INFO, FakeSession, FakeVoice
 from tests.server.conftest import served
 from tests.support.sounds import make_audio
 from tests.support.starters import STARTER_ASR
@@ -150,6 +150,89 @@ def test_audio_context_reaches_the_model(bench: Bench, monkeypatch: pytest.Monke
     assert contexts == ["full", "auto"]
 
 
+@pytest.fixture
+def recordings(tmp_path: Path) -> str:
+    """Recordings by language: two in English, one in Spanish, one in Chinese, and one that has no text."""
+    for language, name, seconds, text in [
+        ("en", "first", 1.0, "audio of 1.00 s"),
+        ("en", "second", 2.0, "The audio of 2.00 s!"),
+        ("en", "silent", 1.0, ""),
+        ("es", "uno", 1.0, "audio de 1.00 s"),
+        ("zh", "yi", 1.0, "aud"),
+    ]:
+        (tmp_path / language).mkdir(exist_ok=True)
+        (tmp_path / language / f"{name}.wav").write_bytes(make_audio(seconds))
+        (tmp_path / language / f"{name}.txt").write_text(text)
+    return str(tmp_path)
+
+
+def test_wer_of_a_server_by_language(bench: Bench, recordings: str) -> None:
+    languages: set[str | None] = set()
+    session = FakeSession(
+        slots=8,
+        info=replace(FAKE_INFO, languages=("en", "es", "zh")),
+        script=lambda unit: languages.add(unit.options.language),
+    )
+    with served(session, max_waiting=100, loaded=True) as server:
+        result = bench("wer", "--url", server.url, "--audio", recordings, "--clients", "2")
+        lines = result.out.splitlines()
+    assert (result.code or 0, result.err) == (0, "")
+    assert lines[0] == f"whisper-1 at {server.url}; 4 of 5 recordings have a text"
+    assert lines[1].split() == ["language", "clips", "words", "errors", "rate", "RTFx"]
+    # English "1.00 s" is one word. In Chinese, five letters and three digits come after "aud", without the full stop.
+    assert [line.split()[:-1] for line in lines[2:-1]] == [
+        ["en", "2", "7", "1", "14.3%", "WER"],
+        ["es", "1", "5", "1", "20.0%", "WER"],
+        ["zh", "1", "3", "8", "266.7%", "CER"],
+    ]
+    figures = result.figures
+    assert (figures["job"], figures["clients"]) == ("wer", 2)
+    english, chinese = figures["languages"]["en"], figures["languages"]["zh"]
+    assert (english["clips"], english["words"], english["errors"], english["wer"]) == (2, 7, 1, 0.1429)
+    assert english["rtfx"] > 0
+    assert chinese["cer"] == 2.6667
+    assert languages == {"en", "es", "zh"}
+
+
+def test_wer_in_process_of_files_in_one_language(
+    bench: Bench, recordings: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("antiphon.cli.bench.load_sessions", lambda *_: (FakeSession(),))
+    files = [str(Path(recordings, "en", name)) for name in ("first.wav", "second.wav")]
+    result = bench("wer", "--model_path", "x", "--audio", files[0], "--audio", files[1])
+    assert result.out.startswith("x in this process; 2 of 2 recordings have a text\n")
+    assert list(result.figures["languages"]) == ["en"]
+
+
+def test_wer_of_a_language_the_model_lacks_is_one_line(
+    bench: Bench, recordings: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("antiphon.cli.bench.load_sessions", lambda *_: (FakeSession(),))
+    result = bench("wer", "--model_path", "x", "--audio", recordings)
+    assert result.code == 2
+    assert result.err == "antiphon: language 'zh' is not supported by 'fake'; valid: en, es.\n"
+
+
+def test_wer_with_a_failed_request_is_an_error_and_no_table(
+    bench: Bench, recordings: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = FakeSession(step_fails=lambda unit: unit.options.language == "es")
+    monkeypatch.setattr("antiphon.cli.bench.load_sessions", lambda *_: (session,))
+    result = bench("wer", "--model_path", "x", "--audio", str(Path(recordings, "es")))
+    assert (result.code, result.out.count("\n")) == (2, 1)
+    assert result.err.startswith("antiphon: uno.wav: the request failed (500): ")
+
+
+def test_wer_of_recordings_without_text_is_an_error(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("antiphon.cli.bench.load_sessions", lambda *_: (FakeSession(),))
+    (tmp_path / "talk.wav").write_bytes(make_audio(1.0))
+    result = bench("wer", "--model_path", "x", "--audio", str(tmp_path))
+    assert (result.code, result.out) == (2, "")
+    assert result.err == "antiphon: --audio: no recording has a text; name.txt holds the text of name.wav.\n"
+
+
 def test_missing_jiwer_omits_the_word_error_rate_with_a_warning(
     bench: Bench, clips: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,6 +281,11 @@ def test_missing_extra_is_one_line_on_stderr(
             "--audio_context: only for transcribe with a model",
         ),
         (["speak", "--audio-context", "auto"], "--audio-context: only for transcribe with a model in this process"),
+        (["wer", "--model_path", "x"], "--audio: wer needs recordings with their texts"),
+        (["wer", "--audio", ".", "--url", "http://127.0.0.1:9", "--rate", "2"], "--rate: not for wer"),
+        (["wer", "--audio", ".", "--url", "http://127.0.0.1:9", "--seconds", "2"], "--seconds: not for wer"),
+        (["wer", "--audio", "."], "No model is named: give --model_path, or a server with --url."),
+        (["wer", "--texts", "x"], "--texts: only for speak"),
         (["dance"], "dance"),
         (["--clients", "0"], "--clients"),
     ],

@@ -14,6 +14,7 @@ from antiphon.audio.encode import Encoder
 from antiphon.audio.resample import Resampler
 from antiphon.benchmark.sentences import SENTENCES
 from antiphon.errors import ConfigError, InvalidAudio
+from antiphon.languages import NAMES
 from antiphon.loader import ESPEAK, built_in_models
 from antiphon.local import load
 from antiphon.types.audio import SAMPLE_RATE, Samples
@@ -28,12 +29,13 @@ LengthRange = tuple[float, float]  # shortest and longest, in seconds
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clip:
-    """A file to send: its bytes, its mono samples at 16 kHz, and its reference text if known."""
+    """A file to send: its bytes, its mono samples at 16 kHz, its reference text and its language's code, if known."""
 
     name: str
     data: bytes
     samples: Samples
     reference: str | None = None
+    language: str = ""
 
     @property
     def seconds(self) -> float:
@@ -81,26 +83,44 @@ def make_clips(lengths: Sequence[LengthRange], seed: int) -> ClipSet:
     return ClipSet(tuple(clips), NOISE if sentences is None else SPEECH)
 
 
-def read_clips(paths: Sequence[Path]) -> ClipSet:
-    """Read files, and the files of folders, in order; name.txt holds the reference text of name.wav. Raises ConfigError."""
+def read_clips(paths: Sequence[Path], *, by_language: bool = False) -> ClipSet:
+    """Read files, and the files of folders, in order; name.txt holds the reference text of name.wav. Raises ConfigError.
+
+    With `by_language`, a folder named by a language's code gives its files that language, also inside a given folder.
+    """
     clips = []
     for path in paths:
         if not path.exists():
             raise ConfigError(f"{path}: no such file or folder.", setting="audio")
-        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-            if file.is_file() and file.suffix != ".txt" and not file.name.startswith("."):
-                clips.append(_read(file))
+        clips += [_read(file, _language_of(file) if by_language else "") for file in _files(path, by_language)]
     if not clips:
         raise ConfigError(f"{paths[0]}: there is no file in it.", setting="audio")
     return ClipSet(tuple(clips), FILES)
 
 
-def _read(file: Path) -> Clip:
+def _files(path: Path, by_language: bool) -> list[Path]:
+    if not path.is_dir():
+        return [path] if path.suffix != ".txt" and not path.name.startswith(".") else []
+    found = []
+    for entry in sorted(path.iterdir()):
+        if entry.is_file():
+            found += _files(entry, by_language)
+        elif by_language and entry.name in NAMES:
+            found += _files(entry, by_language=False)
+    return found
+
+
+def _language_of(file: Path) -> str:
+    folder = file.resolve().parent.name
+    return folder if folder in NAMES else ""
+
+
+def _read(file: Path, language: str) -> Clip:
     text = file.with_suffix(".txt")
     try:
         data = file.read_bytes()
         reference = text.read_text(encoding="utf-8").strip() if text.is_file() else ""
-        return Clip(file.name, data, decode(data)[:], reference or None)
+        return Clip(file.name, data, decode(data)[:], reference or None, language)
     except (OSError, UnicodeDecodeError, InvalidAudio) as error:
         raise ConfigError(f"{file}: {error}", setting="audio") from error
 

@@ -41,8 +41,8 @@ class Endpoint:
 
     async def transcribe(self, clip: Clip) -> Response:
         fields = {"model": self._model, "response_format": "json"}
-        if self._language:
-            fields["language"] = self._language
+        if language := clip.language or self._language:
+            fields["language"] = language
         try:
             response = await self._client.post(
                 "audio/transcriptions", data=fields, files={"file": (clip.name, clip.data)}

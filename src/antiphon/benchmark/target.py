@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Protocol
 
 from antiphon.benchmark.clips import Clip
@@ -20,7 +21,10 @@ FAILED = "500"
 
 
 class Target(Protocol):
-    """Transcribes clips and synthesises texts. Failures are reported in the response's status, not raised."""
+    """Transcribes clips, each in its own language if it has one, and synthesises texts.
+
+    Failures are reported in the response's status, not raised.
+    """
 
     async def transcribe(self, clip: Clip) -> Response: ...
 
@@ -42,8 +46,11 @@ class InProcess:
         self._speak_options = SpeakOptions(voice or None, language or None)
 
     async def transcribe(self, clip: Clip) -> Response:
+        options = self._transcribe_options
+        if clip.language:
+            options = replace(options, language=clip.language)
         try:
-            async with self._service.admit(TranscribeRequest(self._name, self._transcribe_options)) as admitted:
+            async with self._service.admit(TranscribeRequest(self._name, options)) as admitted:
                 transcript = await admitted.transcribe(clip.samples)
         except (Overloaded, EngineFailed) as error:
             return _failure(error)

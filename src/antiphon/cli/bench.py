@@ -1,11 +1,11 @@
-"""`antiphon bench`: measure the throughput and latency of a server or a model. Prints figures, then one line of JSON."""
+"""`antiphon bench`: measure throughput and latency, or word errors, of a server or a model. The last line is JSON."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,18 +28,19 @@ from antiphon.benchmark.optional import import_extra
 from antiphon.benchmark.sentences import SENTENCES
 from antiphon.benchmark.target import InProcess, Target
 from antiphon.benchmark.word_errors import WordErrors, count_word_errors
+from antiphon.cli.bench_wer import check_wer, measure_wer, round_floats
 from antiphon.cli.transcribe import DeviceFlag, PrecisionFlag, WeightFlag, report
 from antiphon.errors import ConfigError
 from antiphon.loader import DEFAULT_RECOGNISER, ESPEAK, LoadOptions, load_sessions
 from antiphon.types.options import AudioContext
 
-BenchTask = Literal["transcribe", "speak"]
+BenchTask = Literal["transcribe", "speak", "wer"]
 DEFAULT_LENGTHS = "3-5"  # seconds
 DEFAULT_DURATION_S = 30.0  # if neither --requests nor --seconds is given
-DEFAULT_MODELS = {"transcribe": DEFAULT_RECOGNISER, "speak": ESPEAK}
-OPENAI_MODELS = {"transcribe": "whisper-1", "speak": "tts-1"}
+DEFAULT_MODELS = {"transcribe": DEFAULT_RECOGNISER, "speak": ESPEAK, "wer": DEFAULT_RECOGNISER}
+OPENAI_MODELS = {"transcribe": "whisper-1", "speak": "tts-1", "wer": "whisper-1"}
 
-TaskArgument = Annotated[BenchTask, typer.Argument(metavar="[transcribe|speak]", help="The task to measure.")]
+TaskArgument = Annotated[BenchTask, typer.Argument(metavar="[transcribe|speak|wer]", help="What to measure.")]
 UrlFlag = Annotated[str, typer.Option("--url", help="Base URL of a server. Default: load a model in this process.")]
 ModelFlag = Annotated[str, typer.Option("--model", help="With --url: model name. Default: OpenAI's own.")]
 KeyFlag = Annotated[str, typer.Option("--api-key", envvar="OPENAI_API_KEY", help="With --url: API key.")]
@@ -54,7 +55,12 @@ SecondsFlag = Annotated[
 ]
 LengthsFlag = Annotated[str, typer.Option("--lengths", help="Lengths of generated clips in seconds, such as 3-5,30.")]
 AudioFlag = Annotated[
-    list[Path] | None, typer.Option("--audio", help="Files or folders to send; name.txt has the text of name.wav.")
+    list[Path] | None,
+    typer.Option(
+        "--audio",
+        help="Files or folders to send; name.txt has the text of name.wav. For wer, "
+        "a folder named de holds German, also inside a given folder.",
+    ),
 ]
 TextsFlag = Annotated[Path | None, typer.Option("--texts", help="For speak: a file with one text per line.")]
 LanguageFlag = Annotated[str, typer.Option("--language", help="The language of the audio. Default: detect it.")]
@@ -103,12 +109,14 @@ def bench(
     device: DeviceFlag = "CPU",
     audio_context: ContextFlag = "full",
 ) -> None:
-    """Measure the throughput and latency of a server or a model."""
+    """Measure the throughput and latency of a server or a model, or its word error rate in each language."""
     _check(task, url, model, model_path, clients, rate, lengths, audio, texts, chart)
     if audio_context != "full" and (url or task == "speak"):
         raise ConfigError("only for transcribe with a model in this process.", setting="audio_context")
+    if task == "wer":
+        check_wer(audio, rate=rate, requests=requests, seconds=seconds, chart=chart)
     limit = Limit(requests or math.inf, seconds or (math.inf if requests else DEFAULT_DURATION_S))
-    inputs = _read_texts(texts) if task == "speak" else _clips(audio, lengths, seed)
+    inputs = _read_texts(texts) if task == "speak" else _clips(audio, lengths, seed, by_language=task == "wer")
     name = (model or OPENAI_MODELS[task]) if url else (model_path or DEFAULT_MODELS[task])
     if url:
         target = _endpoint(url, name, api_key=api_key, language=language, voice=voice, timeout=timeout)
@@ -122,18 +130,18 @@ def bench(
             audio_context=audio_context,
         )
         target = InProcess(load_sessions(name, options), language=language, voice=voice)
+    where = f"{name} {f'at {url}' if url else 'in this process'}"
+    if isinstance(inputs, ClipSet) and task == "wer":
+        measure_wer(target, inputs, clients, language, {"url": url, "model": name}, where)
+        return
     workload = _workload(target, inputs)
     load = f"{rate:g} requests a second" if rate else f"{clients} client{'s' * (clients > 1)}"
-    typer.echo(f"{name} {f'at {url}' if url else 'in this process'}, {load}; {workload.description}")
+    typer.echo(f"{where}, {load}; {workload.description}")
     measurements = asyncio.run(_measure(target, workload, clients, rate, limit, f"--url {url}" if url else name))
-    figures = summarise(measurements)
-    errors = _word_errors(workload, measurements, language)
-    _print(figures, errors)
+    parameters = {"job": task, "url": url, "model": name, "clients": 0 if rate else clients, "rate": rate}
+    _report(measurements, workload, language, parameters)
     if chart is not None:
         draw_chart(measurements, f"{name}, {load}", chart)
-    parameters = {"job": task, "url": url, "model": name, "clients": 0 if rate else clients, "rate": rate}
-    rounded = _rounded(asdict(figures) | ({} if errors is None else {"wer": errors.rate, "words": errors.words}))
-    typer.echo(json.dumps({**parameters, "asked": workload.description, **rounded}))
 
 
 def _check(
@@ -159,7 +167,7 @@ def _check(
         raise ConfigError("only for generated clips; leave it out with --audio.", setting="lengths")
     if task == "speak" and (audio or lengths):
         raise ConfigError("--audio and --lengths are for transcribe; speak takes --texts.")
-    if task == "transcribe" and texts is not None:
+    if task != "speak" and texts is not None:
         raise ConfigError("only for speak; transcribe takes --audio.", setting="texts")
     if url:
         import_extra("httpx", setting="url")
@@ -167,8 +175,10 @@ def _check(
         check_chart(chart)
 
 
-def _clips(audio: list[Path] | None, lengths: str, seed: int) -> ClipSet:
-    return read_clips(audio) if audio else make_clips(parse_lengths(lengths or DEFAULT_LENGTHS), seed)
+def _clips(audio: list[Path] | None, lengths: str, seed: int, *, by_language: bool) -> ClipSet:
+    if audio:
+        return read_clips(audio, by_language=by_language)
+    return make_clips(parse_lengths(lengths or DEFAULT_LENGTHS), seed)
 
 
 def _read_texts(path: Path | None) -> Sequence[str]:
@@ -233,6 +243,17 @@ def _word_errors(workload: Workload, measurements: Sequence[Measurement], langua
         return None
 
 
+def _report(
+    measurements: Sequence[Measurement], workload: Workload, language: str, parameters: Mapping[str, object]
+) -> None:
+    """Print the figures, and all of it as a line of JSON."""
+    figures = summarise(measurements)
+    errors = _word_errors(workload, measurements, language)
+    _print(figures, errors)
+    rounded = round_floats(asdict(figures) | ({} if errors is None else {"wer": errors.rate, "words": errors.words}))
+    typer.echo(json.dumps({**parameters, "asked": workload.description, **rounded}))
+
+
 def _print(figures: Figures, errors: WordErrors | None) -> None:
     rows = [
         ("requests", f"{figures.requests} in {figures.seconds:.1f} s: {_statuses(figures)}"),
@@ -260,10 +281,3 @@ def _seconds(values: Percentiles | None) -> str:
     if values is None:
         return ""
     return f"p50 {values.p50:.3f} s, p95 {values.p95:.3f} s, p99 {values.p99:.3f} s, worst {values.worst:.3f} s"
-
-
-def _rounded(value: Any) -> Any:
-    """Round floats to four decimals, the precision of the clock."""
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    return round(value, 4) if isinstance(value, float) else value

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ def byte_pair_graphs(folder: Path, special: Mapping[str, int | None]) -> Models:
     pipeline = TokenizerPipeline()
     splits = [SpecialToken(token["content"], token["lstrip"], token["rstrip"]) for token in added.values()]
     pipeline.add_steps([SpecialTokensSplit(splits), RegexSplitStep.byte_level_splitter(), BytesToCharsStep()])
-    content["model"] = {"continuing_subword_prefix": None, "end_of_word_suffix": None} | content["model"]
+    content["model"] = _BPE_DEFAULTS | content["model"]
     pipeline.add_steps(BPETokenizationStep.from_hf_json(content))
     pipeline.vocab = pipeline[-1].vocab
     combined = _combined(content.get("post_processor"))
@@ -77,6 +78,16 @@ def byte_pair_graphs(folder: Path, special: Mapping[str, int | None]) -> Models:
     return _finished(tokenizer, pipeline.get_detokenizer_ov_subgraph(), special)
 
 
+# Fields that older versions of tokenizers left out; the published tokenizer.json of whisper-tiny.en has no byte_fallback.
+_BPE_DEFAULTS: Mapping[str, object] = MappingProxyType(
+    {
+        "unk_token": None,
+        "continuing_subword_prefix": None,
+        "end_of_word_suffix": None,
+        "fuse_unk": False,
+        "byte_fallback": False,
+    }
+)
 _OUTPUTS = (constants.TOKEN_IDS_INPUT_NAME, constants.ATTENTION_MASK_INPUT_NAME)
 
 
