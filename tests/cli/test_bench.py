@@ -284,7 +284,6 @@ def test_missing_extra_is_one_line_on_stderr(
         (["wer", "--model_path", "x"], "--audio: wer needs recordings with their texts"),
         (["wer", "--audio", ".", "--url", "http://127.0.0.1:9", "--rate", "2"], "--rate: not for wer"),
         (["wer", "--audio", ".", "--url", "http://127.0.0.1:9", "--seconds", "2"], "--seconds: not for wer"),
-        (["wer", "--audio", "."], "No model is named: give --model_path, or a server with --url."),
         (["wer", "--texts", "x"], "--texts: only for speak"),
         (["dance"], "dance"),
         (["--clients", "0"], "--clients"),
