@@ -63,7 +63,7 @@ def write_kokoro(folder: Path) -> Path:
         node.output(0).get_tensor().set_names({name})
     model = ov.Model([ops.result(waveform), ops.result(durations)], [ids, style, speed], "kokoro")
     ov.save_model(model, folder / "openvino_model.xml", compress_to_fp16=False)
-    config = {"vocab": vocabulary, "n_mels": 80, "plbert": {"max_position_embeddings": 512}}
+    config = {"vocab": vocabulary, "istftnet": {}, "n_mels": 80, "plbert": {"max_position_embeddings": 512}}
     (folder / "config.json").write_text(json.dumps(config))
     for country in ("us", "gb"):
         (folder / "data" / f"{country}_gold.json").write_text(json.dumps(LEXICON))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from antiphon.models.folder import inspect
 from antiphon.models.layers import NEVER
 from antiphon.models.whisper.config import read_config
 from antiphon.models.whisper.load import load
@@ -49,9 +50,11 @@ def comparison(request: pytest.FixtureRequest, comparison_of: Callable[[Shape], 
 @pytest.fixture(scope="module")
 def halved(comparison: Comparison) -> WhisperSession:
     """The comparison's checkpoint with caches in bf16."""
-    return load(
-        comparison.folder, name="bf16", runtime=Bf16Caches(), weight_format="auto", slots=4, report=lambda line: None
+    folder = inspect(comparison.folder)
+    (session,) = load(
+        folder, name="bf16", runtime=Bf16Caches(), weight_format="auto", slots=4, report=lambda line: None
     )
+    return session
 
 
 def teacher_forced(session: WhisperSession, comparison: Comparison) -> NDArray[np.float32]:
