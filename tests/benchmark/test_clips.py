@@ -105,8 +105,11 @@ def test_folders_named_by_language_codes_give_the_language(tmp_path: Path) -> No
     for folder in (tmp_path, tmp_path / "de", tmp_path / "de" / "es", tmp_path / "music"):
         folder.mkdir(exist_ok=True)
         (folder / "clip.wav").write_bytes(make_audio(0.2))
+        (folder / "clip.txt").write_text("hello")
+    (tmp_path / "README.md").write_text("without a text of its own, and not a recording")
     by_language = read_clips([tmp_path, tmp_path / "de" / "es" / "clip.wav"], by_language=True)
     assert [clip.language for clip in by_language.clips] == ["", "de", "es"]
+    (tmp_path / "README.md").unlink()
     assert [clip.language for clip in read_clips([tmp_path, tmp_path / "de"]).clips] == ["", ""]
 
 

@@ -194,3 +194,10 @@ def test_listing_models(tmp_path: Path) -> None:
 def test_config_path_is_a_file_or_its_folder(tmp_path: Path) -> None:
     assert find_config(tmp_path) == tmp_path / "config.json"
     assert find_config(tmp_path / "other.json") == tmp_path / "other.json"
+
+
+def test_ctranslate2_folder_is_listed_as_a_model(tmp_path: Path) -> None:
+    (tmp_path / "faster-whisper-base").mkdir()
+    for name in ("model.bin", "config.json"):
+        (tmp_path / "faster-whisper-base" / name).touch()
+    assert list_models(tmp_path) == ("faster-whisper-base",)

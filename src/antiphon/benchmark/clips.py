@@ -86,14 +86,20 @@ def make_clips(lengths: Sequence[LengthRange], seed: int) -> ClipSet:
 def read_clips(paths: Sequence[Path], *, by_language: bool = False) -> ClipSet:
     """Read files, and the files of folders, in order; name.txt holds the reference text of name.wav. Raises ConfigError.
 
-    With `by_language`, a folder named by a language's code gives its files that language, also inside a given folder.
+    With `by_language`, a folder named by a language's code gives its files that language, also inside a given folder, and
+    files of a folder that have no text are left out.
     """
     clips = []
     for path in paths:
         if not path.exists():
             raise ConfigError(f"{path}: no such file or folder.", setting="audio")
-        clips += [_read(file, _language_of(file) if by_language else "") for file in _files(path, by_language)]
+        files = _files(path, by_language)
+        if by_language:  # files in a folder that are not recordings with a text, such as a README, are left out
+            files = [file for file in files if file == path or file.with_suffix(".txt").is_file()]
+        clips += [_read(file, _language_of(file) if by_language else "") for file in files]
     if not clips:
+        if by_language:
+            raise ConfigError("no recording has a text; name.txt holds the text of name.wav.", setting="audio")
         raise ConfigError(f"{paths[0]}: there is no file in it.", setting="audio")
     return ClipSet(tuple(clips), FILES)
 

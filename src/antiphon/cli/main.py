@@ -39,7 +39,7 @@ COMMANDS = {
     "translate": Command("antiphon.cli.transcribe", "translate", "Transcribe audio files into English text."),
     "speak": Command("antiphon.cli.speak", "speak", "Synthesise speech from text into an audio file."),
     "models": Command("antiphon.cli.models", "models", "List the models a server would load, and their backends."),
-    "pull": Command("antiphon.cli.pull", "pull", "Download models from the Hugging Face hub."),
+    "pull": Command("antiphon.cli.pull", "pull", "Download models by catalogue name, or from the Hugging Face hub."),
     "export": Command("antiphon.cli.export", "export", "Export a model to OpenVINO IR, without PyTorch."),
     "bench": Command("antiphon.cli.bench", "bench", "Measure a server's or a model's throughput and latency."),
 }

@@ -28,6 +28,8 @@ AvailableFlag = Annotated[
     bool, typer.Option("--available", help="List the catalogue instead: the models that can be pulled by name.")
 ]
 PIPE_WIDTH = 200  # characters, where no terminal gives a width
+WIDE = 140  # characters in which all columns of the catalogue fit
+MOST_LANGUAGES = 2  # named by code in the table; more are counted
 HEADINGS = ("name", "family", "backend", "folder")
 
 
@@ -66,23 +68,21 @@ def models(
 
 
 def _print_catalogue() -> None:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("name", "aliases", "task", "languages", "MB", "licence", "here", "good for"):
-        table.add_column(
-            heading, no_wrap=heading not in ("good for", "languages"), justify="right" if heading == "MB" else "left"
-        )
-    for model in read_catalogue():
-        table.add_row(
-            model.name,
-            ", ".join(model.aliases),
-            model.task,
-            ", ".join(model.languages) or "multilingual",
-            str(model.size),
-            model.licence,
-            "yes" if find_cached(model.name) else "",
-            model.good_for,
-        )
+    """Print the catalogue; on a narrow terminal without what matters least, so that names and sizes stay whole."""
     console = Console() if sys.stdout.isatty() else Console(width=PIPE_WIDTH)
+    wide = console.width >= WIDE
+    table = Table(box=None, pad_edge=False)
+    for heading in ("name", "MB", "languages", "here"):
+        table.add_column(heading, no_wrap=True, justify="right" if heading == "MB" else "left")
+    for heading in ("aliases", "licence") if wide else ():
+        table.add_column(heading, no_wrap=True)
+    table.add_column("good for")
+    for model in read_catalogue():
+        languages = ", ".join(model.languages) if 0 < len(model.languages) <= MOST_LANGUAGES else ""
+        languages = languages or (f"{len(model.languages)}" if model.languages else "many")
+        here = "yes" if find_cached(model.name) else ""
+        rest = (", ".join(model.aliases), model.licence) if wide else ()
+        table.add_row(model.name, str(model.size), languages, here, *rest, model.good_for)
     console.print(table)
     typer.echo(f"\nantiphon pull NAME downloads a model to {cache_folder()}.")
 

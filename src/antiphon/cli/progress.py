@@ -15,6 +15,7 @@ class DownloadBar:
     def __init__(self) -> None:
         self._source = ""
         self._bar: Any = None
+        self._complete: set[str] = set()  # what is done is reported again when its files are put in place
 
     def __enter__(self) -> DownloadBar:
         return self
@@ -29,7 +30,7 @@ class DownloadBar:
         typer.echo(line, err=True)
 
     def progress(self, source: str, done: int, total: int) -> None:
-        if not sys.stderr.isatty():
+        if not sys.stderr.isatty() or source in self._complete:
             return
         if self._bar is None or source != self._source:
             self.close()
@@ -39,6 +40,7 @@ class DownloadBar:
         self._bar.update(max(done - self._bar.pos, 0))
         if done >= total:
             self.close()
+            self._complete.add(source)
 
     def close(self) -> None:
         if self._bar is not None:

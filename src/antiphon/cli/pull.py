@@ -13,6 +13,7 @@ from antiphon.errors import ConfigError
 from antiphon.hub import pull as hub
 from antiphon.hub.catalogue import find_model
 from antiphon.hub.model_cache import ModelDownloads
+from antiphon.loader import ESPEAK
 from antiphon.models.folder import inspect, lacks_vocoder
 from antiphon.repository.config_json import write_whole
 from antiphon.repository.graph_pbtxt import GRAPH, GraphFile, render_graph
@@ -77,6 +78,8 @@ def pull_model(
     plugin_config: Mapping[str, object] | None = None,
 ) -> Path:
     """Pull one model, write its graph.pbtxt and print both in OVMS's words. Returns the folder."""
+    if source == ESPEAK:
+        raise ConfigError(f"{ESPEAK} is built in: there is nothing to download.")
     with DownloadBar() as bar:
         if find_model(source):
             return _pull_from_catalogue(source, repository, bar)

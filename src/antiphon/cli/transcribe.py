@@ -28,7 +28,7 @@ MIN_PROGRESS_S = 120  # of audio; anything shorter is done before a progress bar
 
 Files = Annotated[list[str], typer.Argument(metavar="FILE", help="Audio files; - for standard input.")]
 ModelFlag = Annotated[
-    str, typer.Option("--model", help="A folder, or a name that `antiphon models --available` lists.")
+    str, typer.Option("--model", help="A folder, espeak, or a name that `antiphon models --available` lists.")
 ]
 LanguageFlag = Annotated[str, typer.Option("--language", help="The language spoken; detected by default.")]
 PromptFlag = Annotated[str, typer.Option("--prompt", help="The text before the audio, or words to expect.")]

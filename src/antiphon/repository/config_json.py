@@ -129,8 +129,8 @@ def is_model(folder: Path) -> bool:
     """Whether a folder holds a model: a graph.pbtxt, or weights and a config.json."""
     if (folder / GRAPH).is_file():
         return True
-    weights = (*folder.glob("*.safetensors"), *folder.glob("openvino_*.xml"))
-    return (folder / CONFIG).is_file() and bool(weights)
+    patterns = ("*.safetensors", "openvino_*.xml", "model.bin")
+    return (folder / CONFIG).is_file() and any(any(folder.glob(pattern)) for pattern in patterns)
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

@@ -18,7 +18,7 @@ import uvicorn
 
 from antiphon.errors import AntiphonError, ConfigError
 from antiphon.hub.pull import ByteProgress
-from antiphon.loader import built_in_models
+from antiphon.loader import DEFAULT_RECOGNISER, LoadOptions, built_in_models, download
 from antiphon.model_server import ModelServer, ModelSource
 from antiphon.model_spec import config_of, load, model_specs
 from antiphon.scheduling.hooks import no_hooks
@@ -69,7 +69,7 @@ def run_server(
         timeout_keep_alive=75,  # seconds; clients keep connections for 60 s, and lose a request sent into a closed one
     )
     server = DrainingServer(config, app.state.server)
-    loading = Loading(settings, models, server, url_of(sockets[0]), report)
+    loading = Loading(settings, models, server, url_of(sockets[0]), report, progress)
     loading.start()
     try:
         server.run(sockets)
@@ -109,7 +109,13 @@ class Loading(threading.Thread):
     """Loads the models while the server already answers; if none can be loaded, keeps the error and stops the server."""
 
     def __init__(
-        self, settings: Settings, models: ModelServer, server: DrainingServer, url: str, report: Report
+        self,
+        settings: Settings,
+        models: ModelServer,
+        server: DrainingServer,
+        url: str,
+        report: Report,
+        progress: ByteProgress,
     ) -> None:
         super().__init__(name="antiphon-loading", daemon=True)
         self.error: AntiphonError | None = None
@@ -118,6 +124,7 @@ class Loading(threading.Thread):
         self._url = url
         self._models = models
         self._report = report
+        self._progress = progress
 
     def run(self) -> None:
         try:
@@ -135,6 +142,9 @@ class Loading(threading.Thread):
             logger.info(
                 "No voice is served; pip install 'antiphon[espeak]' adds eSpeak NG, or name one in a config.json."
             )
+        if not named:  # refused before anything else is loaded if it can be neither found nor downloaded
+            options = LoadOptions(offline=settings.offline, report=logger.info, progress=self._progress, setting=None)
+            download(DEFAULT_RECOGNISER, options)
         failed = self._models.reload().failed
         if failed and not self._models.info():
             raise _none_of(failed)

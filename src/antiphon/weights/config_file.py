@@ -29,7 +29,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise ConfigError(
-            f"{folder}: holds no model; looked for {CONFIG_FILE}, which a checkpoint has next to model.safetensors, and an "
-            "OpenVINO model next to openvino_*.xml."
+            f"{folder}: holds no model; looked for {CONFIG_FILE}, and next to it model.safetensors, openvino_*.xml or "
+            "model.bin."
         )
     return read_json(path)
