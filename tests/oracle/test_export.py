@@ -25,6 +25,7 @@ from antiphon.weights.openvino_ir.writer import IrFormat
 from tests.oracle import speecht5_reference
 from tests.oracle.exports import WHISPER, export, speech
 from tests.oracle.signals import chirps, noise
+from tests.support.sessions import EXACT_F32
 from tests.support.whisper_checkpoint import Shape, write_checkpoint
 
 HEADS = {"alignment_heads": [[0, 0], [0, 1]]}
@@ -97,7 +98,9 @@ def speecht5(tmp_path_factory: pytest.TempPathFactory) -> Callable[[IrFormat], P
 
 def transcribed(folder: Path, samples: Samples, *, timestamps: bool, words: bool) -> tuple[object, ...]:
     """All that a pipeline says of a clip."""
-    pipeline = openvino_genai.WhisperPipeline(str(folder), "CPU", **({"word_timestamps": True} if words else {}))
+    pipeline = openvino_genai.WhisperPipeline(
+        str(folder), "CPU", **EXACT_F32, **({"word_timestamps": True} if words else {})
+    )
     options = {"word_timestamps": True} if words else {}
     length = {"max_new_tokens": TOKENS, "min_new_tokens": TOKENS}
     options |= {"language": "<|en|>", "task": "transcribe", "return_timestamps": timestamps, **length}
@@ -205,7 +208,7 @@ def test_samples_of_our_export_match_optimum(
     for folder in (pair.theirs, pair.ours):
         # A checkpoint without tokenizer_config.json gets no tokenizer from optimum-intel.
         place = seeded(folder, tmp_path / folder.name, pair.ours)
-        pipeline = openvino_genai.Text2SpeechPipeline(str(place), "CPU")
+        pipeline = openvino_genai.Text2SpeechPipeline(str(place), "CPU", **EXACT_F32)
         made = [pipeline.generate(text, speaker, maxlenratio=LONGEST) for text in TEXTS]
         waveforms.append([np.array(each.speeches[0].data).ravel() for each in made])
     for theirs, ours in zip(*waveforms, strict=True):
