@@ -124,7 +124,7 @@ def test_invalid_value_names_the_flag_as_typed_and_the_valid_values(
         ("export speech2text --source_model x --quant_mode q", "--quant_mode: it must be int8, not 'q'. See "),
         (
             "bench dance",
-            "[transcribe|speak]: it must be one of transcribe, speak, not 'dance'. See antiphon bench --help.",
+            "[transcribe|speak|wer]: it must be one of transcribe, speak, wer, not 'dance'. See antiphon bench --help.",
         ),
         ("--rest_port", "Option '--rest_port' requires an argument. See antiphon --help."),
         ("--no_such_flag 1", "No such option: --no_such_flag. See antiphon serve --help."),
