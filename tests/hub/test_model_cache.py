@@ -161,6 +161,11 @@ def test_snapshot_in_the_hugging_face_cache_is_found_without_network(
     assert find_cached("Systran/another") is None
 
 
+@pytest.mark.parametrize("path", ["../nowhere", "a..b/c", "/nowhere", "models/", ".hidden/x", "x" * 200 + "/y", "ä/ö"])
+def test_path_that_cannot_be_a_repository_is_not_found(path: str) -> None:
+    assert find_cached(path) is None
+
+
 def test_pull_killed_at_ten_moments_is_completed_by_the_next_one(
     packed: CatalogueModel, index: PackageIndex, empty_cache: Path
 ) -> None:

@@ -6,7 +6,6 @@ Catalogue models are kept in `$HF_HOME/antiphon`, else in `$XDG_CACHE_HOME/antip
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import threading
 from contextlib import suppress
@@ -22,8 +21,6 @@ from antiphon.repository.atomic_folder import cannot_write, hidden, locked, publ
 from antiphon.types.options import Report
 
 PROBE_TIMEOUT_S = 3.0  # to find out whether the hub can be reached
-
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def cache_folder() -> Path:
@@ -41,7 +38,7 @@ def find_cached(name: str) -> Path | None:
     if model := find_model(name):
         folder = cache_folder() / model.name
         return folder if folder.is_dir() else None
-    return _find_snapshot(name) if _HUB_ID.fullmatch(name) else None
+    return _find_snapshot(name) if name.count("/") == 1 else None
 
 
 def not_found(name: str, setting: str | None) -> ConfigError:
@@ -149,8 +146,15 @@ class ModelDownloads:
 
 
 def _find_snapshot(repository: str) -> Path | None:
-    """The folder of a hub repository in the Hugging Face cache (`HF_HOME`), at its main revision."""
-    from huggingface_hub import try_to_load_from_cache
+    """The folder of a hub repository in the Hugging Face cache (`HF_HOME`), at its main revision.
 
-    path = try_to_load_from_cache(repository, "config.json")
+    None also for a name that cannot be a repository's, such as the path ../whisper-base.
+    """
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        path = try_to_load_from_cache(repository, "config.json")
+    except HFValidationError:
+        return None
     return Path(path).parent if isinstance(path, str) else None
