@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,3 +98,22 @@ def test_progress_bar_on_a_terminal(
 def test_revision_with_two_repositories_is_refused(hub: Hub, models: Path) -> None:
     with pytest.raises(ConfigError, match=r"^revision: names one repository's revision; pull a/b and c/d separately\."):
         pull(["a/b", "c/d"], models, revision="v1")
+
+
+def test_catalogue_model_in_a_repository_gets_a_graph_as_any_other(
+    models: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = models / "whisper-base"
+    write_repository(folder, {"config.json": WHISPER, "model.safetensors": b"w"})
+    pull(["base"], models)
+    output = capsys.readouterr().out
+    assert output.startswith(f"Model: whisper-base downloaded to: {folder}\n")
+    assert read_graph(folder / "graph.pbtxt").task == "speech2text"
+
+
+@pytest.mark.parametrize(
+    ("options", "setting"), [({"overwrite": True}, "overwrite_models"), ({"revision": "x"}, "revision")]
+)
+def test_option_without_meaning_for_a_catalogue_model_is_refused(options: dict[str, Any], setting: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{setting}: not for catalogue names"):
+        pull(["whisper-base"], **options)

@@ -80,21 +80,26 @@ def pull_model(
     """Pull one model, write its graph.pbtxt and print both in OVMS's words. Returns the folder."""
     if source == ESPEAK:
         raise ConfigError(f"{ESPEAK} is built in: there is nothing to download.")
+    model = find_model(source)
     with DownloadBar() as bar:
-        if find_model(source):
-            return _pull_from_catalogue(source, repository, bar)
-        repository = repository or Path("models")
-        folder = hub.pull(
-            source,
-            repository,
-            overwrite=overwrite,
-            revision=revision,
-            vocoder=vocoder,
-            lacks_vocoder=lacks_vocoder,
-            report=bar.report,
-            progress=bar.progress,
-        )
-    typer.echo(f"Model: {source} downloaded to: {folder}")
+        if model is not None:
+            _check_catalogue_options(overwrite_models=overwrite, revision=revision)
+            downloads = ModelDownloads(lacks_vocoder=lacks_vocoder, report=bar.report, progress=bar.progress)
+            folder = downloads.fetch(source, None if repository is None else repository / model.name)
+        else:
+            folder = hub.pull(
+                source,
+                repository or Path("models"),
+                overwrite=overwrite,
+                revision=revision,
+                vocoder=vocoder,
+                lacks_vocoder=lacks_vocoder,
+                report=bar.report,
+                progress=bar.progress,
+            )
+    typer.echo(f"Model: {source if model is None else model.name} downloaded to: {folder}")
+    if model is not None and repository is None:
+        return folder  # in the cache that `serve` reads, which is no repository of OVMS
     graph = folder / GRAPH
     graph_task = task or inspect(folder).task
     if graph.is_file() and not (task or target_device or plugin_config):
@@ -112,15 +117,11 @@ def pull_model(
     return folder
 
 
-def _pull_from_catalogue(name: str, repository: Path | None, bar: DownloadBar) -> Path:
-    """Pull a catalogue model to where `serve` looks for it, or into a repository if one is named."""
-    model = find_model(name)
-    assert model is not None
-    downloads = ModelDownloads(lacks_vocoder=lacks_vocoder, report=bar.report, progress=bar.progress)
-    folder = downloads.fetch(name, None if repository is None else repository / model.name)
-    bar.close()
-    typer.echo(f"Model: {model.name} downloaded to: {folder}")
-    return folder
+def _check_catalogue_options(**given: object) -> None:
+    """Refuse options that have no meaning for a catalogue model, whose files are fixed."""
+    for setting, value in given.items():
+        if value:
+            raise ConfigError("not for catalogue names; name a repository on the hub.", setting=setting)
 
 
 def _write(path: Path, text: str) -> None:
