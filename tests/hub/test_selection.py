@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from antiphon.hub.selection import has_weights, select_files, why_unusable
+from antiphon.hub.selection import lists_weights, select_files, why_unusable
 
 # The layout of openai/whisper-large-v3, which has every weight five times.
 LARGE = (
@@ -48,7 +48,7 @@ def test_weights_in_several_formats_are_selected_once() -> None:
 @pytest.mark.parametrize("paths", [IR, KOKORO])
 def test_ir_files_are_all_selected(paths: tuple[str, ...]) -> None:
     assert select_files(paths) == paths
-    assert has_weights(paths)
+    assert lists_weights(paths)
 
 
 def test_shards_are_selected_with_their_index_unless_there_is_a_single_file() -> None:
@@ -66,7 +66,7 @@ def test_path_traversal_is_not_selected(path: str) -> None:
 
 
 def test_weights_in_subfolders_do_not_count() -> None:
-    assert not has_weights(["vocoder/model.safetensors", "onnx/model.onnx", "openvino_encoder_model.xml"])
+    assert not lists_weights(["vocoder/model.safetensors", "onnx/model.onnx", "openvino_encoder_model.xml"])
 
 
 @pytest.mark.parametrize(
@@ -79,5 +79,5 @@ def test_weights_in_subfolders_do_not_count() -> None:
     ],
 )
 def test_reason_names_the_pickle_or_other_format(paths: tuple[str, ...], reason: str) -> None:
-    assert not has_weights(paths)
+    assert not lists_weights(paths)
     assert reason in why_unusable(paths)

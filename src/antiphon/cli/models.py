@@ -12,7 +12,7 @@ from rich.table import Table
 
 from antiphon.errors import ConfigError
 from antiphon.hub.catalogue import read_catalogue
-from antiphon.hub.model_cache import cache_folder, find_cached
+from antiphon.hub.model_cache import cache_folder
 from antiphon.loader import check, choose
 from antiphon.model_spec import ModelSpec, model_specs
 from antiphon.repository.config_json import CONFIG, list_models
@@ -78,9 +78,9 @@ def _print_catalogue() -> None:
         table.add_column(heading, no_wrap=True)
     table.add_column("good for")
     for model in read_catalogue():
-        languages = ", ".join(model.languages) if 0 < len(model.languages) <= MOST_LANGUAGES else ""
-        languages = languages or (f"{len(model.languages)}" if model.languages else "many")
-        here = "yes" if find_cached(model.name) else ""
+        few = len(model.languages) <= MOST_LANGUAGES
+        languages = (", ".join(model.languages) if few else str(len(model.languages))) or "many"
+        here = "yes" if (cache_folder() / model.name).is_dir() else ""
         rest = (", ".join(model.aliases), model.licence) if wide else ()
         table.add_row(model.name, str(model.size), languages, here, *rest, model.good_for)
     console.print(table)

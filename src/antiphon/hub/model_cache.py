@@ -6,7 +6,6 @@ Catalogue models are kept in `$HF_HOME/antiphon`, else in `$XDG_CACHE_HOME/antip
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 from contextlib import suppress
 from functools import cached_property
@@ -16,7 +15,7 @@ from antiphon.errors import ConfigError
 from antiphon.hub.catalogue import CatalogueModel, find_model, nearest_names
 from antiphon.hub.client import is_offline
 from antiphon.hub.package_index import fetch_model
-from antiphon.hub.pull import ByteProgress, LacksVocoder, pull
+from antiphon.hub.pull import ByteProgress, LacksVocoder, pull, remove_others
 from antiphon.repository.atomic_folder import cannot_write, hidden, locked, publish
 from antiphon.types.options import Report
 
@@ -138,9 +137,7 @@ class ModelDownloads:
             if not folder.is_dir():
                 staging = hidden(folder, "unpacking")
                 names = fetch_model(model, staging, lambda done: self._progress(model.name, done, total))
-                for path in staging.iterdir():
-                    if path.name not in names:  # of an earlier version of the catalogue
-                        shutil.rmtree(path) if path.is_dir() else path.unlink()
+                remove_others(staging, names)
                 publish(staging, folder)
         return folder
 

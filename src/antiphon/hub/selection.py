@@ -45,7 +45,7 @@ def _without_duplicates(names: set[str]) -> set[str]:
     return others | weights
 
 
-def has_weights(paths: Iterable[str]) -> bool:
+def lists_weights(paths: Iterable[str]) -> bool:
     """Whether there are safetensors, an IR with both its .xml and its .bin, or a CTranslate2 model."""
     names = {path for path in paths if "/" not in path}
     return _is_ctranslate2(names) or any(

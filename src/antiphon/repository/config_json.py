@@ -127,10 +127,12 @@ def find_config(path: Path) -> Path:
 
 def is_model(folder: Path) -> bool:
     """Whether a folder holds a model: a graph.pbtxt, or weights and a config.json."""
-    if (folder / GRAPH).is_file():
-        return True
-    patterns = ("*.safetensors", "openvino_*.xml", "model.bin")
-    return (folder / CONFIG).is_file() and any(any(folder.glob(pattern)) for pattern in patterns)
+    return (folder / GRAPH).is_file() or ((folder / CONFIG).is_file() and has_weights(folder))
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether a folder holds weights in a format that is served: safetensors, OpenVINO IR or CTranslate2."""
+    return any(any(folder.glob(pattern)) for pattern in ("*.safetensors", "openvino_*.xml", "model.bin"))
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -61,12 +62,8 @@ def read_contents(path: Path) -> Contents:
 
     Raises ConfigError if the file is missing, truncated, written by a newer CTranslate2, or not a `model.bin` at all.
     """
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            return _Reader(path, file, size).contents()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from error
+    with _opened(path) as reader:
+        return reader.contents()
 
 
 def read_model_type(path: Path) -> str:
@@ -74,10 +71,15 @@ def read_model_type(path: Path) -> str:
 
     The oldest files name no specification; faster-whisper never wrote those, so they count as Whisper.
     """
+    with _opened(path) as reader:
+        return (reader.header()[1] or "WhisperSpec").removesuffix("Spec").lower()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[_Reader]:
     try:
-        size = path.stat().st_size
         with path.open("rb") as file:
-            return (_Reader(path, file, size).header()[1] or "WhisperSpec").removesuffix("Spec").lower()
+            yield _Reader(path, file, path.stat().st_size)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}).") from error
 

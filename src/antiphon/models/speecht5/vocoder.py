@@ -33,7 +33,6 @@ class Vocoder:
     def __init__(self, config: SpeechT5Config, sound: VocoderConfig, postnet: Any, vocoder: Any) -> None:
         self.hop = sound.hop
         self.sizes = tuple(_sizes(sound))  # frames
-        self._mels = config.mels
         self._sound = sound
         self._postnet = postnet.create_infer_request()
         self._vocoder = vocoder.create_infer_request()
