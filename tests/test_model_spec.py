@@ -142,3 +142,8 @@ def test_config_without_monitoring_leaves_metrics_to_the_settings(tmp_path: Path
     (tmp_path / "config.json").write_text('{"model_config_list": []}')
     assert enabled_metrics(load_settings({"config_path": tmp_path})) is None
     assert enabled_metrics(load_settings({"config_path": tmp_path, "metrics_enable": True})) == ()
+
+
+def test_catalogue_alias_is_served_from_the_folder_that_it_is_pulled_into(tmp_path: Path) -> None:
+    [spec] = model_specs(load_settings({"source_model": "base", "model_repository_path": tmp_path}))
+    assert (spec.name, spec.source) == ("whisper-base", str(tmp_path / "whisper-base"))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from antiphon.errors import ConfigError
+from antiphon.hub.catalogue import find_model
 from antiphon.hub.pull import ByteProgress
 from antiphon.loader import DEFAULT_RECOGNISER, ESPEAK, LoadOptions, built_in_models, load_sessions, name_of
 from antiphon.models.session import AnySession
@@ -51,8 +52,10 @@ def model_specs(settings: Settings) -> tuple[ModelSpec, ...]:
         return tuple(map(_of_entry, read_repository(config)))
     if settings.source_model is not None:
         assert settings.model_repository_path is not None  # checked by the settings
-        folder = settings.model_repository_path / settings.source_model
-        return (_of_settings(settings, str(folder), settings.model_name or settings.source_model),)
+        model = find_model(settings.source_model)
+        name = settings.source_model if model is None else model.name  # the folder that an alias is pulled into
+        folder = settings.model_repository_path / name
+        return (_of_settings(settings, str(folder), settings.model_name or name),)
     if settings.model_path is not None:
         return (_of_settings(settings, settings.model_path, settings.model_name or name_of(settings.model_path)),)
     return tuple(

@@ -121,3 +121,13 @@ def test_repository_with_and_without_a_config(rows, tmp_path: Path) -> None:  # 
         assert first == ["a", "whisper", "native on CPU", str(asr)]
         assert second[:3] == ["b", "?", "none"]
         assert "no such folder" in second[3]
+
+
+def test_device_of_the_environment_counts_in_a_repository(
+    rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # type: ignore[no-untyped-def]
+    write_tiny(tmp_path / "tiny")
+    monkeypatch.setenv("ANTIPHON_TARGET_DEVICE", "XPU")
+    [row] = rows("--model-repository-path", tmp_path)
+    assert row[:3] == ["tiny", "?", "none"]
+    assert "XPU is not available" in row[3]

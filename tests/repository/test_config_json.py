@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from antiphon.repository.config_json import (
     read_monitoring,
     read_repository,
     remove_entry,
+    write_graph,
 )
+from antiphon.repository.graph_pbtxt import GraphFile
 
 
 def write(folder: Path, content: Any) -> Path:
@@ -201,3 +204,20 @@ def test_ctranslate2_folder_is_listed_as_a_model(tmp_path: Path) -> None:
     for name in ("model.bin", "config.json"):
         (tmp_path / "faster-whisper-base" / name).touch()
     assert list_models(tmp_path) == ("faster-whisper-base",)
+
+
+def test_unreadable_folder_in_a_repository_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def denied(path: Path) -> Iterator[Path]:
+        raise PermissionError(13, "Permission denied", str(tmp_path / "lost+found"))
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    with pytest.raises(
+        ConfigError, match=r"^model_repository_path: .*lost\+found: cannot be read \(Permission denied\)"
+    ):
+        list_models(tmp_path)
+
+
+def test_graph_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "graph.pbtxt").mkdir()
+    with pytest.raises(ConfigError, match=r"graph\.pbtxt: cannot be written \(Is a directory\)"):
+        write_graph(tmp_path, GraphFile("speech2text"))

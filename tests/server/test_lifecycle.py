@@ -321,3 +321,9 @@ def test_unusable_address_is_a_config_error() -> None:
         ConfigError, match=r"^rest_bind_address: cannot listen on 203\.0\.113\.1 .*; choose another address\.$"
     ):
         bind("203.0.113.1", 0)
+
+
+@pytest.mark.parametrize("address", ["a..b", "x" * 64 + ".org"])
+def test_address_that_cannot_be_a_host_name_is_an_error_in_one_line(address: str) -> None:
+    with pytest.raises(ConfigError, match=r"^rest_bind_address: cannot listen on .*; choose another address\.$"):
+        bind(address, 0)

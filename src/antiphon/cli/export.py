@@ -96,7 +96,8 @@ def export(
     )
     kept = folder.is_dir() and not overwrite_models
     source, pulled = _source(source_model, folder, vocoder, needed=not kept)
-    hifigan, pulled_vocoder = _vocoder(vocoder, source, folder, needed=task == "text2speech" and not kept)
+    needed = task == "text2speech" and not kept
+    hifigan, pulled_vocoder = _vocoder(vocoder, folder, with_checkpoint=pulled is not None, needed=needed)
     write(
         inspect(source),
         folder,
@@ -182,15 +183,15 @@ def _source(source: str, folder: Path, vocoder: str, *, needed: bool) -> tuple[P
     return download, download
 
 
-def _vocoder(vocoder: str, source: Path, folder: Path, *, needed: bool) -> tuple[Path | None, Path | None]:
+def _vocoder(vocoder: str, folder: Path, *, with_checkpoint: bool, needed: bool) -> tuple[Path | None, Path | None]:
     """The folder of a vocoder that did not come with the checkpoint; if it was pulled, also the folder to delete."""
     if not vocoder or not needed:
         return None, None
     path = Path(vocoder).expanduser()
     if path.is_dir():
         return path, None
-    if source.name.startswith(f".{folder.name}."):
-        return None, None  # pulled with the checkpoint
+    if with_checkpoint:
+        return None, None  # pulled with it
     _check_hub_name("vocoder", vocoder)
     download = folder.with_name(f".{folder.name}.vocoder")
     return pull(vocoder, folder.parent, vocoder=None, into=download, report=_say), download

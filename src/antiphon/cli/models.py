@@ -54,7 +54,7 @@ def models(
     repository = settings.model_repository_path
     if repository is not None and settings.config_path is None and not (repository / CONFIG).is_file():
         specs = tuple(
-            ModelSpec(name, str(repository / name), device=target_device, setting=None)
+            ModelSpec(name, str(repository / name), device=settings.target_device, setting=None)
             for name in list_models(repository)
         )
     else:

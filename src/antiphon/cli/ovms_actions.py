@@ -10,8 +10,8 @@ import typer
 from antiphon.errors import ConfigError
 from antiphon.model_spec import graph_of
 from antiphon.models.folder import inspect
-from antiphon.repository.config_json import CONFIG, add_entry, find_config, list_models, remove_entry, write_whole
-from antiphon.repository.graph_pbtxt import GRAPH, GraphFile, read_graph, render_graph
+from antiphon.repository.config_json import CONFIG, add_entry, find_config, list_models, remove_entry, write_graph
+from antiphon.repository.graph_pbtxt import GRAPH, GraphFile, read_graph
 from antiphon.settings import REPOSITORY_VARIABLE, Settings
 
 UNKNOWN_TASK = "Could not infer model task - specify --task value explicitly"
@@ -56,7 +56,7 @@ def pull_model(settings: Settings) -> Path:
     if settings.task is None and inspect(folder).task is None:
         raise ConfigError(UNKNOWN_TASK)
     if settings.enable_word_timestamps or settings.speaker is not None:
-        write_whole(folder / GRAPH, render_graph(_completed(settings, read_graph(folder / GRAPH))))
+        write_graph(folder, _completed(settings, read_graph(folder / GRAPH)))
     return folder
 
 
@@ -73,7 +73,7 @@ def _write_graph(settings: Settings, folder: Path) -> None:
     task = settings.task or inspect(folder).task
     if task is None:
         raise ConfigError(UNKNOWN_TASK)
-    write_whole(folder / GRAPH, render_graph(_completed(settings, graph_of(settings, task))))
+    write_graph(folder, _completed(settings, graph_of(settings, task)))
     typer.echo(f"Graph: {GRAPH} created in: {folder}")
 
 

@@ -15,8 +15,8 @@ from antiphon.hub.catalogue import find_model
 from antiphon.hub.model_cache import ModelDownloads
 from antiphon.loader import ESPEAK
 from antiphon.models.folder import inspect, lacks_vocoder
-from antiphon.repository.config_json import write_whole
-from antiphon.repository.graph_pbtxt import GRAPH, GraphFile, render_graph
+from antiphon.repository.config_json import write_graph
+from antiphon.repository.graph_pbtxt import GRAPH, GraphFile
 from antiphon.types.options import GraphTask
 
 Sources = Annotated[
@@ -110,9 +110,7 @@ def pull_model(
             err=True,
         )
     else:
-        _write(
-            graph, render_graph(GraphFile(graph_task, target_device=target_device, plugin_config=plugin_config or {}))
-        )
+        write_graph(folder, GraphFile(graph_task, target_device=target_device, plugin_config=plugin_config or {}))
         typer.echo(f"Graph: {GRAPH} created in: {folder}")
     return folder
 
@@ -122,10 +120,3 @@ def _check_catalogue_options(**given: object) -> None:
     for setting, value in given.items():
         if value:
             raise ConfigError("not for catalogue names; name a repository on the hub.", setting=setting)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        write_whole(path, text)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written ({error.strerror}).") from error

@@ -13,7 +13,7 @@ from typing import Any
 
 from antiphon.errors import ConfigError
 from antiphon.repository.atomic_folder import locked
-from antiphon.repository.graph_pbtxt import GRAPH
+from antiphon.repository.graph_pbtxt import GRAPH, GraphFile, render_graph
 
 CONFIG = "config.json"
 MODELS, GRAPHS = "model_config_list", "mediapipe_config_list"
@@ -117,7 +117,12 @@ def list_models(repository: Path) -> tuple[str, ...]:
     """Return the names of all models under a folder, such as "openai/whisper-tiny", listed in a config.json or not."""
     if not repository.is_dir():
         raise ConfigError(f"{repository}: no such folder; create it, or name another.", setting="model_repository_path")
-    return tuple(sorted(_models_under(repository, repository)))
+    try:
+        return tuple(sorted(_models_under(repository, repository)))
+    except OSError as error:
+        raise ConfigError(
+            f"{error.filename}: cannot be read ({error.strerror}).", setting="model_repository_path"
+        ) from error
 
 
 def find_config(path: Path) -> Path:
@@ -133,6 +138,15 @@ def is_model(folder: Path) -> bool:
 def has_weights(folder: Path) -> bool:
     """Whether a folder holds weights in a format that is served: safetensors, OpenVINO IR or CTranslate2."""
     return any(any(folder.glob(pattern)) for pattern in ("*.safetensors", "openvino_*.xml", "model.bin"))
+
+
+def write_graph(folder: Path, graph: GraphFile) -> None:
+    """Write a folder's graph.pbtxt. Raises ConfigError if it cannot be written."""
+    path = folder / GRAPH
+    try:
+        write_whole(path, render_graph(graph))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written ({error.strerror}).") from error
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

@@ -196,12 +196,13 @@ def bind(addresses: str, port: int) -> list[socket.socket]:
                 listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             listener.bind(endpoint)
             listener.listen()  # with SO_REUSEADDR, an address in use may fail only here
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # UnicodeError: a name that cannot be a host's, such as a..b
             for opened in sockets:
                 opened.close()
-            taken = error.errno in (errno.EADDRINUSE, errno.EACCES)
+            taken = isinstance(error, OSError) and error.errno in (errno.EADDRINUSE, errno.EACCES)
+            reason = error.strerror if isinstance(error, OSError) else "not a host name"
             raise ConfigError(
-                f"cannot listen on {address} port {port} ({error.strerror}); choose another {'port' if taken else 'address'}.",
+                f"cannot listen on {address} port {port} ({reason}); choose another {'port' if taken else 'address'}.",
                 setting="rest_port" if taken else "rest_bind_address",
             ) from error
     if not sockets:

