@@ -204,6 +204,19 @@ def test_wer_in_process_of_files_in_one_language(
     assert list(result.figures["languages"]) == ["en"]
 
 
+@pytest.mark.parametrize("language", ["zh", "Chinese", "zh-CN"])
+def test_wer_counts_characters_however_the_language_is_spelled(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, language: str
+) -> None:
+    session = FakeSession(info=replace(FAKE_INFO, languages=("en", "zh")))
+    monkeypatch.setattr("antiphon.cli.bench.load_sessions", lambda *_: (session,))
+    (tmp_path / "talk.wav").write_bytes(make_audio(1.0))
+    (tmp_path / "talk.txt").write_text("你好世界")
+    result = bench("wer", "--model_path", "x", "--audio", str(tmp_path / "talk.wav"), "--language", language)
+    assert " CER " in result.out
+    assert result.figures["languages"]["zh"]["words"] == 4
+
+
 def test_wer_of_a_language_the_model_lacks_is_one_line(
     bench: Bench, recordings: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,8 +7,6 @@ from the root of the repository. Speech in nine languages comes from a wheel of 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import tempfile
 import zipfile
 from dataclasses import dataclass
@@ -18,6 +16,8 @@ import numpy as np
 import pytest
 
 from antiphon.audio.decode import decode
+from antiphon.hub.catalogue import Wheel
+from antiphon.hub.package_index import download_wheels
 from antiphon.types.audio import WINDOW_SAMPLES, Samples
 
 ROOT = Path(__file__).parents[2]
@@ -27,8 +27,12 @@ VARIABLE = "ANTIPHON_SPEECH"
 SPEECH = Path(os.environ.get(VARIABLE) or ROOT.parent / "shared" / "speech")
 
 # MIT. It is a plugin of pytest, so it is only unpacked and never installed.
-SAMPLES_PACKAGE = "pytest-audioeval==0.1.3"
-SAMPLES_SHA256 = "8b97369347232d43180dd9860189c547ccc8dedb42b7c21d511ddc5a05ef7ecc"
+SAMPLES_WHEEL = Wheel(
+    "pytest-audioeval",
+    "0.1.3",
+    size=3_959_807,
+    sha256="8b97369347232d43180dd9860189c547ccc8dedb42b7c21d511ddc5a05ef7ecc",
+)
 SAMPLES_FOLDER = "pytest_audioeval/samples/audio/"
 # Clips that count to ten. Whisper writes numerals in some languages and words in others, and both are right.
 COUNTING = ("counting", "conteo", "comptage", "ginti", "conteggio", "kazoeru", "liczenie", "contagem", "jishu")
@@ -118,15 +122,10 @@ def _text_of(path: Path) -> str:
 
 
 def _fetch_samples(folder: Path) -> None:
-    """Download the wheel with pip, which checks its sha256, and unpack its audio and texts as `<language>/<name>`."""
+    """Download the wheel as the product does, and unpack its audio and texts as `<language>/<name>`."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        requirement = Path(scratch, "requirements.txt")
-        requirement.write_text(f"{SAMPLES_PACKAGE} --hash=sha256:{SAMPLES_SHA256}\n")
-        command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", "--no-deps"]
-        command += ["--only-binary=:all:", "--require-hashes", "--dest", scratch, "--requirement", str(requirement)]
-        subprocess.run(command, check=True)
-        (wheel,) = Path(scratch).glob("*.whl")
+        wheel = download_wheels([SAMPLES_WHEEL], Path(scratch))[SAMPLES_WHEEL.package]
         unpacked = Path(scratch, "unpacked")
         with zipfile.ZipFile(wheel) as archive:
             for member in archive.namelist():

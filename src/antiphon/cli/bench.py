@@ -31,6 +31,7 @@ from antiphon.benchmark.word_errors import WordErrors, count_word_errors
 from antiphon.cli.bench_wer import check_wer, measure_wer, round_floats
 from antiphon.cli.transcribe import DeviceFlag, PrecisionFlag, WeightFlag, report
 from antiphon.errors import ConfigError
+from antiphon.languages import normalise
 from antiphon.loader import DEFAULT_RECOGNISER, ESPEAK, LoadOptions, load_sessions
 from antiphon.types.options import AudioContext
 
@@ -130,6 +131,7 @@ def bench(
             audio_context=audio_context,
         )
         target = InProcess(load_sessions(name, options), language=language, voice=voice)
+    language = normalise(language) or language  # words are counted by code; servers are sent what was given
     where = f"{name} {f'at {url}' if url else 'in this process'}"
     if isinstance(inputs, ClipSet) and task == "wer":
         measure_wer(target, inputs, clients, language, {"url": url, "model": name}, where)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -52,8 +53,9 @@ class CatalogueModel:
     files: tuple[PackedFile, ...]
 
 
+@cache
 def read_catalogue() -> tuple[CatalogueModel, ...]:
-    """All models of the catalogue, in its order."""
+    """All models of the catalogue, in its order. Read once: every name that is looked up asks for it."""
     content = tomllib.loads(files("antiphon.hub").joinpath("catalogue.toml").read_text("utf-8"))
     return tuple(_model(entry) for entry in content["model"])
 

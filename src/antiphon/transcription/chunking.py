@@ -33,24 +33,23 @@ def plan_chunks(
     energy: Energy,
     options: VadOptions = VadOptions(),  # noqa: B008  immutable
     activity: SpeechActivity | None = None,
-    window: int = WINDOW_SAMPLES,
 ) -> tuple[Span, ...]:
     """Chunks in file order that contain every frame of speech exactly once. Each is contiguous: nothing is spliced.
 
-    A chunk of at most `window` samples is decoded as one window; a longer one has no pause to cut in and is decoded as a
+    A chunk of at most 30 s is decoded as one window; a longer one has no pause to cut in and is decoded as a
     chain of windows. Without `activity`, every frame above -70 dBFS counts as speech when deciding what to skip.
     """
     if options.mode == "none":
         return (Span(0, energy.total),) if energy.total else ()
-    chunks = _ChunkPlanner(energy, options, activity, window).chunks()
+    chunks = _ChunkPlanner(energy, options, activity).chunks()
     if activity is not None and _is_distrusted(energy, activity, chunks):
-        return _ChunkPlanner(energy, options, None, window).chunks()
+        return _ChunkPlanner(energy, options, None).chunks()
     return chunks
 
 
-def is_scanned(total: int, options: VadOptions, window: int = WINDOW_SAMPLES) -> bool:
+def is_scanned(total: int, options: VadOptions) -> bool:
     """True if a file of `total` samples is scanned for speech: one longer than a window, or any with mode "always"."""
-    return total > window or options.mode == "always"
+    return total > WINDOW_SAMPLES or options.mode == "always"
 
 
 def has_misleading_pause(energy: Energy, start: int, end: int) -> bool:
@@ -86,11 +85,10 @@ def _is_distrusted(energy: Energy, activity: SpeechActivity, chunks: Sequence[Sp
 class _ChunkPlanner:
     """The planning of one file."""
 
-    def __init__(self, energy: Energy, options: VadOptions, activity: SpeechActivity | None, window: int) -> None:
+    def __init__(self, energy: Energy, options: VadOptions, activity: SpeechActivity | None) -> None:
         self._energy = energy
         self._total = energy.total
-        self._window = window
-        self._scanned = is_scanned(self._total, options, window)
+        self._scanned = is_scanned(self._total, options)
         self._activity = activity if self._scanned else None
         min_pause = 0 if options.silence is None else round(options.silence * SAMPLE_RATE)
         self._pauses = [pause for pause in energy.pauses if pause.end - pause.start >= min_pause]
@@ -117,7 +115,7 @@ class _ChunkPlanner:
         return max(position, speech - self._padding) if speech - position > MIN_SKIP else position
 
     def _end(self, start: int) -> int:
-        limit = start + self._window
+        limit = start + WINDOW_SAMPLES
         if pause := self._long_pause(start, min(limit, self._total)):
             return self._cut_in(pause)
         if limit >= self._total:

@@ -94,6 +94,10 @@ class CTranslate2Tensors:
     def has(self, name: str) -> bool:
         return name in self._variables
 
+    def same(self, one: str, other: str) -> bool:
+        """Whether two names are one tensor. False if either is missing."""
+        return self.has(one) and self._variables[one] == self._variables.get(other)
+
     def shape(self, name: str) -> tuple[int, ...]:
         return self._variable(name).shape
 

@@ -104,6 +104,18 @@ def test_compressed_int8_matrix_has_the_stored_values(folder_of: Callable[[str],
         np.testing.assert_allclose(values, tensors.array(name), rtol=1e-6)
 
 
+def test_tied_output_matrix_is_not_loaded_a_second_time(folder_of: Callable[[str], Path], tmp_path: Path) -> None:
+    assert not CTranslate2Checkpoint(folder_of("fp16")).has("proj_out.weight")
+    heads = {f"model.{side}.heads": np.int16(tiny.HEADS) for side in ("encoder", "decoder")}
+    variables = whisper_variables({**tensors(), **heads}, "fp32")
+    write_model(
+        tmp_path / "model.bin", variables | {"decoder/projection/weight": variables["decoder/embeddings/weight"] + 1}
+    )
+    untied = CTranslate2Checkpoint(tmp_path)
+    assert untied.has("proj_out.weight")
+    assert not np.array_equal(untied.array("proj_out.weight"), untied.array("model.decoder.embed_tokens.weight"))
+
+
 def test_int8_stays_compressed_unless_another_format_is_selected(folder_of: Callable[[str], Path]) -> None:
     assert load_session(str(folder_of("int8")), precision="f32").info.weight_format == "int8"
     assert load_session(str(folder_of("int8")), precision="f32", weight_format="fp32").info.weight_format == "fp32"

@@ -102,6 +102,15 @@ def read_vocoder_config(folder: Path) -> VocoderConfig:
     return result
 
 
+def check_mels(vocoder: VocoderConfig, file: Path, config: SpeechT5Config, folder: Path) -> None:
+    """Raise ConfigError if the vocoder, described by `file`, takes other spectrograms than the model in `folder` makes."""
+    if vocoder.mels != config.mels:
+        raise ConfigError(
+            f"{file}: model_in_dim is {vocoder.mels}, but {folder / CONFIG_FILE} says num_mel_bins {config.mels}; the "
+            "vocoder is another model's."
+        )
+
+
 def _config(config: dict[str, Any]) -> SpeechT5Config:
     return SpeechT5Config(
         vocabulary=config["vocab_size"],

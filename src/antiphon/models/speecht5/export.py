@@ -7,7 +7,7 @@ from pathlib import Path
 
 from antiphon.errors import ConfigError
 from antiphon.models.family import ExportJob
-from antiphon.models.speecht5.config import read_config, read_vocoder_config
+from antiphon.models.speecht5.config import check_mels, read_config, read_vocoder_config
 from antiphon.models.speecht5.graph_export import ENCODER_PREFIX, decoder_graph, encoder_graph
 from antiphon.models.speecht5.graph_export_sound import postnet_graph, vocoder_graph
 from antiphon.models.speecht5.shapes import expected_shapes, stored_vocoder_shapes
@@ -21,11 +21,7 @@ def export(job: ExportJob) -> None:
     config = read_config(job.source)
     folder = _vocoder(job)
     sound = read_vocoder_config(folder)
-    if sound.mels != config.mels:
-        raise ConfigError(
-            f"{folder / CONFIG_FILE}: model_in_dim is {sound.mels}, but {job.source / CONFIG_FILE} says num_mel_bins "
-            f"{config.mels}; the vocoder is another model's."
-        )
+    check_mels(sound, folder / CONFIG_FILE, config, job.source)
     job.write_sentence_piece_tokenizer("spm_char.model")
     with open_checkpoint(job.source) as tensors:
         check_shapes(job.source, expected_shapes(config), tensors)

@@ -14,6 +14,7 @@ from antiphon.models.folder import ModelFolder, format_of
 from antiphon.models.speecht5.config import (
     SpeechT5Config,
     VocoderConfig,
+    check_mels,
     longest_sentence,
     read_config,
     read_vocoder_config,
@@ -76,11 +77,7 @@ def load(
         check_tokenizer(path)
     sound_folder = _find_vocoder(path, vocoder)
     sound, sound_weights = _read_vocoder(sound_folder, path)
-    if sound.mels != config.mels:
-        raise ConfigError(
-            f"{sound_folder / (CONFIG_FILE if sound_weights is None else VOCODER)}: model_in_dim is {sound.mels}, but "
-            f"{path / CONFIG_FILE} says num_mel_bins {config.mels}; the vocoder is another model's."
-        )
+    check_mels(sound, sound_folder / (CONFIG_FILE if sound_weights is None else VOCODER), config, path)
     tokenizer = read_tokenizer(path, config)
     known = read_voices(path, config.speaker, speaker, voices)
     report(

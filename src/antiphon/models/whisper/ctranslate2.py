@@ -69,6 +69,8 @@ class CTranslate2Checkpoint:
         self._tensors = CTranslate2Tensors(folder / MODEL_FILE, open_contents(folder))
 
     def has(self, name: str) -> bool:
+        if name == "proj_out.weight" and self._is_tied():
+            return False  # as in a checkpoint: the graphs then share the embedding instead of loading it twice
         with suppress(WeightError):
             return self._tensors.has(self._place(name)[0])
         return False
@@ -88,6 +90,10 @@ class CTranslate2Checkpoint:
     def int8_rows(self, name: str) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
         """An int8 matrix as it is stored, and the factor of each row."""
         return self._tensors.int8_rows(*self._rows(name))
+
+    def _is_tied(self) -> bool:
+        """Whether the output matrix is the embedding, under an alias."""
+        return self._tensors.same(_OUTER["proj_out.weight"], _OUTER["model.decoder.embed_tokens.weight"])
 
     def _rows(self, name: str) -> tuple[str, slice]:
         place, parts, part = self._place(name)

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, models
 
 from antiphon.errors import ConfigError
 from antiphon.models.whisper.config import TIMESTAMP_SECONDS, WhisperConfig
 from antiphon.models.whisper.vocabulary import FILES as VOCABULARY_FILES
-from antiphon.models.whisper.vocabulary import build_tokenizer, read_vocabulary
+from antiphon.models.whisper.vocabulary import build_tokenizer, byte_level_tokenizer, read_vocabulary
 from antiphon.types.options import Task
 from antiphon.types.results import Piece
 
@@ -137,10 +137,7 @@ def read_tokenizer(folder: Path, config: WhisperConfig) -> WhisperTokenizer:
             return WhisperTokenizer(Tokenizer.from_str(json.dumps(content)), config)
         vocabulary, merges = folder / "vocab.json", folder / "merges.txt"
         if vocabulary.is_file() and merges.is_file():
-            encoder = Tokenizer(models.BPE.from_file(str(vocabulary), str(merges)))
-            encoder.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-            encoder.decoder = decoders.ByteLevel()
-            return WhisperTokenizer(encoder, config)
+            return WhisperTokenizer(byte_level_tokenizer(models.BPE.from_file(str(vocabulary), str(merges))), config)
         if any((folder / name).is_file() for name in VOCABULARY_FILES):
             return WhisperTokenizer(build_tokenizer(read_vocabulary(folder), config.tokens.end), config)
     except ConfigError:

@@ -38,7 +38,12 @@ def build_tokenizer(tokens: list[str], end: int) -> Tokenizer:
     text_tokens = tokens[:end]
     ids = {token: index for index, token in enumerate(text_tokens)}
     merges = [pair for token in text_tokens if (pair := _last_merge(token, ids)) is not None]
-    tokenizer = Tokenizer(models.BPE(ids, merges))
+    return byte_level_tokenizer(models.BPE(ids, merges))
+
+
+def byte_level_tokenizer(model: models.BPE) -> Tokenizer:
+    """A tokenizer that splits text as GPT-2 does, and works on the printable characters that stand for bytes."""
+    tokenizer = Tokenizer(model)
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     return tokenizer
