@@ -6,6 +6,7 @@ Fixtures import the package themselves, after the environment is clean.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -29,14 +30,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--schedules", type=int, default=10_000, help="the number of random schedules that the scheduler is tested with"
     )
+    parser.addoption(
+        "--fuzz-seconds", type=float, default=2.0, help="how long each test in tests/fuzz sends random input"
+    )
+    parser.addoption("--fuzz-seed", type=int, help="the seed of the random input; by default a new one")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Remove the developer's own settings and keys before any module reads them; forbid the hub, and hide pulled models."""
+    if config.option.fuzz_seed is None:
+        config.option.fuzz_seed = secrets.randbits(32)
     for name in [name for name in os.environ if name.startswith(LEAKS) and name != KEPT]:
         del os.environ[name]
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["XDG_CACHE_HOME"] = config.stash[CACHE] = tempfile.mkdtemp(prefix="antiphon-tests-")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """The seed with which a failure in tests/fuzz can be repeated."""
+    return f"fuzz seed: {config.option.fuzz_seed}"
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
