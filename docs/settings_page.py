@@ -6,7 +6,8 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
-from antiphon.settings import PREFIX, Settings
+from antiphon.environment import PREFIX
+from antiphon.settings import Settings
 
 PAGE = Path(__file__).with_name("settings.md")
 

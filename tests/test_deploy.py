@@ -16,8 +16,9 @@ import pytest
 import yaml
 
 from antiphon.cli.main import COMMANDS
+from antiphon.environment import PREFIX
 from antiphon.server.app import create_app
-from antiphon.settings import PREFIX, Settings, load_settings
+from antiphon.settings import Settings, load_settings
 from deploy.healthcheck import READY, address_of
 from tests.support.service import new_service
 

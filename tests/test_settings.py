@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import pytest
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import ValidationError
 
 from antiphon.errors import ConfigError
-from antiphon.settings import Settings, load_settings, requirement
+from antiphon.settings import Settings, load_settings
 
 
 def test_defaults() -> None:
@@ -117,49 +116,6 @@ def test_invalid_value_names_the_setting(monkeypatch: pytest.MonkeyPatch, name: 
     monkeypatch.setenv(f"ANTIPHON_{name.upper()}", value)
     with pytest.raises(ConfigError, match=rf"^{name}: it must be .*, not '{value}'\.$"):
         load_settings()
-
-
-class Everything(BaseModel):
-    """A field for each kind of error that a setting or a request field can have."""
-
-    flag: bool = False
-    whole: int = Field(0, ge=0, le=9)
-    number: float = Field(1.0, gt=0, lt=10, allow_inf_nan=False)
-    text: str = ""
-    choice: Literal["a", "b"] = "a"
-    mapping: dict[str, str] = {}
-
-    @field_validator("text")
-    @classmethod
-    def _no_spaces(cls, value: str) -> str:
-        if " " in value:
-            raise ValueError("it must be one word")
-        return value
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "sentence"),
-    [
-        ("flag", "q", "it must be true or false"),
-        ("whole", "q", "it must be a valid integer"),
-        ("whole", None, "it must be a valid integer"),
-        ("whole", 1.5, "it must be a valid integer, got a number with a fractional part"),
-        ("whole", -1, "it must be greater than or equal to 0"),
-        ("whole", 10, "it must be less than or equal to 9"),
-        ("number", 0, "it must be greater than 0"),
-        ("number", 10, "it must be less than 10"),
-        ("number", "nan", "it must be a finite number"),
-        ("number", {}, "it must be a valid number"),
-        ("text", 5, "it must be a valid string"),
-        ("text", "a b", "it must be one word"),
-        ("choice", "c", "it must be 'a' or 'b'"),
-        ("mapping", 5, "it must be a valid dictionary"),
-    ],
-)
-def test_requirement_of_each_pydantic_error(field: str, value: object, sentence: str) -> None:
-    with pytest.raises(ValidationError) as caught:
-        Everything.model_validate({field: value})
-    assert requirement(caught.value.errors()[0]) == sentence
 
 
 def test_log_level_in_lower_case() -> None:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
@@ -16,41 +15,12 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from antiphon.environment import KEY_VARIABLE, PREFIX, is_from_kubernetes, with_ovms_variables
 from antiphon.errors import ConfigError
-from antiphon.types.audio import SAMPLE_RATE
 from antiphon.types.options import AudioContext, GraphTask, Precision, Vad, WeightFormat
+from antiphon.validation_messages import requirement
 
-PREFIX = "ANTIPHON_"
-# OVMS's own variables, used where neither a flag nor an ANTIPHON_ variable is set.
-REPOSITORY_VARIABLE = "OVMS_MODEL_REPOSITORY_PATH"
-KEY_VARIABLE = "API_KEY"
-AUDIO_VARIABLE = "OVMS_AUDIO_MAX_FILE_SIZE_BYTES"  # of the decoded audio, not of the file
 DEFAULT_CACHE = Path("/opt/cache")  # where OVMS's images put compiled models
-
-# With a Service called antiphon (or antiphon-anything), Kubernetes sets these in every pod: ANTIPHON_SERVICE_HOST,
-# ANTIPHON_SERVICE_PORT_HTTP, ANTIPHON_PORT=tcp://10.0.0.1:8000, ANTIPHON_PORT_8000_TCP_ADDR. They are not settings.
-_KUBERNETES = re.compile(
-    r"(\w+_)?(SERVICE_HOST=.*|SERVICE_PORT(_\w+)?=.*|PORT=(tcp|udp|sctp)://.*|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?=.*)"
-)
-
-# What pydantic's error types ask for.
-_KINDS = {
-    "bool_parsing": "true or false",
-    "dict_type": "a valid dictionary",
-    "finite_number": "a finite number",
-    "float_parsing": "a valid number",
-    "float_type": "a valid number",
-    "int_from_float": "a valid integer, got a number with a fractional part",
-    "int_parsing": "a valid integer",
-    "int_type": "a valid integer",
-    "string_type": "a valid string",
-}
-_BOUNDS = {
-    "greater_than": ("greater than", "gt"),
-    "greater_than_equal": ("greater than or equal to", "ge"),
-    "less_than": ("less than", "lt"),
-    "less_than_equal": ("less than or equal to", "le"),
-}
 
 LogLevel = Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR"]
 Action = Literal["serve", "pull", "configure", "list_models", "add_to_config", "remove_from_config"]
@@ -335,57 +305,14 @@ def load_settings(flags: Mapping[str, object] | None = None) -> Settings:
     """Read flags (by field name), then the environment. Raises ConfigError with the setting or variable at fault."""
     for name in sorted(os.environ):
         field = name.upper().removeprefix(PREFIX).lower()
-        known = field in Settings.model_fields or _is_from_kubernetes(name)
+        known = field in Settings.model_fields or is_from_kubernetes(name)
         if name.upper().startswith(PREFIX) and not known:
             raise ConfigError(f"The environment variable {name} is not a setting.{_hint(field)}")
     try:
-        return Settings(**_with_ovms_variables(dict(flags or {})))  # type: ignore[arg-type]
+        return Settings(**with_ovms_variables(dict(flags or {})))  # type: ignore[arg-type]
     except ValidationError as error:
         wrong = error.errors()[0]
         raise ConfigError(f"{requirement(wrong)}, not {wrong['input']!r}.", setting=str(wrong["loc"][0])) from error
-
-
-def requirement(wrong: Mapping[str, Any]) -> str:
-    """What a value must be, from one of the `errors()` of a pydantic ValidationError: "it must be a valid integer"."""
-    kind, context = wrong["type"], wrong.get("ctx", {})
-    if kind == "value_error":
-        return str(context["error"])
-    if kind == "literal_error":
-        return f"it must be {context['expected']}"
-    if kind in _BOUNDS:
-        words, key = _BOUNDS[kind]
-        return f"it must be {words} {context[key]:g}"
-    return f"it must be {_KINDS[kind]}" if kind in _KINDS else str(wrong["msg"])
-
-
-def one_of(choices: Sequence[object]) -> str:
-    """What a value must be that is one of some words."""
-    return f"it must be {'one of ' if len(choices) > 1 else ''}{', '.join(map(str, choices))}"
-
-
-def _with_ovms_variables(flags: dict[str, object]) -> dict[str, object]:
-    """Add the values of OVMS's own variables for settings that neither a flag nor an ANTIPHON_ variable sets.
-
-    OVMS_AUDIO_MAX_FILE_SIZE_BYTES limits the size of the audio as float32 at 16 kHz, so it becomes max_audio_seconds. As in
-    OVMS, a value that is not a positive integer is ignored.
-    """
-    ours = {name.upper() for name in os.environ}
-
-    def is_set(*names: str) -> bool:
-        return any(name in flags or f"{PREFIX}{name.upper()}" in ours for name in names)
-
-    defaults: dict[str, object] = {}
-    repository = os.environ.get(REPOSITORY_VARIABLE)
-    if repository and not is_set("model_path", "config_path", "model_repository_path", "remove_from_config"):
-        defaults["model_repository_path"] = repository
-    size = os.environ.get(AUDIO_VARIABLE, "").strip()
-    if size.isdecimal() and int(size) and not is_set("max_audio_seconds"):
-        defaults["max_audio_seconds"] = int(size) / (4 * SAMPLE_RATE)
-    return flags | defaults
-
-
-def _is_from_kubernetes(name: str) -> bool:
-    return _KUBERNETES.fullmatch(f"{name.removeprefix(PREFIX)}={os.environ[name]}") is not None
 
 
 def _hint(field: str) -> str:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import typer
 
+from antiphon.environment import REPOSITORY_VARIABLE
 from antiphon.errors import ConfigError
 from antiphon.model_spec import graph_of
 from antiphon.models.folder import inspect
 from antiphon.repository.config_json import CONFIG, add_entry, find_config, list_models, remove_entry, write_graph
 from antiphon.repository.graph_pbtxt import GRAPH, GraphFile, read_graph
-from antiphon.settings import REPOSITORY_VARIABLE, Settings
+from antiphon.settings import Settings
 
 UNKNOWN_TASK = "Could not infer model task - specify --task value explicitly"
 

@@ -14,7 +14,8 @@ import typer
 from pydantic.fields import FieldInfo
 
 from antiphon.cli.ovms_flags import translate
-from antiphon.settings import PREFIX, Settings, load_settings
+from antiphon.environment import PREFIX
+from antiphon.settings import Settings, load_settings
 
 VALUELESS = frozenset(name for name, field in Settings.model_fields.items() if field.annotation is bool)
 

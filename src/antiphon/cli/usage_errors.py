@@ -8,8 +8,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from antiphon.environment import PREFIX, REPOSITORY_VARIABLE
 from antiphon.errors import AntiphonError, ConfigError, RequestError
-from antiphon.settings import PREFIX, REPOSITORY_VARIABLE, one_of, requirement
+from antiphon.validation_messages import one_of, requirement
 
 # Options that set a setting, or a parameter of the Python API, under another name.
 OTHER_OPTIONS = {

@@ -28,7 +28,7 @@ from antiphon.errors import (
 )
 from antiphon.server.middleware.request_id import request_id_of
 from antiphon.server.schemas import ErrorDetail, ErrorReply
-from antiphon.settings import requirement
+from antiphon.validation_messages import requirement
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from antiphon.errors import InvalidParameter
-from antiphon.settings import requirement
+from antiphon.validation_messages import requirement
 
 Model = TypeVar("Model", bound=BaseModel)
 
