@@ -44,6 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
         del os.environ[name]
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["XDG_CACHE_HOME"] = config.stash[CACHE] = tempfile.mkdtemp(prefix="antiphon-tests-")
+    os.environ["XDG_STATE_HOME"] = config.stash[CACHE]  # where a generated API key is kept
 
 
 def pytest_report_header(config: pytest.Config) -> str:

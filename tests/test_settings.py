@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from antiphon.environment import api_key_variable
 from antiphon.errors import ConfigError
 from antiphon.settings import Settings, load_settings
 
@@ -142,13 +143,30 @@ def test_boolean_variable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_ovms_variables_are_used_after_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OVMS_MODEL_REPOSITORY_PATH", "/theirs")
-    monkeypatch.setenv("API_KEY", "secret")
     assert load_settings().model_repository_path == Path("/theirs")
-    assert load_settings().api_key() == "secret"
     assert load_settings({"model_repository_path": "/flag"}).model_repository_path == Path("/flag")
     assert load_settings({"config_path": "/flag"}).model_repository_path is None
     monkeypatch.setenv("ANTIPHON_MODEL_REPOSITORY_PATH", "/ours")
     assert load_settings().model_repository_path == Path("/ours")
+
+
+def test_api_key_variables_are_no_settings_and_ours_is_preferred(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert api_key_variable() is None
+    monkeypatch.setenv("API_KEY", "theirs")
+    assert api_key_variable() == ("API_KEY", "theirs")
+    monkeypatch.setenv("ANTIPHON_API_KEY", "ours")
+    assert api_key_variable() == ("ANTIPHON_API_KEY", "ours")
+    assert load_settings() == Settings()
+
+
+def test_no_auth_excludes_keys_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_KEY", "of another program")
+    assert load_settings({"no_auth": True}).no_auth
+    with pytest.raises(ConfigError, match=r"^no_auth: cannot be used with api_key_file, which requires a key"):
+        load_settings({"no_auth": True, "api_key_file": "keys"})
+    monkeypatch.setenv("ANTIPHON_API_KEY", "ours")
+    with pytest.raises(ConfigError, match=r"^no_auth: cannot be used with ANTIPHON_API_KEY, which requires a key"):
+        load_settings({"no_auth": True})
 
 
 def test_ovms_audio_limit_becomes_max_audio_seconds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,8 @@ REPOSITORY_VARIABLE = "OVMS_MODEL_REPOSITORY_PATH"
 KEY_VARIABLE = "API_KEY"
 AUDIO_VARIABLE = "OVMS_AUDIO_MAX_FILE_SIZE_BYTES"  # of the decoded audio, not of the file
 
+OUR_KEY_VARIABLE = f"{PREFIX}API_KEY"  # no setting: a flag would show the key in the list of processes
+
 # With a Service called antiphon (or antiphon-anything), Kubernetes sets these in every pod: ANTIPHON_SERVICE_HOST,
 # ANTIPHON_SERVICE_PORT_HTTP, ANTIPHON_PORT=tcp://10.0.0.1:8000, ANTIPHON_PORT_8000_TCP_ADDR. They are not settings.
 _KUBERNETES = re.compile(
@@ -44,3 +46,9 @@ def with_ovms_variables(flags: dict[str, object]) -> dict[str, object]:
 def is_from_kubernetes(name: str) -> bool:
     """Whether a variable with our prefix is one that Kubernetes sets for a Service of our name."""
     return _KUBERNETES.fullmatch(f"{name.removeprefix(PREFIX)}={os.environ[name]}") is not None
+
+
+def api_key_variable() -> tuple[str, str] | None:
+    """The variable that holds the API key and its value: ANTIPHON_API_KEY, else OVMS's API_KEY."""
+    values = ((name, os.environ.get(name, "").strip()) for name in (OUR_KEY_VARIABLE, KEY_VARIABLE))
+    return next(((name, value) for name, value in values if value), None)

@@ -6,7 +6,9 @@ AntiphonError
 │   ├── InvalidAudio        not audio, truncated, or no samples
 │   ├── TooLarge            more bytes or more seconds than the settings allow
 │   ├── ModelNotFound       no model of that name is served
-│   └── Unauthorized        a key is set and the request does not carry it
+│   ├── Unauthorized        a key is set and the request does not carry it
+│   ├── HostNotAllowed      the request addresses the server by a name that is not its own
+│   └── OriginNotAllowed    a web page of another origin sent the request
 ├── Overloaded              the queue is full, or too full for the request's deadline; try again later
 ├── DeadlineMissed          the request's time limit has passed
 ├── Unavailable             loading or draining; try again later
@@ -67,6 +69,14 @@ class ModelNotFound(RequestError):
 
 class Unauthorized(RequestError):
     """A key is set and the request does not carry it."""
+
+
+class HostNotAllowed(RequestError):
+    """The request addresses the server by a name that is not one of its own."""
+
+
+class OriginNotAllowed(RequestError):
+    """A web page of another origin sent the request."""
 
 
 class Overloaded(AntiphonError):

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from antiphon.environment import KEY_VARIABLE, PREFIX, is_from_kubernetes, with_ovms_variables
+from antiphon.environment import OUR_KEY_VARIABLE, PREFIX, is_from_kubernetes, with_ovms_variables
 from antiphon.errors import ConfigError
 from antiphon.types.options import AudioContext, GraphTask, Precision, Vad, WeightFormat
 from antiphon.validation_messages import requirement
@@ -123,10 +123,22 @@ class Settings(BaseSettings):
         None, "The number of uploads decoded in parallel, from 2 to 10000. Default: two per core, at least four."
     )
     api_key_file: Path | None = _setting(
-        None, "A file whose first line is the API key required for every POST. Default: the variable API_KEY."
+        None,
+        "A file of API keys, one per line, as name: key or as the key alone. Every request but those for health needs one. It "
+        "is read again when it changes. Default: the variable ANTIPHON_API_KEY or API_KEY, else a generated key if "
+        "other machines can reach the server.",
+    )
+    no_auth: bool = _setting(False, "Serve without an API key, also to other machines.")
+    allowed_hosts: str | None = _setting(
+        None,
+        "Host names of this server, separated by commas, for requests that address it by a name: *.example.com is all "
+        "subdomains, * is any name. IP addresses, localhost, this machine's name, the names in --rest_bind_address, names "
+        "without a dot and names that end in .localhost, .internal, .svc or .svc.cluster.local are always allowed.",
     )
     allow_credentials: bool = _setting(False, "Allow credentials in requests from other origins (CORS).")
-    allowed_origins: str = _setting("*", "Allowed origins, separated by commas (CORS).")
+    allowed_origins: str | None = _setting(
+        None, "Other origins whose web pages may use the server, separated by commas (CORS). * is all. Default: none."
+    )
     allowed_methods: str = _setting("*", "Allowed HTTP methods, separated by commas (CORS).")
     allowed_headers: str = _setting("*", "Allowed request headers, separated by commas (CORS).")
     file_system_poll_wait_seconds: float = _setting(
@@ -206,10 +218,6 @@ class Settings(BaseSettings):
         """The names of the metrics to expose; () is the default set, None is no metrics."""
         return listed(self.metrics_list or "") if self.metrics_enable else None
 
-    def api_key(self) -> str | None:
-        """The API key from the environment, used without api_key_file."""
-        return os.environ.get(KEY_VARIABLE) or None
-
     @field_validator("*", mode="before")
     @classmethod
     def _named(cls, value: object, info: ValidationInfo) -> object:
@@ -265,6 +273,9 @@ class Settings(BaseSettings):
         for name, value in (("NUM_STREAMS", self.num_streams), ("CACHE_DIR", self.cache_dir)):
             if value not in (None, 1) and self.plugin_config and name in json.loads(self.plugin_config):
                 raise ConfigError(f"Doubled {name} parameter in plugin config.", setting="plugin_config")
+        if self.no_auth and (self.api_key_file or os.environ.get(OUR_KEY_VARIABLE)):
+            keys = "api_key_file" if self.api_key_file else OUR_KEY_VARIABLE
+            raise ConfigError(f"cannot be used with {keys}, which requires a key", setting="no_auth")
         self._check_actions()
         return self
 
@@ -305,7 +316,7 @@ def load_settings(flags: Mapping[str, object] | None = None) -> Settings:
     """Read flags (by field name), then the environment. Raises ConfigError with the setting or variable at fault."""
     for name in sorted(os.environ):
         field = name.upper().removeprefix(PREFIX).lower()
-        known = field in Settings.model_fields or is_from_kubernetes(name)
+        known = field in Settings.model_fields or name == OUR_KEY_VARIABLE or is_from_kubernetes(name)
         if name.upper().startswith(PREFIX) and not known:
             raise ConfigError(f"The environment variable {name} is not a setting.{_hint(field)}")
     try:

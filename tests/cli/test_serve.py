@@ -130,7 +130,7 @@ def test_whisper_base_and_espeak_are_served_if_no_model_is_named() -> None:
 
 
 def test_default_model_that_cannot_be_downloaded_is_one_line_and_exit_code_2() -> None:
-    command = [sys.executable, "-m", "antiphon", "serve", "--offline", "--rest_port", "0"]
+    command = [sys.executable, "-m", "antiphon", "serve", "--offline", "--no_auth", "--rest_port", "0"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2
     assert re.fullmatch(r"antiphon: whisper-base is not in .*; run `antiphon pull whisper-base` .*\n", ended.stderr)
@@ -217,6 +217,7 @@ def test_log_file(tmp_path: Path) -> None:
         say(process, "fail")
         process.communicate(timeout=60)
     assert "DEBUG" in (tmp_path / "log").read_text()
+    assert (tmp_path / "log").stat().st_mode & 0o007 == 0  # not readable by other users
 
 
 def test_running_requests_finish_before_shutdown() -> None:
@@ -232,3 +233,31 @@ def test_running_requests_finish_before_shutdown() -> None:
         say(process, "go on")
         assert answer.result().json()["text"] == "audio of 1.00 s"
         assert process.wait(60) == 0
+
+
+def test_key_is_generated_at_the_first_start_beyond_loopback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    path = tmp_path / "antiphon" / "api-key"
+    with serving("--rest_bind_address", "0.0.0.0") as (process, url):
+        assert wait_for(f"{url}/v1/config", process).status_code == 401
+        shown, key = line_of(process).rsplit(": ", 1)
+        assert shown == f"Generated an API key, kept in {path} and not shown again"
+        assert "--no_auth" in line_of(process)
+        assert httpx.get(f"{url}/v1/config", headers={"authorization": f"Bearer {key}"}).status_code == 200
+        assert httpx.get(f"{url}/v2/health/live").status_code == 200
+    with serving("--rest_bind_address", "0.0.0.0") as (process, url):
+        assert wait_for(f"{url}/v1/config", process).status_code == 401
+        assert line_of(process) == f"The API keys are in {path}."
+        assert httpx.get(f"{url}/v1/config", headers={"x-api-key": key}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "flags", [("--no_auth", "--rest_bind_address", "0.0.0.0"), ("--rest_bind_address", "localhost")]
+)
+def test_no_key_is_generated_with_no_auth_or_on_loopback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    with serving(*flags) as (process, url):
+        assert wait_for(f"{url}/v1/config", process).status_code == 200
+    assert not list(tmp_path.iterdir())

@@ -21,6 +21,7 @@ FOREIGN_WORDS = ("Value error", "Input should", "unable to parse", "Invalid valu
 def error_of(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """Run a command that fails with exit code 2 and return its line on stderr."""
     monkeypatch.setattr(sys, "argv", ["antiphon", *arguments])
+    monkeypatch.setenv("ANTIPHON_REST_BIND_ADDRESS", "127.0.0.1")  # elsewhere the line with the API key comes first
     with pytest.raises(SystemExit) as ended:
         main()
     out, err = capsys.readouterr()

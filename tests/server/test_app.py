@@ -5,10 +5,19 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 PATH = "/v1/audio/transcriptions"
 
 
-def test_cors_preflight_and_answers_allow_browsers(server: Any) -> None:
+def test_cors_is_off_by_default(server: Any) -> None:
+    headers = {"origin": "https://a.example", "access-control-request-method": "POST"}
+    for response in (server.client.options(PATH, headers=headers), server.client.get("/v1/models", headers=headers)):
+        assert not [name for name in response.headers if name.startswith("access-control")]
+
+
+def test_cors_preflight_and_answers_allow_browsers(start_server: Any) -> None:
+    server = start_server(allowed_origins="*")
     response = server.client.options(
         PATH,
         headers={
@@ -31,10 +40,15 @@ def test_cors_allows_only_the_origins_of_the_settings(start_server: Any) -> None
     def allowed(server: Any, origin: str) -> str | None:
         return server.client.get("/v1/models", headers={"origin": origin}).headers.get("access-control-allow-origin")
 
-    assert allowed(start_server(), "https://a.example") == "*"
+    assert allowed(start_server(allowed_origins="*"), "https://a.example") == "*"
     server = start_server(allowed_origins="https://a.example, https://b.example", allow_credentials=True)
     assert allowed(server, "https://b.example") == "https://b.example"
     assert allowed(server, "https://c.example") is None
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/docs/oauth2-redirect"])
+def test_there_is_no_page_with_scripts_of_other_hosts(server: Any, path: str) -> None:
+    assert server.client.get(path).status_code == 404
 
 
 def test_openapi_lists_the_routes_and_their_fields(server: Any) -> None:

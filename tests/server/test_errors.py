@@ -43,7 +43,7 @@ def test_unknown_path_is_404(server: Any, path: str) -> None:
 
 
 def test_unexpected_exception_is_500_without_its_text(start_server: Any, caplog: pytest.LogCaptureFixture) -> None:
-    server = start_server()
+    server = start_server(allowed_origins="*")
 
     async def broken() -> None:
         raise RuntimeError(CAUSE)

@@ -23,7 +23,7 @@ import pytest
 from antiphon.errors import ConfigError
 from antiphon.repository.config_json import add_entry, remove_entry
 from antiphon.repository.graph_pbtxt import GraphFile, render_graph
-from antiphon.server.lifecycle import bind, summary, url_of
+from antiphon.server.lifecycle import bind, is_loopback, summary, url_of
 from antiphon.testing.fake import FAKE_INFO
 from tests.support.fake_hub import serve_hub
 from tests.support.sounds import make_audio
@@ -302,6 +302,16 @@ def test_address_given_twice_is_a_config_error_and_leaves_no_socket_open() -> No
     with pytest.raises(ConfigError, match=f"127.0.0.1 port {port}"):
         bind("127.0.0.1,127.0.0.1", port)
     for listener in bind("127.0.0.1", port):
+        listener.close()
+
+
+@pytest.mark.parametrize(
+    ("addresses", "loopback"), [("127.0.0.1", True), ("127.0.0.2,localhost", True), ("0.0.0.0", False)]
+)
+def test_is_loopback(addresses: str, loopback: bool) -> None:
+    sockets = bind(addresses, 0)
+    assert is_loopback(sockets) is loopback
+    for listener in sockets:
         listener.close()
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import gc
+import ipaddress
 import logging
+import os
 import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -23,6 +25,7 @@ from antiphon.model_server import ModelServer, ModelSource
 from antiphon.model_spec import config_of, load, model_specs
 from antiphon.scheduling.hooks import no_hooks
 from antiphon.scheduling.queue import Limits
+from antiphon.server.api_keys import configured_keys, generated_keys
 from antiphon.server.app import create_app, create_telemetry
 from antiphon.server.state import ServerState
 from antiphon.service import SpeechService
@@ -45,6 +48,18 @@ def run_server(
     `report` receives a line for each model, and one when ready; `progress` is that of a model being downloaded.
     """
     _set_up_logging(settings.log_level, settings.log_path)
+    sockets = bind(settings.rest_bind_address, settings.rest_port)
+    try:
+        _run(settings, sockets, report, progress)
+    finally:
+        for listener in sockets:
+            listener.close()
+
+
+def _run(settings: Settings, sockets: list[socket.socket], report: Report, progress: ByteProgress) -> None:
+    keys = configured_keys(settings)
+    if not (keys.required or settings.no_auth or is_loopback(sockets)):
+        keys = generated_keys(report)
     telemetry = create_telemetry(settings)
     models = ModelServer(
         ModelSource(
@@ -56,8 +71,7 @@ def run_server(
         hooks=no_hooks if telemetry is None else telemetry.model,
     )
     service = SpeechService(models, max_input_characters=settings.max_input_characters)
-    app = create_app(service, settings, telemetry)
-    sockets = bind(settings.rest_bind_address, settings.rest_port)
+    app = create_app(service, settings, telemetry, keys)
     config = uvicorn.Config(
         app,
         http="h11",
@@ -71,11 +85,7 @@ def run_server(
     server = DrainingServer(config, app.state.server)
     loading = Loading(settings, models, server, url_of(sockets[0]), report, progress)
     loading.start()
-    try:
-        server.run(sockets)
-    finally:
-        for listener in sockets:
-            listener.close()
+    server.run(sockets)
     if loading.error is not None:
         raise loading.error
 
@@ -210,6 +220,11 @@ def bind(addresses: str, port: int) -> list[socket.socket]:
     return sockets
 
 
+def is_loopback(listeners: Iterable[socket.socket]) -> bool:
+    """Whether only programs on this machine can reach the listeners."""
+    return all(ipaddress.ip_address(listener.getsockname()[0].partition("%")[0]).is_loopback for listener in listeners)
+
+
 def url_of(listener: socket.socket) -> str:
     """The address at which a client on this machine reaches the listener."""
     host, port = listener.getsockname()[:2]
@@ -224,6 +239,8 @@ def _set_up_logging(level: str, path: Path | None) -> None:
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if path is not None:
         try:
+            # Readable by the user and the group only; FileHandler would make it readable by all.
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640))
             handlers.append(logging.FileHandler(path, encoding="utf-8"))
         except OSError as error:
             raise ConfigError(f"cannot write {path} ({error.strerror}).", setting="log_path") from error

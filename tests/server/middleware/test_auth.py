@@ -1,4 +1,4 @@
-"""The API key: 401 without it, for every POST and every websocket."""
+"""The API key: 401 without it, for every request and every websocket but health."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import pytest
 from starlette.testclient import WebSocketDenialResponse
 
 from antiphon.errors import ConfigError
+from antiphon.server.api_keys import KeyFile
 from antiphon.server.app import create_app
+from antiphon.server.middleware.auth import HEALTH, KEY_NAME, RequireKey
 from antiphon.settings import Settings
 from tests.server.middleware.conftest import LiveClient
 from tests.support.service import new_service
@@ -38,7 +40,7 @@ def test_authorization_is_ignored_if_no_key_is_set(server: Any, value: str | Non
 @pytest.fixture
 def key_file(tmp_path: Path) -> Path:
     path = tmp_path / "key"
-    path.write_text("open sesame  \nsecond line\n")
+    path.write_text("open sesame  \n\n# the next is for the bridge\nbridge: zwölf: Brücken\n", "utf-8")
     return path
 
 
@@ -55,12 +57,41 @@ def test_post_with_a_missing_or_wrong_key_is_401(start_server: Any, key_file: Pa
     assert response.headers["x-request-id"]
 
 
-def test_post_with_the_key_and_lists_without_it_are_served(start_server: Any, key_file: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("authorization", "bearer open sesame"),
+        ("Authorization", "Bearer  zwölf: Brücken"),
+        ("api-key", "open sesame"),
+        ("x-api-key", "zwölf: Brücken"),
+    ],
+)
+def test_any_key_in_any_header_is_accepted(start_server: Any, key_file: Path, name: str, value: str) -> None:
     server = start_server(api_key_file=key_file)
-    headers = {"authorization": "bearer open sesame"}
-    assert server.client.post(PATH, files={"file": WAV}, headers=headers).status_code == 200
-    for path in ("/v1/models", "/v3/models/fake", "/health", "/v2/health/ready", "/v2/health/live"):
-        assert server.client.get(path).status_code == 200
+    assert server.client.post(PATH, files={"file": WAV}, headers={name: value.encode()}).status_code == 200
+    assert server.client.get("/v1/models", headers={name: value.encode()}).status_code == 200
+    assert server.client.get("/v1/models", headers={name: value[:-1].encode()}).status_code == 401
+    with_placeholder = {name: value.encode(), "authorization": "Bearer unused"} if "key" in name else {}
+    assert not with_placeholder or server.client.get("/v1/models", headers=with_placeholder).status_code == 200
+
+
+def test_every_route_but_health_is_401_without_the_key(start_server: Any, key_file: Path) -> None:
+    server = start_server(api_key_file=key_file, metrics_enable=True)
+    paths = server.app.openapi()["paths"]
+    routes = [(method, path) for path, methods in paths.items() for method in methods]
+    assert len(routes) >= 20
+    assert ("get", "/metrics") in routes
+    others = [("get", "/openapi.json"), ("get", "/nothing"), ("options", PATH), ("put", "/health")]
+    for method, path in [*routes, *others]:
+        expected = 200 if path in HEALTH and method == "get" else 401
+        answer = server.client.request(method, path.replace("{model_id}", "fake"))
+        assert answer.status_code == expected, (method, path)
+    assert server.client.get(f"{server.url}//v2//health/live/").status_code == 200
+    assert server.client.head("/health").status_code != 401
+
+
+def test_openai_client_reports_a_wrong_key(start_server: Any, key_file: Path) -> None:
+    server = start_server(api_key_file=key_file)
     with (
         openai.OpenAI(base_url=f"{server.url}/v1", api_key="wrong", max_retries=0) as client,
         pytest.raises(openai.AuthenticationError),
@@ -68,7 +99,20 @@ def test_post_with_the_key_and_lists_without_it_are_served(start_server: Any, ke
         client.audio.transcriptions.create(model="fake", file=("a.wav", WAV))
 
 
-@pytest.mark.parametrize("content", [None, b"", b"\n", b"\xff\xfe"])
+def test_name_of_the_key_is_in_the_scope(key_file: Path) -> None:
+    scopes: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scopes.append(scope)
+
+    guard: Any = RequireKey(app, keys=KeyFile(key_file))
+    for path, key in (("/v1/models", "zwölf: Brücken"), ("/v1/models", "open sesame"), ("/health", "wrong")):
+        scope = {"type": "http", "method": "GET", "path": path, "headers": [(b"x-api-key", key.encode())]}
+        asyncio.run(guard(scope, None, None))
+    assert [scope.get(KEY_NAME) for scope in scopes] == ["bridge", "line-1", None]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n", b"# only a comment\n", b"\xff\xfe"])
 def test_key_file_without_a_key_is_a_config_error(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "key"
     if content is not None:
@@ -82,7 +126,11 @@ def test_key_of_the_environment_is_required_or_401(start_server: Any, monkeypatc
     server = start_server()
     assert server.client.post("/v1/config/reload").status_code == 401
     assert server.client.post("/v1/config/reload", headers={"authorization": "Bearer secret"}).status_code == 200
-    assert server.client.get("/v1/config").status_code == 200
+    assert server.client.get("/v1/config").status_code == 401
+    monkeypatch.setenv("ANTIPHON_API_KEY", "ours")
+    server = start_server()
+    for key, status in (("secret", 401), ("ours", 200)):
+        assert server.client.get("/v1/config", headers={"api-key": key}).status_code == status
 
 
 @pytest.mark.parametrize("value", [None, "Bearer open", "open sesame"])

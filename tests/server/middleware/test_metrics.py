@@ -68,12 +68,14 @@ def test_metrics_are_404_without_the_flag(start_server: Any) -> None:
     assert "the setting metrics_enable turns them on" in error["message"]
 
 
-def test_metrics_need_no_key(start_server: Any, tmp_path: Path) -> None:
-    """As in OVMS. A request refused with 401 is counted under no model."""
+def test_metrics_need_the_key(start_server: Any, tmp_path: Path) -> None:
+    """A request refused with 401 is counted under no model."""
     key = tmp_path / "key"
     key.write_text("sesame\n")
     server = start_server(FakeSession("ears"), metrics_enable=True, api_key_file=key)
     assert transcribe(server).status_code == 401
+    assert server.client.get("/metrics").status_code == 401
+    server.client.headers["authorization"] = "Bearer sesame"
     assert counts(server, "ears") == outcome()
     assert value(metrics(server), "antiphon_requests_total", task="transcriptions", status="401") == 1
 

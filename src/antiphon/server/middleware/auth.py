@@ -1,41 +1,48 @@
-"""Requires the API key, if one is set."""
+"""Requires an API key for every route but health, if keys are set."""
 
 from __future__ import annotations
 
-import hmac
-from pathlib import Path
-
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from antiphon.errors import ConfigError, Unauthorized
+from antiphon.errors import Unauthorized
+from antiphon.server.api_keys import ApiKeys
+from antiphon.server.middleware.paths import collapsed
 
-
-def read_key(path: Path) -> str:
-    """The first line of a key file, as OVMS reads it. ConfigError if there is none."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}.", setting="api_key_file") from error
-    key = lines[0].rstrip() if lines else ""
-    if not key:
-        raise ConfigError(f"the first line of {path} is empty; write the key there.", setting="api_key_file")
-    return key
+HEALTH = frozenset({"/health", "/v2/health/live", "/v2/health/ready"})
+KEY_NAME = "antiphon.api_key_name"  # in the scope of a request that came with a key
+_KEY_HEADERS = (b"api-key", b"x-api-key")
 
 
 class RequireKey:
-    """Raises `Unauthorized` for a POST or a websocket without the bearer token `key`; None lets every request pass.
+    """Raises `Unauthorized` for a request or a websocket without one of the keys, and puts the key's name into the scope.
 
-    GET requests (lists, health, metrics) need no key, as in OVMS: clients read them without one.
+    A key is a bearer token, or the value of `api-key` or `x-api-key`. GET and HEAD of the health routes need none.
     """
 
-    def __init__(self, app: ASGIApp, *, key: str | None) -> None:
+    def __init__(self, app: ASGIApp, *, keys: ApiKeys) -> None:
         self.app = app
-        self._key = key.encode() if key is not None else None
+        self._keys = keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._key is not None and (scope["type"] == "websocket" or scope.get("method") == "POST"):
-            scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
-            if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), self._key):
+        if self._keys.required and scope["type"] != "lifespan":
+            name = self._keys.name_of(sent_tokens(scope))
+            if name is not None:
+                scope = {**scope, KEY_NAME: name}
+            elif not is_health(scope):
                 raise Unauthorized("This server requires an API key: send 'Authorization: Bearer <key>'.")
         await self.app(scope, receive, send)
+
+
+def is_health(scope: Scope) -> bool:
+    """Whether this is a read of a health route, whatever slashes its path has."""
+    return scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and collapsed(scope["path"]) in HEALTH
+
+
+def sent_tokens(scope: Scope) -> list[bytes]:
+    """The keys that a request carries: at most one for each header, the first of its name."""
+    first: dict[bytes, bytes] = {}
+    for name, value in scope["headers"]:
+        first.setdefault(name.lower(), value)
+    tokens = [first[name].strip() for name in _KEY_HEADERS if name in first]
+    scheme, _, token = first.get(b"authorization", b"").partition(b" ")
+    return [*tokens, token.strip()] if scheme.lower() == b"bearer" else tokens

@@ -13,7 +13,12 @@ class CollapseSlashes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
-            path = "/" + "/".join(part for part in scope["path"].split("/") if part)
+            path = collapsed(scope["path"])
             if path != scope["path"]:
                 scope = {**scope, "path": path, "raw_path": path.encode()}
         await self.app(scope, receive, send)
+
+
+def collapsed(path: str) -> str:
+    """A path without its empty segments."""
+    return "/" + "/".join(part for part in path.split("/") if part)

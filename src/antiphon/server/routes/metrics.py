@@ -13,7 +13,7 @@ from antiphon.telemetry import CONTENT_TYPE
 
 
 async def metrics(state: Annotated[ServerState, Depends(server_state)]) -> Response:
-    """The server's metrics in Prometheus's text format. Needs no key, as in the OpenVINO Model Server."""
+    """The server's metrics in Prometheus's text format."""
     if state.telemetry is None:
         message = "Metrics are off; the setting metrics_enable turns them on."
         detail = ErrorDetail(message=message, type="invalid_request_error", param=None, code="not_found")
