@@ -143,6 +143,24 @@ def test_graph_pbtxt_gives_the_folder_and_the_options(tmp_path: Path, genai_call
     )  # a flag stands above the graph
 
 
+def test_graph_pbtxt_in_the_hugging_face_cache_stays_in_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = write_tiny(tmp_path / "snapshot")
+    monkeypatch.setattr("antiphon.loader.find_cached", lambda name: snapshot if name == "some/one" else None)
+    config = {"CACHE_DIR": "/cache", "NUM_STREAMS": "2"}
+    (snapshot / "graph.pbtxt").write_text(render_graph(GraphFile("speech2text", plugin_config=config)))
+    graph = choose("some/one").graph
+    assert graph is not None
+    assert graph.plugin_config == {"NUM_STREAMS": "2"}
+    graph = choose(str(snapshot)).graph  # named by its path, it is the operator's
+    assert graph is not None
+    assert graph.plugin_config == config
+    (snapshot / "graph.pbtxt").write_text(render_graph(GraphFile("speech2text", str(tmp_path))))
+    with pytest.raises(ConfigError, match=f"{tmp_path} is not in the folder of the file"):
+        choose("some/one")
+
+
 def test_genai_reports_that_audio_context_has_no_effect(tmp_path: Path, genai_calls: list[dict[str, Any]]) -> None:
     folder = str(write_tiny(tmp_path / "tiny"))
     lines: list[str] = []

@@ -6,6 +6,7 @@ Importing this module does not import OpenVINO or the graphs of a family; they a
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -20,11 +21,14 @@ from antiphon.models.family import Family, families
 from antiphon.models.folder import ModelFolder, inspect, lacks_vocoder
 from antiphon.models.session import AnySession
 from antiphon.repository.graph_pbtxt import GRAPH, GraphFile, read_graph
+from antiphon.repository.hub_graph import read_hub_graph
 from antiphon.types.options import MAX_SPEED, MIN_SPEED, AudioContext, Precision, Report, WeightFormat
 from antiphon.weights.config_file import CONFIG_FILE
 
 if TYPE_CHECKING:
     from antiphon.runtime.openvino import Device
+
+logger = logging.getLogger(__name__)
 
 ESPEAK = "espeak"  # a name without a folder: its library and data are a Python package
 BUILT_IN = (ESPEAK,)
@@ -137,7 +141,8 @@ def choose(
         graph = path / GRAPH
     home = graph.parent if isinstance(graph, Path) else path
     if isinstance(graph, Path):
-        graph = read_graph(graph)
+        published = home == path and _is_in_hub_cache(name_or_folder)
+        graph = read_hub_graph(graph, logger.info) if published else read_graph(graph)
     folder = inspect(path if graph is None else home / graph.models_path)
     family = folder.served_family()
     if graph is not None and graph.model_type not in (None, family.name):
@@ -155,6 +160,11 @@ def choose(
         reason = f"the native engine runs on CPU, not on {device}"
     voices = tuple((name, home / file) for name, file in graph.voices) if graph else ()
     return Choice(folder, family, "genai" if reason else family.backend, device, reason, graph, voices)
+
+
+def _is_in_hub_cache(name: str) -> bool:
+    """Whether a name is that of a repository in the Hugging Face cache, whose files are as published."""
+    return not Path(name).expanduser().is_dir() and find_model(name) is None
 
 
 def check(choice: Choice) -> Choice:

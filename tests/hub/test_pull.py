@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ from antiphon.hub import client as hub_module
 from antiphon.hub.pull import pull
 from antiphon.models.folder import lacks_vocoder
 from antiphon.repository.config_json import list_models
+from antiphon.repository.graph_pbtxt import GraphFile, read_graph, render_graph
 from tests.support.fake_hub import Hub, write_repository
 from tests.support.pulling import NAME, WEIGHTS, WHISPER, files_in, keep
 
@@ -47,7 +49,7 @@ def test_only_the_files_of_a_model_are_downloaded(hub: Hub, tmp_path: Path, mode
         "vocab.json": "{}",
         "merges.txt": "a b",
         "spm_char.model": b"spm",
-        "graph.pbtxt": "node {}",
+        "graph.pbtxt": render_graph(GraphFile("speech2text")),
         "openvino_encoder_model.xml": "<net/>",
         "openvino_encoder_model.bin": b"ir",
         "voices/anna.bin": b"v",
@@ -146,6 +148,40 @@ def test_speecht5_gets_its_vocoder(hub: Hub, tmp_path: Path, models: Path, lines
     assert files_in(folder / "vocoder") == vocoder_files
     without = pull("microsoft/speecht5_tts", tmp_path / "other", vocoder=None, lacks_vocoder=lacks_vocoder)
     assert files_in(without) == model_files
+
+
+def test_graph_of_the_hub_keeps_its_paths_inside_and_names_no_folders(
+    hub: Hub, tmp_path: Path, models: Path, lines: list[str]
+) -> None:
+    config = {"CACHE_DIR": "/anywhere", "CONFIG_FILE": "/kernels.xml", "NUM_STREAMS": "2"}
+    graph = GraphFile("text2speech", "./ir", "GPU", config, voices=(("anna", "voices/anna.bin"),))
+    keep(hub, tmp_path / "hub", **{"graph.pbtxt": render_graph(graph)})
+    folder = pull(NAME, models, report=lines.append)
+    assert read_graph(folder / "graph.pbtxt") == replace(graph, plugin_config={"NUM_STREAMS": "2"})
+    assert lines[1:] == [
+        "graph.pbtxt of the hub: CACHE_DIR, CONFIG_FILE in plugin_config is not used; a setting can have it."
+    ]
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        render_graph(GraphFile("speech2text", "/anywhere")),
+        render_graph(GraphFile("speech2text", "../other")),
+        render_graph(GraphFile("speech2text", "a/../../other")),
+        render_graph(GraphFile("speech2text", "C:\\models")),
+        render_graph(GraphFile("text2speech", voices=(("anna", "/etc/passwd"),))),
+        "node {}",
+    ],
+)
+def test_graph_of_the_hub_that_leaves_its_folder_is_not_used(
+    hub: Hub, tmp_path: Path, models: Path, lines: list[str], graph: str
+) -> None:
+    keep(hub, tmp_path / "hub", **{"graph.pbtxt": graph})
+    folder = pull(NAME, models, report=lines.append)
+    assert not (folder / "graph.pbtxt").exists()
+    assert (folder / "model.safetensors").is_file()
+    assert lines[1].startswith("graph.pbtxt of the hub is not used: ")
 
 
 def test_existing_model_is_kept_without_a_request(hub: Hub, tmp_path: Path, models: Path, lines: list[str]) -> None:

@@ -15,6 +15,8 @@ from antiphon.hub.client import BOT, Hub, HubFile, Listing, is_offline, not_a_re
 from antiphon.hub.selection import lists_weights, pickled_weights, select_files, why_unusable
 from antiphon.repository.atomic_folder import cannot_write, hidden, locked, publish
 from antiphon.repository.config_json import has_weights
+from antiphon.repository.graph_pbtxt import GRAPH
+from antiphon.repository.hub_graph import restrict_file
 from antiphon.types.options import Report
 
 VOCODER = "microsoft/speecht5_hifigan"  # the one SpeechT5 was published with
@@ -40,8 +42,8 @@ def pull(
     """Download `source` to `<repository>/<source>`, or to `into`, and return that folder.
 
     The folder appears once every file has arrived and its digest has been verified; until then the files are in a hidden
-    folder next to it. An existing model is kept unless `overwrite`. A folder that `lacks_vocoder` gets the
-    repository `vocoder` in vocoder/.
+    folder next to it. `repository/hub_graph.py` restricts what its graph.pbtxt may say. An existing model is kept unless
+    `overwrite`. A folder that `lacks_vocoder` gets the repository `vocoder` in vocoder/.
 
     Raises ConfigError naming the repository, folder or variable and the fix.
     """
@@ -91,6 +93,8 @@ def _pull(options: _Options, revision: str | None) -> None:
                 vocoder = _usable_listing(hub, options.vocoder, None, report)
                 names |= {f"vocoder/{name}" for name in _fetch(hub, vocoder, staging / "vocoder", options)}
             remove_others(staging, names)
+            for graph in staging.rglob(GRAPH):
+                restrict_file(graph, report)
             publish(staging, final)
     except OSError as error:
         raise cannot_write(final, error) from error

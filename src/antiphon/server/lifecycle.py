@@ -57,9 +57,6 @@ def run_server(
 
 
 def _run(settings: Settings, sockets: list[socket.socket], report: Report, progress: ByteProgress) -> None:
-    keys = configured_keys(settings)
-    if not (keys.required or settings.no_auth or is_loopback(sockets)):
-        keys = generated_keys(report)
     telemetry = create_telemetry(settings)
     models = ModelServer(
         ModelSource(
@@ -71,6 +68,9 @@ def _run(settings: Settings, sockets: list[socket.socket], report: Report, progr
         hooks=no_hooks if telemetry is None else telemetry.model,
     )
     service = SpeechService(models, max_input_characters=settings.max_input_characters)
+    keys = configured_keys(settings)
+    if not (keys.required or settings.no_auth or is_loopback(sockets)):
+        keys = generated_keys(report)  # last, after the settings are found to be right
     app = create_app(service, settings, telemetry, keys)
     config = uvicorn.Config(
         app,
