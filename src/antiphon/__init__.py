@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,10 @@ if TYPE_CHECKING:
     from antiphon.errors import AntiphonError
     from antiphon.local import Model, load
     from antiphon.types.results import ModelInfo, Segment, Transcript, Word
+
+# `import openvino` sends a usage event to Google Analytics with this package, and NNCF does when it is used. Marked as missing,
+# it is replaced by an empty class in both. A program that imports OpenVINO before Antiphon decides that by itself.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 __all__ = ["AntiphonError", "Model", "ModelInfo", "Segment", "Transcript", "Word", "__version__", "load"]
 
