@@ -153,6 +153,31 @@ def test_compose_service_is_unprivileged(name: str) -> None:
     assert not service.get("privileged")
 
 
+@each_service
+def test_compose_service_has_limits(name: str) -> None:
+    service = SERVICES[name]
+    assert {"mem_limit", "memswap_limit", "pids_limit", "cpus"} <= set(service)
+    assert [mount.partition(":size=")[::2] for mount in service["tmpfs"]] == [("/tmp", "64m")]
+    folders = {volume.split(":")[1] for volume in service["volumes"]}
+    assert {value.partition("=")[2] for value in service["environment"] if value.startswith("TMPDIR=")} <= folders
+
+
+@each_service
+def test_compose_service_takes_a_key_or_none_and_keeps_a_generated_one(name: str) -> None:
+    service = SERVICES[name]
+    assert {"ANTIPHON_API_KEY", "ANTIPHON_NO_AUTH"} <= set(service["environment"])
+    variables = [word for step, value in STAGES[name].steps if step == "ENV" for word in value.split()]
+    [folder] = [word.partition("=")[2] for word in variables if word.startswith("XDG_STATE_HOME=")]
+    assert f"state:{folder}" in service["volumes"]
+
+
+@each_image
+def test_compiled_models_cannot_be_written_by_every_user(image: Stage) -> None:
+    made = " ".join(value for name, value in image.steps if name == "RUN")
+    assert "0777" not in made
+    assert "install -d -o 5000 -g 5000 /models /opt/cache" in made
+
+
 @pytest.fixture
 def unit() -> configparser.ConfigParser:
     parser = configparser.ConfigParser(strict=False, interpolation=None, delimiters="=")
@@ -185,6 +210,13 @@ def test_systemd_unit_is_hardened(unit: configparser.ConfigParser) -> None:
     assert "MemoryDenyWriteExecute" not in service  # kernels are compiled at run time
 
 
+def test_systemd_unit_has_limits_and_restarts(unit: configparser.ConfigParser) -> None:
+    service = unit["Service"]
+    assert service["Restart"] == "on-failure"
+    assert {"MemoryMax", "TasksMax", "LimitNOFILE"} <= set(service)
+    assert "XDG_STATE_HOME=%S" in service["Environment"].split()  # a generated API key is kept in StateDirectory
+
+
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed here")
 def test_systemd_accepts_every_line(tmp_path: Path) -> None:
     unit = tmp_path / "antiphon.service"
@@ -195,7 +227,7 @@ def test_systemd_accepts_every_line(tmp_path: Path) -> None:
 
 def test_commands_on_the_deploy_page_exist() -> None:
     page = (DEPLOY / "README.md").read_text()
-    assert {name.lower() for name in re.findall(rf"{PREFIX}(\w+)=", page)} <= set(Settings.model_fields)
+    assert {name.lower() for name in re.findall(rf"{PREFIX}(\w+)=", page)} <= {*Settings.model_fields, "api_key"}
     commands = [line for line in page.replace("\\\n", " ").splitlines() if line.startswith("docker run")]
     assert len(commands) == 5
     for line in commands:
