@@ -55,6 +55,30 @@ def test_versions_with_known_holes_are_excluded(name: str, vulnerable: str) -> N
     assert not REQUIRED[name].specifier.contains(vulnerable)
 
 
+def locked(name: str) -> dict[str, list[tuple[str, int]]]:
+    """The packages of a lock: the version and the number of hashes of each, which differ by Python version for some."""
+    found: dict[str, list[tuple[str, int]]] = {}
+    for entry in re.split(r"\n(?=[a-z])", (ROOT / "locks" / f"{name}.txt").read_text()):
+        if match := re.match(r"([\w.-]+)==(\S+)", entry):
+            found.setdefault(match[1], []).append((match[2], entry.count("--hash=sha256:")))
+    return found
+
+
+@pytest.mark.parametrize("name", ["runtime", "espeak", "dev"])
+def test_lock_fits_the_dependencies_and_has_hashes(name: str) -> None:
+    """Run scripts/lock after a change of the dependencies."""
+    extras = {"runtime": (), "espeak": ("espeak",), "dev": ("espeak", "bench", "dev")}[name]
+    lines = [*PROJECT["dependencies"], *(one for extra in extras for one in PROJECT["optional-dependencies"][extra])]
+    packages = locked(name)
+    for requirement in map(Requirement, lines):
+        if requirement.name != PROJECT["name"]:
+            assert packages[requirement.name]
+            assert all(requirement.specifier.contains(version) for version, _ in packages[requirement.name])
+    assert all(hashes for versions in packages.values() for _, hashes in versions)
+    assert all(versions == locked("dev")[package] for package, versions in packages.items())
+    assert "torch" not in packages
+
+
 def test_licences_of_all_dependencies_are_listed() -> None:
     """Run scripts/docs --write after a change of the dependencies."""
     page = (ROOT / "THIRD_PARTY.md").read_text()
