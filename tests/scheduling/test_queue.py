@@ -164,3 +164,17 @@ def test_class_that_is_due_joins_next_to_short_requests() -> None:
         queue.admit(make_request(seconds=3.0), [make_unit(start)], now=0.0)
     taken = [owner.seconds for unit in queue.take(8, hold_back=True) if (owner := queue.owner(unit)) is not None]
     assert taken.count(3_600.0) == 1
+
+
+def test_each_replica_holds_later_units_back_for_its_own_number_of_rounds() -> None:
+    """Rounds of a replica without a short request must not start the count of another anew."""
+    queue = Queue(workers=2)
+    queue.admit(make_request(seconds=SHORT_REQUEST_S), make_units(1), now=0.0)
+    queue.admit(make_request(seconds=3_600.0), make_units(3 * MAX_HELD_ROUNDS), now=0.0)
+    assert len(queue.take(1, worker_index=1)) == 1  # the short request is active on the second worker
+    assert len(queue.take(1, worker_index=1)) == 1  # the long one has begun
+    taken = []
+    for _ in range(MAX_HELD_ROUNDS + 1):
+        taken.append(len(queue.take(1, worker_index=1, hold_back=True)))
+        queue.take(0, worker_index=0, hold_back=True)
+    assert taken == [0] * MAX_HELD_ROUNDS + [1]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -84,7 +84,7 @@ class Queue:
         self._throughput = ThroughputEstimate()
         self._done_s = 0.0  # seconds of audio done since the last `record_work`
         self._saturated = False  # the last `take` left requests in line or filled the last slot
-        self._held_rounds = 0  # rounds in a row in which later units waited for short requests
+        self._held_rounds: Counter[int] = Counter()  # of each worker: rounds in a row in which later units waited
 
     @property
     def waiting(self) -> int:
@@ -202,9 +202,9 @@ class Queue:
         long files would wait for an encode every second step (starter-asr). A class that is due joins all the same.
         """
         taken: list[Unit] = []
-        hold_back = hold_back and self._held_rounds < MAX_HELD_ROUNDS
+        hold_back = hold_back and self._held_rounds[worker_index] < MAX_HELD_ROUNDS
         held_rank = 2 * self._highest_short_priority(worker_index) if hold_back else CLASSES
-        self._held_rounds = self._held_rounds + 1 if held_rank < CLASSES else 0
+        self._held_rounds[worker_index] = self._held_rounds[worker_index] + 1 if held_rank < CLASSES else 0
         while len(taken) < count:
             request = self._line.pop(partial(_may_join, held_rank=held_rank if max_later > 0 else 0))
             if request is None:
