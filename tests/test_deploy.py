@@ -19,6 +19,7 @@ from antiphon.cli.main import COMMANDS
 from antiphon.environment import PREFIX
 from antiphon.server.app import create_app
 from antiphon.settings import Settings, load_settings
+from antiphon.supervision import EXIT_STUCK
 from deploy.healthcheck import READY, address_of
 from tests.support.service import new_service
 
@@ -191,6 +192,16 @@ def test_systemd_unit_starts_the_command(unit: configparser.ConfigParser) -> Non
     assert program == "/opt/antiphon/bin/antiphon"
     assert_is_a_command(words)
     assert "RestartPreventExitStatus" in unit["Service"]
+
+
+def test_systemd_unit_restarts_a_server_with_a_stuck_worker(unit: configparser.ConfigParser) -> None:
+    assert unit["Service"]["Restart"] == "on-failure"
+    assert str(EXIT_STUCK) not in unit["Service"]["RestartPreventExitStatus"].split()
+
+
+@each_service
+def test_container_with_a_stuck_worker_is_restarted(name: str) -> None:
+    assert SERVICES[name]["restart"] == "unless-stopped"
 
 
 def test_systemd_unit_sets_valid_settings(unit: configparser.ConfigParser, monkeypatch: pytest.MonkeyPatch) -> None:

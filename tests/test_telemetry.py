@@ -33,6 +33,7 @@ class Busy:
     waiting: int = 7
     in_flight: int = 3
     slots: int = 16
+    healthy: bool = True
 
 
 def rendered(*listed: str) -> str:

@@ -11,7 +11,7 @@ AntiphonError
 │   └── OriginNotAllowed    a web page of another origin sent the request
 ├── Overloaded              the queue is full, or too full for the request's deadline; try again later
 ├── DeadlineMissed          the request's time limit has passed
-├── Unavailable             loading or draining; try again later
+├── Unavailable             loading or draining, or the model does not work; try again later
 ├── Cancelled               the client disconnected
 ├── EngineFailed            a batch failed; its requests get the error, the server continues
 └── ConfigError             a setting, folder or file is wrong; names it and the fix
@@ -104,7 +104,7 @@ class DeadlineMissed(AntiphonError):
 
 
 class Unavailable(AntiphonError):
-    """The server is loading or draining; `retry_after` is seconds."""
+    """The server is loading or draining, or the model does not work; `retry_after` is seconds."""
 
     def __init__(self, message: str, *, retry_after: float) -> None:
         super().__init__(message)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Literal
 
 from antiphon.errors import AntiphonError, ConfigError, InvalidParameter, ModelNotFound, Unavailable
-from antiphon.model_spec import ModelSpec
+from antiphon.model_spec import ModelSpec, files_of
 from antiphon.models.session import AnySession
 from antiphon.scheduling.hooks import Hooks, no_hooks
 from antiphon.scheduling.queue import UNLIMITED, Limits
 from antiphon.scheduling.scheduler import Scheduler
+from antiphon.types.models import ModelLoad, ModelState, ReloadResult, State
 from antiphon.types.options import ModelTask
 from antiphon.types.results import ModelInfo
 
@@ -35,37 +35,7 @@ TRANSCRIPTION_ALIASES = frozenset(
 )
 SPEECH_ALIASES = frozenset({"tts-1", "tts-1-hd", "gpt-4o-mini-tts", "gpt-4o-mini-tts-2025-12-15"})
 RETRY_AFTER_S = 5.0  # about what a starter model takes to load
-
-State = Literal["LOADING", "AVAILABLE", "UNLOADING", "END"]  # as OVMS and TensorFlow Serving call them
-
-
-@dataclass(frozen=True, slots=True)
-class ModelState:
-    """The state of a model; `error` says why it is not served, or why an older version of it is."""
-
-    name: str
-    state: State
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ModelLoad:
-    """How busy a model is: unfinished requests and their seconds of audio, units waiting and in flight, and slots."""
-
-    name: str
-    requests: int
-    seconds: float
-    waiting: int
-    in_flight: int
-    slots: int
-
-
-@dataclass(frozen=True, slots=True)
-class ReloadResult:
-    """Whether a reload changed anything, and the models that could not be loaded."""
-
-    changed: bool
-    failed: dict[str, AntiphonError]
+MAX_RELEASE_S = 10.0  # how long the other replicas of a dead worker may take to end, before the model is loaded again
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,14 +144,63 @@ class ModelServer:
     def loads(self) -> tuple[ModelLoad, ...]:
         """How busy each model is, for metrics."""
         return tuple(
-            ModelLoad(each.info.name, each.requests, each.seconds, each.waiting, each.in_flight, each.slots)
+            ModelLoad(
+                each.info.name,
+                each.requests,
+                each.seconds,
+                each.waiting,
+                each.in_flight,
+                each.slots,
+                each.failure is None,
+            )
             for each in self._served()
         )
 
     def states(self) -> tuple[ModelState, ...]:
-        """Every model configured or served so far, in the order they first appeared."""
+        """Every model configured or served so far, in the order they first appeared.
+
+        One whose worker is dead or stuck has an error, and is LOADING; or END if it cannot be loaded again.
+        """
         with self._changed:
-            return tuple(ModelState(name, status.state, status.error) for name, status in self._statuses.items())
+            return tuple(self._state(name, status) for name, status in self._statuses.items())
+
+    @property
+    def healthy(self) -> bool:
+        """False while a worker is dead or stuck. A dead one whose model was replaced or removed does not count."""
+        with self._changed:
+            served, draining = tuple(self._schedulers.values()), tuple(self._draining)
+        return all(each.failure is None for each in served) and all(
+            each.failure is None or each.dead for each in draining
+        )
+
+    @property
+    def stopped(self) -> bool:
+        """True if no worker thread runs."""
+        return all(each.stopped for each in self.schedulers())
+
+    @property
+    def closed(self) -> threading.Event:
+        """Set by `close`."""
+        return self._closed
+
+    def schedulers(self) -> tuple[Scheduler, ...]:
+        """Those of the models served, and those that are draining."""
+        with self._changed:
+            return (*self._schedulers.values(), *self._draining)
+
+    def dead(self) -> tuple[str, ...]:
+        """The models that are served by a scheduler of which a worker died, and can be loaded again."""
+        with self._changed:
+            return tuple(name for name, each in self._schedulers.items() if each.dead and self._statuses[name].spec)
+
+    def restore(self, name: str) -> AntiphonError | None:
+        """Load a model again if it is `dead`. The error is logged, and returned."""
+        with self._reloading:
+            if self._source is None or name not in self.dead() or self._closed.is_set():
+                return None
+            spec = self._statuses[name].spec
+            assert spec is not None  # as it is in `dead`
+            return self._load(self._source, spec, quiet=False)
 
     def reload(self, *, retry: bool = True) -> ReloadResult:
         """Load the configured models that are not served, and remove served ones that are no longer configured.
@@ -218,18 +237,29 @@ class ModelServer:
     def close(self, *, drain: bool = True, timeout: float | None = None) -> None:
         """Load nothing more, refuse new requests and end the worker threads, after finishing admitted work if `drain`.
 
-        `timeout` bounds the draining, in seconds per model; work left over ends with Unavailable.
+        `timeout` bounds the draining of all models, in seconds; work left over ends with Unavailable. A worker that is stuck
+        takes up to 2 seconds more, and is left behind.
         """
+        until = None if timeout is None else time.monotonic() + timeout
         with self._changed:
             self._closed.set()
             schedulers = (*self._schedulers.values(), *self._draining)
+        if not drain:
+            self.abandon()
         for scheduler in schedulers:
-            scheduler.close(drain=drain, timeout=timeout)
+            scheduler.close(drain=drain, timeout=None if until is None else max(0.0, until - time.monotonic()))
 
     def abandon(self) -> None:
-        """End the worker threads without waiting, for a finalizer: no caller can be left."""
-        for scheduler in (*self._schedulers.values(), *self._draining):
+        """End all requests and let the worker threads end, without waiting."""
+        for scheduler in (*self._schedulers.values(), *self._draining):  # no lock: also called by a finalizer
             scheduler.abandon()
+
+    def _state(self, name: str, status: _Status) -> ModelState:
+        """Called under the lock."""
+        scheduler = self._schedulers.get(name)
+        if scheduler is None or scheduler.failure is None:
+            return ModelState(name, status.state, status.error)
+        return ModelState(name, "END" if status.spec is None else "LOADING", status.error or str(scheduler.failure))
 
     def _served(self) -> tuple[Scheduler, ...]:
         with self._changed:
@@ -319,17 +349,21 @@ class ModelServer:
         if status is None or status.spec != spec or _has_left(status):
             return True
         if status.error is None:
-            return status.state == "LOADING"
-        return retry or status.files != _files_of(spec)
+            return status.state == "LOADING" or (retry and spec.name in self.dead())
+        return retry or status.files != files_of(spec)
 
     def _load(self, source: ModelSource, spec: ModelSpec, *, quiet: bool) -> AntiphonError | None:
         """Load one model and serve it. The error of one that cannot be loaded is logged unless `quiet`, and returned."""
         before = self._statuses[spec.name]
-        serving = before.state == "AVAILABLE"
-        files = _files_of(spec)
+        old = self._schedulers.get(spec.name)
+        died = old is not None and old.dead
+        serving = old is not None and not died
+        files = files_of(spec)
         try:
+            if old is not None and died:
+                old.close(drain=False, timeout=MAX_RELEASE_S)  # first, as there may be no memory for both
             sessions = source.load(spec)
-            if serving:
+            if old is not None:
                 self._replace(sessions, spec)
             else:
                 with self._changed:
@@ -342,18 +376,11 @@ class ModelServer:
             if not (quiet or before.error == str(reason) or self._closed.is_set()):
                 logger.error("%s is %s: %s", spec.name, "served as it was" if serving else "not served", reason)
             return reason
+        if old is not None and died:
+            old.hooks.record("antiphon_worker_restarts_total")
         source.announce(sessions)
         return None
 
 
 def _has_left(status: _Status) -> bool:
     return status.state in ("UNLOADING", "END")
-
-
-def _files_of(spec: ModelSpec) -> tuple[tuple[str, int, int], ...]:
-    """Name, size and modification time of each file in a model's folder: while they stay, a failed load would fail again."""
-    try:
-        files = [(path.name, path.stat()) for path in sorted(Path(spec.source).iterdir())]
-    except OSError:
-        return ()
-    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in files)

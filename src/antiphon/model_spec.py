@@ -36,6 +36,15 @@ class ModelSpec:
     setting: str | None = field(default="model_path", compare=False)  # the one that names the model, if one does
 
 
+def files_of(spec: ModelSpec) -> tuple[tuple[str, int, int], ...]:
+    """Name, size and modification time of each file in a model's folder: while they stay, a failed load would fail again."""
+    try:
+        files = [(path.name, path.stat()) for path in sorted(Path(spec.source).iterdir())]
+    except OSError:
+        return ()
+    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in files)
+
+
 def config_of(settings: Settings) -> Path | None:
     """The config.json that lists the models, if the settings name one."""
     if settings.config_path is not None:

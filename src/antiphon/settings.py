@@ -180,6 +180,13 @@ class Settings(BaseSettings):
         unit="seconds",
         gt=0,
     )
+    stall_seconds: float = _setting(
+        60.0,
+        "How long a step of a model may take before the server counts as unhealthy and refuses requests for that model; after "
+        "twice as long it exits with code 70. 0 is no limit.",
+        unit="seconds",
+        ge=0,
+    )
     request_timeout: float = _setting(
         0.0,
         "The time limit of a request, upload included, after which it gets 504. 0 is no limit. "

@@ -41,7 +41,8 @@ _LABEL_VALUES: Mapping[str, tuple[str, ...]] = {
 
 
 class Load(Protocol):
-    """The load of a model at this moment: unfinished requests and seconds of audio, units waiting and in flight, slots."""
+    """The load of a model at this moment: unfinished requests and seconds of audio, units waiting and in flight, slots,
+    and whether its workers work."""
 
     @property
     def name(self) -> str: ...
@@ -55,6 +56,8 @@ class Load(Protocol):
     def in_flight(self) -> int: ...
     @property
     def slots(self) -> int: ...
+    @property
+    def healthy(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,10 @@ METRICS: tuple[Metric, ...] = (
     _level("antiphon_queue_seconds", _NAME, "seconds", "Seconds of admitted audio that are not done."),
     _level("antiphon_units_in_flight", _NAME, "in_flight", "Windows and sentences that have a slot."),
     _level("antiphon_slots", _NAME, "slots", "Slots of a model."),
+    _level(
+        "antiphon_model_healthy", _NAME, "healthy", "1 if the workers of a model work, 0 while one is dead or stuck."
+    ),
+    _counter("antiphon_worker_restarts_total", _NAME, "Times that a model was loaded again because a worker had died."),
     _histogram("antiphon_batch_units", _NAME, _BATCH_UNITS, "Windows and sentences that a step advanced together."),
     _histogram("antiphon_step_seconds", _NAME, _STEP_S, "Seconds that a step took."),
     _histogram(

@@ -9,7 +9,7 @@ from threading import Barrier
 
 import pytest
 
-from antiphon.errors import EngineFailed, Unavailable
+from antiphon.errors import Unavailable
 from antiphon.scheduling.scheduler import Scheduler
 from antiphon.testing.fake import FakeSession
 from antiphon.types.events import Event, Window
@@ -53,28 +53,6 @@ def test_closing_ends_all_replicas(drain: bool) -> None:
         else:
             with pytest.raises(Unavailable):
                 answer.result(60)
-
-
-def test_replica_that_dies_ends_the_others_too() -> None:
-    """Its thread is gone for good: refusing all requests is better than never answering half of them."""
-
-    class Dying(FakeSession):
-        def leave(self, unit: Window) -> None:
-            raise RuntimeError("dying")
-
-    hold = Holder()
-    scheduler = Scheduler([Dying(before_step=hold, step_fails=lambda _: True), FakeSession(before_step=hold)])
-    with ThreadPoolExecutor(2) as pool:
-        answers = [pool.submit(scheduler.run_blocking, OneUnit(60.0)) for _ in range(2)]
-        while scheduler.waiting < 2:
-            time.sleep(0.001)
-        scheduler.start()
-        hold.go_on.set()
-        assert any(isinstance(answer.exception(60), EngineFailed) for answer in answers)
-    with pytest.raises(EngineFailed, match="The worker of fake died") as refused:
-        scheduler.check_room()
-    assert str(refused.value.__cause__) == "dying"
-    scheduler.close()
 
 
 def test_plan_receives_one_event_at_a_time_from_two_replicas() -> None:

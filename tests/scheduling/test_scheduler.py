@@ -1,4 +1,4 @@
-"""The scheduler: answers, cancellation, deadlines, closing, resting, and a worker thread that dies."""
+"""The scheduler: answers, cancellation, deadlines, closing and resting."""
 
 from __future__ import annotations
 
@@ -199,26 +199,6 @@ def test_closing_before_the_start_fails_waiting_requests() -> None:
         scheduler.close()
         with pytest.raises(Unavailable):
             future.result(60)
-
-
-def test_worker_that_dies_fails_all_requests_without_the_exception_text() -> None:
-    class Broken(FakeSession):
-        def leave(self, unit: Window) -> None:
-            raise RuntimeError("cannot leave")
-
-    session = Broken(slots=1, step_fails=lambda _unit: True)
-    scheduler = Scheduler([session])
-    with ThreadPoolExecutor(3) as pool:
-        futures = [scheduler_accepts(scheduler, OneUnit(1.0), pool.submit) for _ in range(3)]
-        scheduler.start()
-        for future in futures:
-            with pytest.raises(EngineFailed, match="died") as failed:
-                future.result(60)
-            assert "cannot leave" not in str(failed.value)
-            assert str(failed.value.__cause__) == "cannot leave"
-    with pytest.raises(EngineFailed, match="died"):
-        scheduler.run_blocking(OneUnit(1.0))
-    scheduler.close()
 
 
 def test_engine_failure_is_raised_in_its_caller_and_the_next_request_works() -> None:

@@ -17,13 +17,14 @@ from antiphon.errors import (
     InvalidParameter,
     ModelNotFound,
 )
+from antiphon.scheduling.hooks import GuardedHooks
 from antiphon.scheduling.policy import Deadline, SchedulingPolicy
 from antiphon.scheduling.queue import Queue
 from antiphon.scheduling.request import ScheduledRequest
 from antiphon.scheduling.worker import Worker
 from antiphon.testing.fake import FakeSession
 from antiphon.types.events import Event, Failed, Window, WindowFinished
-from tests.support.scheduling import EndlessPlan, OneUnit
+from tests.support.scheduling import EndlessPlan, OneUnit, RecordingHooks
 from tests.support.worker_loop import admit, make_request, make_unit, reason_of, run_dry
 
 
@@ -178,3 +179,162 @@ def test_late_unit_leaves_at_the_next_iteration(steps: int) -> None:
     worker.run()
     assert isinstance(other_plan.events[0], WindowFinished)
     assert late_plan.events == []
+
+
+class Odd(BaseException):
+    """An error that `except Exception` does not catch."""
+
+
+@pytest.mark.parametrize("where", ["join", "step"])
+@pytest.mark.parametrize("error", [MemoryError(), Odd(), KeyboardInterrupt(), GeneratorExit()], ids=repr)
+def test_any_error_of_the_session_ends_only_its_units(where: str, error: BaseException) -> None:
+    failing = iter([True])
+
+    class Failing(FakeSession):
+        def join(self, units: Sequence[Window]) -> list[Event]:
+            if where == "join" and next(failing, False):
+                raise error
+            return super().join(units)
+
+        def step(self) -> list[Event]:
+            if where == "step" and next(failing, False):
+                raise error
+            return super().step()
+
+    queue = Queue()
+    doomed, spared = admit(queue, [make_unit()]), admit(queue, [make_unit()])
+    run_dry(Failing(slots=1), queue)
+    (event,) = doomed.events
+    assert isinstance(event, Failed)
+    assert type(event.error) is EngineFailed
+    assert event.error.__cause__ is error
+    assert isinstance(spared.events[0], WindowFinished)
+
+
+def test_plan_that_raises_no_exception_gets_an_engine_failure() -> None:
+    """A KeyboardInterrupt as the result of a task would end the event loop."""
+    queue = Queue()
+
+    class Broken(EndlessPlan):
+        def receive(self, event: Event) -> Sequence[Window]:
+            raise KeyboardInterrupt
+
+    request = ScheduledRequest(Broken())
+    queue.admit(request, [make_unit()], now=0.0)
+    run_dry(FakeSession(), queue)
+    assert type(reason_of(request)) is EngineFailed
+
+
+@pytest.mark.parametrize("error", [RuntimeError("cannot leave"), MemoryError(), Odd()], ids=repr)
+def test_unit_that_cannot_leave_after_a_failed_step_is_logged_and_its_slot_is_free(
+    error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    failing = iter([True])
+
+    class Stubborn(FakeSession):
+        def leave(self, unit: Window) -> None:
+            super().leave(unit)
+            raise error
+
+    queue = Queue()
+    doomed = [admit(queue, [make_unit()]) for _ in range(2)]
+    spared = [admit(queue, [make_unit()]) for _ in range(2)]
+    session = Stubborn(slots=2, step_fails=lambda _unit: next(failing, False))
+    run_dry(session, queue, joins_per_step=2)
+    assert all(isinstance(plan.events[0], Failed) for plan in doomed)
+    assert all(isinstance(plan.events[0], WindowFinished) for plan in spared)
+    assert caplog.messages == ["fake: a step of 2 units failed", "fake: 2 of 2 units could not leave"]
+
+
+def test_cancelled_unit_that_cannot_leave_ends_nothing() -> None:
+    class Stubborn(FakeSession):
+        def leave(self, unit: Window) -> None:
+            super().leave(unit)
+            raise RuntimeError("cannot leave")
+
+    queue = Queue()
+    request, _plan = make_request()
+    queue.admit(request, [make_unit(30.0)], now=0.0)
+    other = admit(queue, [make_unit(30.0)])
+
+    def cancel() -> None:
+        queue.cancel(request)
+
+    run_dry(Stubborn(before_step=cancel), queue, joins_per_step=2)
+    assert isinstance(other.events[0], WindowFinished)
+
+
+@pytest.mark.parametrize("where", ["join", "step"])
+def test_session_that_cannot_free_a_slot_and_fails_again_ends_the_loop(where: str) -> None:
+    """Else each later request would fail, for as long as the process runs."""
+
+    class Full(FakeSession):
+        def leave(self, unit: Window) -> None:
+            raise RuntimeError("cannot leave")
+
+    queue = Queue()
+    session = Full(slots=1 if where == "join" else 2, step_fails=lambda _unit: True)
+    worker = Worker(session, queue, Condition())
+    admit(queue, [make_unit()])
+    assert worker.run_once()
+    admit(queue, [make_unit()])
+    with pytest.raises(ValueError if where == "join" else RuntimeError):
+        worker.run_once()
+
+
+def test_error_for_the_caller_does_not_end_the_loop_of_a_session_that_could_not_free_a_slot() -> None:
+    failing = iter([True])
+
+    class Refusing(FakeSession):
+        def join(self, units: Sequence[Window]) -> list[Event]:
+            if len(units[0].samples) > 16_000:
+                raise InvalidParameter("too long", param="file")
+            return super().join(units)
+
+        def leave(self, unit: Window) -> None:
+            super().leave(unit)
+            raise RuntimeError("cannot leave")
+
+    queue = Queue()
+    session = Refusing(slots=1, step_fails=lambda _unit: next(failing, False))
+    plans = [admit(queue, [make_unit(seconds)]) for seconds in (1.0, 2.0, 1.0)]
+    run_dry(session, queue)
+    assert [type(plan.events[0]) for plan in plans] == [Failed, Failed, WindowFinished]
+
+
+@pytest.mark.parametrize("where", ["join", "step", "leave"])
+def test_system_exit_of_the_session_ends_the_loop(where: str) -> None:
+    def leave(*_: object) -> None:
+        raise SystemExit
+
+    session = FakeSession()
+    setattr(session, where, leave)
+    queue = Queue()
+    request, _plan = make_request()
+    queue.admit(request, [make_unit(30.0)], now=0.0)
+    worker = Worker(session, queue, Condition())
+    if where == "leave":
+        worker.run_once()
+        queue.cancel(request)
+    with pytest.raises(SystemExit):
+        worker.run_once()
+
+
+def test_metrics_that_fail_end_nothing_and_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    class Failing(RecordingHooks):
+        def record(self, metric: str, value: float = 1.0, **labels: str) -> None:
+            super().record(metric, value, **labels)
+            raise RuntimeError("no metrics")
+
+    hooks = Failing()
+    queue = Queue()
+    plans = [admit(queue, [make_unit()]) for _ in range(3)]
+    worker = Worker(FakeSession(slots=1), queue, Condition(), hooks=GuardedHooks(hooks))
+    worker.stopping = "drained"
+    worker.run()
+    assert all(isinstance(plan.events[0], WindowFinished) for plan in plans)
+    assert len(hooks.values("antiphon_step_seconds")) == 3
+    assert [text.split()[0] for text in caplog.messages] == sorted(
+        {"antiphon_join_seconds", "antiphon_batch_units", "antiphon_step_seconds", "antiphon_units_total"},
+        key=[name for name, _value, _label in hooks.records].index,
+    )

@@ -93,3 +93,24 @@ def test_replicas_take_no_unit_while_a_session_rests() -> None:
         changed.notify_all()
     for thread in threads:
         thread.join()
+
+
+def test_session_that_cannot_rest_goes_on() -> None:
+    class Restless(FakeSession):
+        def rest(self) -> None:
+            super().rest()
+            raise MemoryError
+
+    queue, changed, session = Queue(), Condition(), Restless()
+    worker = Worker(session, queue, changed, rest_after_s=0.01)
+    thread = Thread(target=worker.run)
+    thread.start()
+    wait_until(lambda: session.rests == 1)
+    with changed:
+        plan = admit(queue, [make_unit()])
+        changed.notify()
+    wait_until(lambda: len(plan.events) == 1)
+    with changed:
+        worker.stopping = "now"
+        changed.notify()
+    thread.join()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import atexit
 import logging
+import sys
 import time
+import traceback
 import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -15,7 +17,7 @@ from typing import Any
 
 from antiphon.errors import AntiphonError, Cancelled, EngineFailed, Overloaded, Unavailable
 from antiphon.models.session import AnySession
-from antiphon.scheduling.hooks import NULL_HOOKS, Hooks
+from antiphon.scheduling.hooks import NULL_HOOKS, GuardedHooks, Hooks
 from antiphon.scheduling.policy import DEFAULT_POLICY, SchedulingPolicy
 from antiphon.scheduling.queue import UNLIMITED, Limits, Queue
 from antiphon.scheduling.request import Plan, Result, ScheduledRequest, copy_error
@@ -24,14 +26,16 @@ from antiphon.scheduling.worker import REST_AFTER_S, Worker
 logger = logging.getLogger(__name__)
 
 MAX_EXIT_WAIT_S = 30.0  # how long the end of the process waits for a worker thread
+MAX_LAST_STEP_S = 2.0  # how long `close` waits, after its time limit, for steps that have begun
 RETRY_AFTER_CLOSE_S = 5.0  # a server that drains is usually back after a restart
+RETRY_AFTER_DEATH_S = 5.0  # about what a starter model takes to load
 
 
 class Scheduler:
     """One model: its sessions, which are replicas, a worker thread for each, and one queue. Thread-safe.
 
     Requests may be submitted before `start`; they then wait. After `close`, or if a worker thread dies, everything that
-    still waits fails and new requests are refused.
+    still waits fails and new requests are refused. New requests are refused too while the model is `suspend`ed.
     """
 
     def __init__(
@@ -45,7 +49,7 @@ class Scheduler:
     ) -> None:
         self.info = sessions[0].info
         self.slots = sum(session.slots for session in sessions)
-        self.hooks = hooks
+        self.hooks = hooks = GuardedHooks(hooks)
         self._changed = Condition()
         self._queue = Queue(limits, workers=len(sessions))
         self._workers = [
@@ -64,7 +68,9 @@ class Scheduler:
             Thread(target=self._run_worker, args=(worker,), name=f"antiphon-{self.info.name}", daemon=True)
             for worker in self._workers
         ]
-        self._refusal: AntiphonError | None = None  # why new requests are refused
+        self._refusal: AntiphonError | None = None  # why new requests are refused, for good
+        self._suspension: Unavailable | None = None  # why they are refused for now
+        self._death: Unavailable | None = None
 
     @property
     def waiting(self) -> int:
@@ -90,7 +96,42 @@ class Scheduler:
     def full(self) -> bool:
         """True if `check_room` would raise; no refusal is recorded."""
         with self._changed:
-            return self._refusal is not None or self._queue.full
+            return (self._refusal or self._suspension) is not None or self._queue.full
+
+    # The next few do not take the lock, as a worker that does not go on may have it.
+
+    @property
+    def dead(self) -> bool:
+        """True if a worker thread ended by an error. It is not started again."""
+        return self._death is not None
+
+    @property
+    def failure(self) -> Unavailable | None:
+        """Why requests are refused, if not because the scheduler was closed: a thread died, or the model is suspended."""
+        return self._death or self._suspension
+
+    @property
+    def suspended(self) -> bool:
+        return self._suspension is not None
+
+    @property
+    def stopped(self) -> bool:
+        """True if no worker thread runs."""
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def iterations(self) -> tuple[int | None, ...]:
+        """The `iteration` of each worker. If it stays the same number, the worker is stuck."""
+        running = zip(self._workers, self._threads, strict=False)  # no workers once they have been released
+        return tuple(worker.iteration if thread.is_alive() else None for worker, thread in running)
+
+    def stack(self, worker_index: int) -> str:
+        """Where the thread of a worker is, one line of code for each call; empty if it has ended."""
+        frame = sys._current_frames().get(self._threads[worker_index].ident or 0)
+        return "" if frame is None else "".join(traceback.format_stack(frame))
+
+    def suspend(self, reason: Unavailable | None) -> None:
+        """Refuse new requests with `reason`, or no longer if it is None. Those that were admitted stay."""
+        self._suspension = reason
 
     def start(self) -> None:
         for thread in self._threads:
@@ -100,22 +141,28 @@ class Scheduler:
     def close(self, *, drain: bool = True, timeout: float | None = None) -> None:
         """Refuse new requests and end the worker threads, with `drain` after everything that was admitted is done.
 
-        After `timeout` seconds of draining the rest fails with `Unavailable`, as everything does without `drain`.
+        After `timeout` seconds the rest fails with `Unavailable`, as everything does without `drain`. A thread that then
+        does not end within `MAX_LAST_STEP_S` is left behind, and `stopped` stays False. Once all threads have ended, the
+        sessions are released.
         """
-        self._stop(drain)
+        if not drain or self._threads[0].ident is None:
+            self.abandon()
         if self._threads[0].ident is None:  # never started
-            self._end_all(_shutting_down())
             return
-        until = None if timeout is None else time.monotonic() + timeout
-        for thread in self._threads:
-            thread.join(None if until is None else max(0.0, until - time.monotonic()))
-            if thread.is_alive():
-                self._stop(drain=False)
-                thread.join()
+        self._stop(drain)
+        self._join(timeout)
+        if not self.stopped:
+            self.abandon()
+            self._join(MAX_LAST_STEP_S)
+        if self.stopped:
+            self._workers.clear()
+        else:
+            logger.error("%s: a worker thread does not end; it is left behind", self.info.name)
 
     def abandon(self) -> None:
-        """Refuse new requests and let the worker threads end without their work: for a finalizer, which must not wait."""
+        """Refuse new requests, end all others, and let the worker threads end: `close` without waiting."""
         self._stop(drain=False)
+        self._end_all(_shutting_down())  # a worker that is stuck would not do it
 
     def check_room(self) -> None:
         """Raise what `permit` would raise now."""
@@ -176,13 +223,19 @@ class Scheduler:
     def _admitting(self) -> Iterator[None]:
         """The lock, for an admission; refusals are recorded."""
         with self._changed:
-            if self._refusal is not None:
-                raise copy_error(self._refusal)
+            if (refusal := self._refusal or self._suspension) is not None:
+                raise copy_error(refusal)
             try:
                 yield
             except Overloaded as error:
                 self.hooks.record("antiphon_refused_total", reason=error.reason)
                 raise
+
+    def _join(self, timeout: float | None) -> None:
+        """Wait until all worker threads have ended, at most `timeout` seconds in total."""
+        until = None if timeout is None else time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(None if until is None else max(0.0, until - time.monotonic()))
 
     def _stop(self, drain: bool) -> None:
         with self._changed:
@@ -197,15 +250,18 @@ class Scheduler:
             self._end_all(_shutting_down())
             worker.leave_cancelled()
         except BaseException as error:  # not swallowed: every caller gets it as the cause
+            message = f"The worker of {self.info.name} died; the log has the details."
+            self._death = Unavailable(message, retry_after=RETRY_AFTER_DEATH_S)
             logger.critical("%s: a worker thread died; this is a bug", self.info.name, exc_info=True)
-            failure = EngineFailed(f"The worker of {self.info.name} died; the log has the details.")
+            failure = EngineFailed(message)
             failure.__cause__ = error
-            self._end_all(failure)
+            self._end_all(failure, refusal=self._death)
             self._stop(drain=False)  # the other workers too: all their requests were ended
 
-    def _end_all(self, reason: AntiphonError) -> None:
+    def _end_all(self, reason: AntiphonError, refusal: AntiphonError | None = None) -> None:
+        """End all requests with `reason`, and refuse new ones with `refusal`, or the same reason."""
         with self._changed:
-            self._refusal = self._refusal or reason
+            self._refusal = self._refusal or refusal or reason
             for request in self._queue.requests:
                 self._queue.cancel(request)
                 request.end(copy_error(reason))

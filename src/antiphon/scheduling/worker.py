@@ -32,6 +32,10 @@ class Worker:
     encodes. `stopping` "drained" ends the loop when the queue is idle, "now" at the next iteration. Units that were cancelled,
     or are late by `clock`, are removed at the next iteration: a join and a step later at most. After `rest_after_s` seconds
     without work the session releases memory.
+
+    Errors of the session end the units that they concern, and no others. What comes out of `run` is `SystemExit`, an error
+    of the loop itself, and an error of a join or step after one of `leave`: a session that cannot free its slots fails for
+    good.
     """
 
     def __init__(
@@ -58,6 +62,14 @@ class Worker:
         self._rest_after_s = rest_after_s
         self._index = worker_index
         self._join_s = self._step_s = 0.0  # running averages: a join per unit, and a step
+        self._iteration = 0
+        self._working = False
+        self._leaving_failed = False
+
+    @property
+    def iteration(self) -> int | None:
+        """The number of the iteration, or of the rest, that is being worked on; None while waiting for work."""
+        return self._iteration if self._working else None
 
     def run(self) -> None:
         while self.run_once():
@@ -70,8 +82,7 @@ class Worker:
             return False
         leaving, joining = taken
         began = self._clock()
-        for unit in leaving:
-            self._session.leave(unit)
+        self._leave(leaving)
         if joining:
             self._deliver(self._join(joining))
         with self._changed:
@@ -82,14 +93,14 @@ class Worker:
             self._queue.record_work(self._clock() - began)
             if self.stopping != "no":
                 self._changed.notify_all()  # the other workers wait until the last of them is done
+        self._working = False
         return True
 
     def leave_cancelled(self) -> None:
         """Free the slots of cancelled units after the last iteration."""
         with self._changed:
             leaving = self._queue.take_cancelled(self._index)
-        for unit in leaving:
-            self._session.leave(unit)
+        self._leave(leaving)
 
     def _take(self) -> tuple[list[Unit], list[Unit]] | None:
         """Wait for work, resting once in between; the units that leave the session and those that join it."""
@@ -97,7 +108,10 @@ class Worker:
         while True:
             with self._changed:
                 if self._changed.wait_for(self._is_called, None if rested else self._rest_after_s):
-                    return None if self._is_over() else self._next_units()
+                    if self._is_over():
+                        return None
+                    self._begin_iteration()
+                    return self._next_units()
                 rested = self._queue.begin_rest()
             if rested:
                 self._rest()
@@ -113,12 +127,37 @@ class Worker:
 
         Not under the lock, which the event loop takes: it can take long, and admission must go on meanwhile.
         """
+        self._begin_iteration()
         try:
             self._session.rest()
+        except SystemExit:
+            raise
+        except BaseException:
+            logger.exception("%s: memory could not be released", self._session.info.name)
         finally:
+            self._working = False
             with self._changed:
                 self._queue.end_rest()
                 self._changed.notify_all()
+
+    def _begin_iteration(self) -> None:
+        self._iteration += 1
+        self._working = True
+
+    def _leave(self, units: Sequence[Unit]) -> None:
+        """Free the slots of units. One that the session fails to free counts as free: it may be, and others need it."""
+        failures: list[BaseException] = []
+        for unit in units:
+            try:
+                self._session.leave(unit)
+            except SystemExit:
+                raise
+            except BaseException as error:  # noqa: BLE001 - logged below, once for all units
+                failures.append(error)
+        if failures:
+            self._leaving_failed = True
+            name = self._session.info.name
+            logger.error("%s: %d of %d units could not leave", name, len(failures), len(units), exc_info=failures[0])
 
     def _next_units(self) -> tuple[list[Unit], list[Unit]]:
         for request in self._queue.expire(self._clock()):
@@ -142,8 +181,12 @@ class Worker:
         began = time.perf_counter()
         try:
             events = self._session.join(units)
-        except Exception as error:
+        except SystemExit:
+            raise
+        except BaseException as error:
             logger.exception("%s: %d units failed to join", self._session.info.name, len(units))
+            if self._leaving_failed and not isinstance(error, AntiphonError):
+                raise
             return [_failed(unit, error) for unit in units]
         seconds = time.perf_counter() - began
         self._join_s = _running_average(self._join_s, seconds / len(units))
@@ -154,10 +197,13 @@ class Worker:
         began = time.perf_counter()
         try:
             events = self._session.step()
-        except Exception as error:
+        except SystemExit:
+            raise
+        except BaseException as error:
             logger.exception("%s: a step of %d units failed", self._session.info.name, len(active))
-            for unit in active:
-                self._session.leave(unit)
+            if self._leaving_failed and not isinstance(error, AntiphonError):
+                raise
+            self._leave(active)
             return [_failed(unit, error) for unit in active]
         seconds = time.perf_counter() - began
         self._step_s = _running_average(self._step_s, seconds)
@@ -177,11 +223,13 @@ class Worker:
                 self._hooks.record("antiphon_units_total", outcome=outcome)
             try:
                 units = request.receive(event)
-            except Exception as error:
+            except SystemExit:
+                raise
+            except BaseException as error:
                 logger.exception("%s: a request could not use an event", self._session.info.name)
                 with self._changed:
                     if self._queue.cancel(request):
-                        request.end(error)
+                        request.end(error if isinstance(error, Exception) else _engine_failed(error))
                 continue
             with self._changed:
                 self._queue.add(request, units)
@@ -200,7 +248,7 @@ def _running_average(average: float, latest: float) -> float:
     return latest if not average else average + (latest - average) / 4
 
 
-def _failed(unit: Unit, cause: Exception) -> Failed:
+def _failed(unit: Unit, cause: BaseException) -> Failed:
     """The end of a unit whose join or step raised `cause`.
 
     Callers get the text of errors that were written for them. Any other text may name files and libraries: it stays in
@@ -208,6 +256,10 @@ def _failed(unit: Unit, cause: Exception) -> Failed:
     """
     if isinstance(cause, AntiphonError):
         return Failed(unit, copy_error(cause))
+    return Failed(unit, _engine_failed(cause))
+
+
+def _engine_failed(cause: BaseException) -> EngineFailed:
     error = EngineFailed("The engine failed while it worked on this request; the log has the details.")
     error.__cause__ = cause
-    return Failed(unit, error)
+    return error

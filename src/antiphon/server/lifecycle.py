@@ -30,6 +30,7 @@ from antiphon.server.app import create_app, create_telemetry
 from antiphon.server.state import ServerState
 from antiphon.service import SpeechService
 from antiphon.settings import Settings, listed
+from antiphon.supervision import Supervisor, exit_process
 from antiphon.types.options import Report
 from antiphon.types.results import ModelInfo
 
@@ -85,7 +86,10 @@ def _run(settings: Settings, sockets: list[socket.socket], report: Report, progr
     server = DrainingServer(config, app.state.server)
     loading = Loading(settings, models, server, url_of(sockets[0]), report, progress)
     loading.start()
+    Supervisor(models, stall_seconds=settings.stall_seconds, exit=exit_process).start()
     server.run(sockets)
+    if not models.stopped:
+        exit_process(models)
     if loading.error is not None:
         raise loading.error
 

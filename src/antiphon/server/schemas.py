@@ -111,7 +111,7 @@ class ModelList(BaseModel):
 
 
 class HealthReply(BaseModel):
-    status: Literal["loading", "ready", "draining"]
+    status: Literal["loading", "ready", "unhealthy", "draining"]
 
 
 class VersionError(BaseModel):

@@ -8,10 +8,13 @@ from typing import Literal
 from starlette.requests import HTTPConnection, Request
 
 from antiphon.errors import Unavailable
-from antiphon.model_server import RETRY_AFTER_S, ModelLoad, ModelState, ReloadResult
+from antiphon.model_server import RETRY_AFTER_S
 from antiphon.service import SpeechService
 from antiphon.telemetry import Telemetry
+from antiphon.types.models import ModelLoad, ModelState, ReloadResult
 from antiphon.types.results import ModelInfo
+
+Health = Literal["loading", "ready", "unhealthy", "draining"]
 
 
 class ServerState:
@@ -42,6 +45,11 @@ class ServerState:
         """Drain, wait for the requests inside, and close the models. Blocking."""
         self.drain()
         self._service.models.close(drain=True)
+
+    @property
+    def health(self) -> Health:
+        """The state, or unhealthy if the server is ready but a worker of one of its models is dead or stuck."""
+        return "unhealthy" if self.state == "ready" and not self._service.models.healthy else self.state
 
     @property
     def service(self) -> SpeechService:

@@ -9,7 +9,9 @@ from antiphon.errors import ConfigError
 from antiphon.model_server import ModelSource
 from antiphon.model_spec import ModelSpec
 from antiphon.testing.fake import FakeSession
+from antiphon.types.events import Event
 from tests.support.http_helpers import error_of
+from tests.support.sounds import make_audio
 
 
 def test_config_lists_models_as_ovms_does(server: Any) -> None:
@@ -63,3 +65,32 @@ def test_reload_answers_201_200_or_400_with_the_reason(start_server: Any) -> Non
     assert [card["id"] for card in server.client.get("/v1/models").json()["data"]] == ["a"]
     specs.clear()
     assert "config.json: not valid JSON." in error_of(reload(), 400, param=None)["message"]
+
+
+def test_dead_worker_is_failed_precondition_until_reload_loads_the_model(start_server: Any) -> None:
+    loads: list[FakeSession] = []
+
+    class Dying(FakeSession):
+        def step(self) -> list[Event]:
+            raise SystemExit
+
+    def load(spec: ModelSpec) -> tuple[FakeSession, ...]:
+        loads.append(FakeSession(spec.name) if loads else Dying(spec.name))
+        return (loads[-1],)
+
+    def status() -> dict[str, Any]:
+        [found] = client.get("/v1/config").json()["a"]["model_version_status"]
+        return dict(found)
+
+    client = start_server(source=ModelSource(lambda: [ModelSpec("a", "/models/a")], load)).client
+    assert client.post("/v1/config/reload").status_code == 201
+    files = {"file": ("a.wav", make_audio(0.5))}
+    assert client.post("/v1/audio/transcriptions", files=files).status_code == 500
+    assert status()["state"] == "LOADING"
+    reason = "The worker of a died; the log has the details."
+    assert status()["status"] == {"error_code": "FAILED_PRECONDITION", "error_message": reason}
+    assert client.post("/v1/audio/transcriptions", files=files).status_code == 503
+    assert client.post("/v1/config/reload").status_code == 201
+    assert status() == {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": "OK"}}
+    assert client.get("/v2/health/ready").status_code == 200
+    assert client.post("/v1/audio/transcriptions", files=files).status_code == 200

@@ -1,10 +1,12 @@
-"""Health while loading, when ready and while draining."""
+"""Health while loading, when ready, with a dead worker and while draining."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from antiphon.testing.fake import FakeSession
+from antiphon.types.events import Event
+from tests.support.http_helpers import error_of
 from tests.support.sounds import make_audio
 
 
@@ -44,3 +46,27 @@ def test_requests_are_503_while_loading_and_while_draining(start_server: Any) ->
     assert client.get("/health").json() == {"status": "draining"}
     assert client.get("/v3/models/some-model").status_code == 200
     assert client.post("/v1/audio/transcriptions", files=files).status_code == 503
+
+
+class Dying(FakeSession):
+    """Ends its worker thread in the first step."""
+
+    def step(self) -> list[Event]:
+        raise SystemExit
+
+
+def test_dead_worker_makes_the_server_not_ready_503(start_server: Any) -> None:
+    server = start_server(Dying("some-model"), FakeSession("other"))
+    client, files = server.client, {"file": ("a.wav", make_audio(0.5))}
+    assert client.post("/v1/audio/transcriptions", files=files).status_code == 500
+    for path in ("/v2/health/ready", "/health"):
+        response = client.get(path)
+        assert (response.status_code, response.json()) == (503, {"status": "unhealthy"})
+    assert client.get("/v2/health/live").status_code == 200
+    refused = client.post("/v1/audio/transcriptions", files=files)
+    assert error_of(refused, 503, param=None)["code"] == "unavailable"
+    assert refused.headers["retry-after"] == "5"
+    other = client.post("/v1/audio/transcriptions", files=files, data={"model": "other"})
+    assert other.status_code == 200
+    server.app.state.server.drain()
+    assert client.get("/health").json() == {"status": "draining"}

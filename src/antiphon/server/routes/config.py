@@ -10,9 +10,9 @@ from fastapi import APIRouter, Depends, Response
 from starlette.responses import JSONResponse
 
 from antiphon.errors import ConfigError
-from antiphon.model_server import ModelState
 from antiphon.server.schemas import ErrorDetail, ErrorReply, ModelStatus, VersionError, VersionStatus
 from antiphon.server.state import ServerState, server_state
+from antiphon.types.models import ModelState
 
 logger = logging.getLogger(__name__)
 

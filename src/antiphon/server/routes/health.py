@@ -16,10 +16,11 @@ async def live() -> Response:
 
 
 async def ready(state: Annotated[ServerState, Depends(server_state)], response: Response) -> HealthReply:
-    """200 once the models are loaded, 503 before that and while draining."""
+    """200 once the models are loaded; 503 before that, while a worker of a model is dead or stuck, and while draining."""
     # Never the bare word OK: the Home Assistant bridge would take this server for a different one.
-    response.status_code = 200 if state.state == "ready" else 503
-    return HealthReply(status=state.state)
+    health = state.health
+    response.status_code = 200 if health == "ready" else 503
+    return HealthReply(status=health)
 
 
 def routes() -> APIRouter:
