@@ -6,7 +6,7 @@ import gc
 import logging
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -140,6 +140,28 @@ def test_polling_does_not_load_the_model_of_a_dead_worker(supervised: Supervised
     supervised.die()
     assert not supervised.models.reload(retry=False).changed
     assert supervised.models.reload().changed
+
+
+def test_attempt_whose_thread_cannot_start_is_made_again(supervised: Supervised) -> None:
+    attempts: list[object] = []
+
+    def launch(task: Callable[[], None]) -> None:
+        attempts.append(task)
+        if len(attempts) == 1:
+            raise RuntimeError("can't start new thread")
+        task()
+
+    supervisor = Supervisor(
+        supervised.models, stall_seconds=0.0, exit=lambda _: None, clock=lambda: supervised.now, launch=launch
+    )
+    supervised.die()
+    supervised.dying = False
+    with pytest.raises(RuntimeError, match="start new thread"):
+        supervisor.look()
+    for _ in range(2):
+        supervisor.look()
+        supervised.now += RESTORE_AFTER_S[1]
+    assert supervised.ask() == "audio of 1.00 s"
 
 
 def test_removed_model_is_not_loaded_again(supervised: Supervised) -> None:

@@ -30,9 +30,9 @@ Launch = Callable[[Callable[[], None]], None]
 
 @dataclass(slots=True)
 class _Stall:
-    """One iteration of a worker, and for how many seconds it has been seen."""
+    """The progress of a worker, and for how many seconds it has been seen."""
 
-    iteration: int | None
+    progress: int | None
     seconds: float = 0.0
 
 
@@ -54,7 +54,7 @@ class Supervisor:
     """Looks at the workers of a model server, once per `look`.
 
     A model with a dead worker is loaded again: at once, and after the waiting times of `RESTORE_AFTER_S` if that fails or
-    the new one dies too. A worker is stuck after `stall_seconds` in one iteration of its loop: new requests for its model
+    the new one dies too. A worker is stuck after `stall_seconds` without progress: new requests for its model
     are refused until it goes on, and after `STALLS_TO_EXIT` times as long `exit` is called, once, because a thread cannot
     be ended. `stall_seconds` 0 is no limit. `clock` gives seconds, `launch` runs a task that takes long.
     """
@@ -104,10 +104,10 @@ class Supervisor:
         longest = 0.0
         for scheduler in self._models.schedulers():
             stuck: int | None = None
-            for index, iteration in enumerate(scheduler.iterations()):
+            for index, progress in enumerate(scheduler.progress()):
                 last = before.get((scheduler, index))
-                same = last is not None and iteration is not None and last.iteration == iteration
-                stall = _Stall(iteration, last.seconds + elapsed if last is not None and same else 0.0)
+                same = last is not None and progress is not None and last.progress == progress
+                stall = _Stall(progress, last.seconds + elapsed if last is not None and same else 0.0)
                 self._stalls[scheduler, index] = stall
                 longest = max(longest, stall.seconds)
                 if stall.seconds >= self._stall_seconds:
@@ -143,12 +143,19 @@ class Supervisor:
             if now >= plan.due:
                 plan.due, plan.last, plan.running = None, now, True
                 plan.attempts += 1
-                self._launch(partial(self._restore, name, plan))
+                self._launch_restore(name, plan)
         for name in self._restoring.keys() - set(dead):
             plan = self._restoring[name]
             plan.due = None
             if not plan.running and now - plan.last >= FORGET_DEATH_S:
                 del self._restoring[name]
+
+    def _launch_restore(self, name: str, plan: _Restoring) -> None:
+        try:
+            self._launch(partial(self._restore, name, plan))
+        except Exception:  # no thread could be started, for instance
+            plan.running = False
+            raise
 
     def _restore(self, name: str, plan: _Restoring) -> None:
         try:

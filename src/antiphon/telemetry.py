@@ -97,7 +97,9 @@ METRICS: tuple[Metric, ...] = (
     # OVMS's. accepted + rejected are all requests for a model; accepted = success + fail + those in progress.
     _counter("ovms_requests_accepted", _CALL, "Requests that were admitted, counted when the response starts."),
     _counter(
-        "ovms_requests_rejected", _CALL, "Requests rejected because the queue was full or the server shutting down."
+        "ovms_requests_rejected",
+        _CALL,
+        "Requests rejected because the queue was full, the model did not work or the server was shutting down.",
     ),
     _counter("ovms_requests_success", _CALL, "Admitted requests that were answered completely."),
     _counter("ovms_requests_fail", _CALL, "Admitted requests that ended with an error or were closed by the client."),

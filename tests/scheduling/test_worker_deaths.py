@@ -40,20 +40,26 @@ def die(scheduler: Scheduler) -> None:
     wait_until(lambda: scheduler.stopped)
 
 
-def test_worker_that_dies_fails_all_requests_without_the_exception_text(threads: ThreadPoolExecutor) -> None:
+def test_worker_that_dies_fails_the_requests_in_flight_without_the_exception_text_and_the_others_with_503(
+    threads: ThreadPoolExecutor,
+) -> None:
     class Broken(FakeSession):
         def step(self) -> list[Event]:
-            raise SystemExit("secret")
+            if len(self._steps_left) == 2:
+                raise SystemExit("secret")
+            return []
 
-    scheduler = Scheduler([Broken(slots=1)])
-    answers = [threads.submit(scheduler.run_blocking, OneUnit(1.0)) for _ in range(3)]
-    wait_until(lambda: scheduler.waiting == 3)
+    scheduler = Scheduler([Broken(slots=2)])
+    answers = [threads.submit(scheduler.run_blocking, OneUnit(1.0)) for _ in range(5)]
+    wait_until(lambda: scheduler.waiting == 5)
     scheduler.start()
-    for answer in answers:
-        with pytest.raises(EngineFailed, match="The worker of fake died") as failed:
-            answer.result(60)
-        assert "secret" not in str(failed.value)
-        assert str(failed.value.__cause__) == "secret"
+    errors = [answer.exception(60) for answer in answers]
+    failed = [error for error in errors if isinstance(error, EngineFailed)]
+    assert len(failed) == 2
+    for error in failed:
+        assert str(error) == "The worker of fake died; the log has the details."
+        assert str(error.__cause__) == "secret"
+    assert sum(isinstance(error, Unavailable) for error in errors) == 3
     scheduler.close()
 
 
@@ -95,27 +101,27 @@ def test_sessions_are_released_when_the_dead_scheduler_is_closed(monkeypatch: py
     die(scheduler)
     assert reference() is not None
     scheduler.close(drain=False)
-    assert scheduler.iterations() == ()
+    assert scheduler.progress() == ()
     wait_until(lambda: gc.collect() >= 0 and reference() is None)
 
 
-def test_iteration_stays_the_same_while_a_worker_is_stuck_and_is_none_while_it_waits() -> None:
+def test_progress_stays_the_same_while_a_worker_is_stuck_and_is_none_while_it_waits() -> None:
     hold = Holder()
     with running(FakeSession(before_step=hold)) as scheduler, ThreadPoolExecutor(1) as pool:
-        assert scheduler.iterations() == (None,)
+        assert scheduler.progress() == (None,)
         answer = pool.submit(scheduler.run_blocking, OneUnit(30.0))
         assert hold.reached.wait(60)
-        [iteration] = scheduler.iterations()
-        assert iteration is not None
-        assert scheduler.iterations() == (iteration,)
+        [progress] = scheduler.progress()
+        assert progress is not None
+        assert scheduler.progress() == (progress,)
         assert "go_on.wait" in scheduler.stack(0)
         hold.reached.clear()
         hold.go_on.set()
         answer.result(60)
-        wait_until(lambda: scheduler.iterations() == (None,))
+        wait_until(lambda: scheduler.progress() == (None,))
 
 
-def test_iteration_of_a_session_that_rests_counts() -> None:
+def test_progress_of_a_session_that_rests_counts() -> None:
     hold = Holder()
 
     class SlowRest(FakeSession):
@@ -124,15 +130,15 @@ def test_iteration_of_a_session_that_rests_counts() -> None:
 
     with running(SlowRest(), rest_after_s=0.01) as scheduler:
         assert hold.reached.wait(60)
-        assert scheduler.iterations() != (None,)
+        assert scheduler.progress() != (None,)
         hold.go_on.set()
-        wait_until(lambda: scheduler.iterations() == (None,))
+        wait_until(lambda: scheduler.progress() == (None,))
 
 
-def test_iteration_of_a_dead_worker_is_none() -> None:
+def test_progress_of_a_dead_worker_is_none() -> None:
     with running(Dying()) as scheduler:
         die(scheduler)
-        assert scheduler.iterations() == (None,)
+        assert scheduler.progress() == (None,)
         assert scheduler.stack(0) == ""
 
 

@@ -85,6 +85,11 @@ class ScheduledRequest:
             self.done = self._plan.done
         return units
 
+    @property
+    def taken(self) -> bool:
+        """True once one of its units has had a slot."""
+        return self._first_slot_at is not None
+
     def take(self) -> None:
         """Note that one of its units got a slot. Called under the scheduler's lock."""
         if self._first_slot_at is None:

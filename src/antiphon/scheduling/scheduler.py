@@ -70,7 +70,9 @@ class Scheduler:
         ]
         self._refusal: AntiphonError | None = None  # why new requests are refused, for good
         self._suspension: Unavailable | None = None  # why they are refused for now
-        self._death: Unavailable | None = None
+        message = f"The worker of {self.info.name} died; the log has the details."
+        self._death = Unavailable(message, retry_after=RETRY_AFTER_DEATH_S)  # made now: there may be no memory then
+        self._dead = False
 
     @property
     def waiting(self) -> int:
@@ -103,12 +105,12 @@ class Scheduler:
     @property
     def dead(self) -> bool:
         """True if a worker thread ended by an error. It is not started again."""
-        return self._death is not None
+        return self._dead
 
     @property
     def failure(self) -> Unavailable | None:
         """Why requests are refused, if not because the scheduler was closed: a thread died, or the model is suspended."""
-        return self._death or self._suspension
+        return self._death if self._dead else self._suspension
 
     @property
     def suspended(self) -> bool:
@@ -119,10 +121,10 @@ class Scheduler:
         """True if no worker thread runs."""
         return not any(thread.is_alive() for thread in self._threads)
 
-    def iterations(self) -> tuple[int | None, ...]:
-        """The `iteration` of each worker. If it stays the same number, the worker is stuck."""
+    def progress(self) -> tuple[int | None, ...]:
+        """That of each worker. If it stays the same number, the worker is stuck."""
         running = zip(self._workers, self._threads, strict=False)  # no workers once they have been released
-        return tuple(worker.iteration if thread.is_alive() else None for worker, thread in running)
+        return tuple(worker.progress if thread.is_alive() else None for worker, thread in running)
 
     def stack(self, worker_index: int) -> str:
         """Where the thread of a worker is, one line of code for each call; empty if it has ended."""
@@ -250,21 +252,20 @@ class Scheduler:
             self._end_all(_shutting_down())
             worker.leave_cancelled()
         except BaseException as error:  # not swallowed: every caller gets it as the cause
-            message = f"The worker of {self.info.name} died; the log has the details."
-            self._death = Unavailable(message, retry_after=RETRY_AFTER_DEATH_S)
+            self._dead = True
             logger.critical("%s: a worker thread died; this is a bug", self.info.name, exc_info=True)
-            failure = EngineFailed(message)
+            failure = EngineFailed(str(self._death))
             failure.__cause__ = error
-            self._end_all(failure, refusal=self._death)
+            self._end_all(self._death, in_flight=failure)
             self._stop(drain=False)  # the other workers too: all their requests were ended
 
-    def _end_all(self, reason: AntiphonError, refusal: AntiphonError | None = None) -> None:
-        """End all requests with `reason`, and refuse new ones with `refusal`, or the same reason."""
+    def _end_all(self, reason: AntiphonError, in_flight: AntiphonError | None = None) -> None:
+        """End all requests and refuse new ones with `reason`; `in_flight` is for those that had a slot."""
         with self._changed:
-            self._refusal = self._refusal or refusal or reason
+            self._refusal = self._refusal or reason
             for request in self._queue.requests:
                 self._queue.cancel(request)
-                request.end(copy_error(reason))
+                request.end(copy_error(in_flight if in_flight is not None and request.taken else reason))
 
 
 def _join_at_exit(scheduler: weakref.ref[Scheduler], thread: Thread) -> None:

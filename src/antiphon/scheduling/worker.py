@@ -62,14 +62,14 @@ class Worker:
         self._rest_after_s = rest_after_s
         self._index = worker_index
         self._join_s = self._step_s = 0.0  # running averages: a join per unit, and a step
-        self._iteration = 0
+        self._count = 0
         self._working = False
         self._leaving_failed = False
 
     @property
-    def iteration(self) -> int | None:
-        """The number of the iteration, or of the rest, that is being worked on; None while waiting for work."""
-        return self._iteration if self._working else None
+    def progress(self) -> int | None:
+        """The number of the join, step or rest that is being worked on; None while waiting for work."""
+        return self._count if self._working else None
 
     def run(self) -> None:
         while self.run_once():
@@ -87,6 +87,7 @@ class Worker:
             self._deliver(self._join(joining))
         with self._changed:
             active = self._queue.active(self._index)
+        self._begin()
         if active:
             self._deliver(self._step(active))
         with self._changed:
@@ -110,7 +111,7 @@ class Worker:
                 if self._changed.wait_for(self._is_called, None if rested else self._rest_after_s):
                     if self._is_over():
                         return None
-                    self._begin_iteration()
+                    self._begin()
                     return self._next_units()
                 rested = self._queue.begin_rest()
             if rested:
@@ -127,7 +128,7 @@ class Worker:
 
         Not under the lock, which the event loop takes: it can take long, and admission must go on meanwhile.
         """
-        self._begin_iteration()
+        self._begin()
         try:
             self._session.rest()
         except SystemExit:
@@ -140,8 +141,8 @@ class Worker:
                 self._queue.end_rest()
                 self._changed.notify_all()
 
-    def _begin_iteration(self) -> None:
-        self._iteration += 1
+    def _begin(self) -> None:
+        self._count += 1
         self._working = True
 
     def _leave(self, units: Sequence[Unit]) -> None:

@@ -88,7 +88,7 @@ def _run(settings: Settings, sockets: list[socket.socket], report: Report, progr
     loading.start()
     Supervisor(models, stall_seconds=settings.stall_seconds, exit=exit_process).start()
     server.run(sockets)
-    if not models.stopped:
+    if models.closed.is_set() and not models.stopped:
         exit_process(models)
     if loading.error is not None:
         raise loading.error

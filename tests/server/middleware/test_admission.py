@@ -1,4 +1,4 @@
-"""Load shedding: 429 before the upload is read; the client gets the answer, and the connection stays usable."""
+"""Load shedding: 429 or 503 before the upload is read; the client gets the answer, and the connection stays usable."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from antiphon.errors import Overloaded
 from antiphon.model_server import ModelServer
 from antiphon.server.middleware import admission
 from antiphon.testing.fake import FakeSession, FakeVoice
+from antiphon.types.events import Event
 from tests.server.middleware.conftest import LiveClient
 from tests.support.http_helpers import Hold
 from tests.support.prometheus_parse import value
@@ -70,6 +71,26 @@ def test_429_is_sent_before_the_upload_is_read(start_server: Any) -> None:
         connection.sendall(bytes(LONG - 1000))  # the rest is dropped; then the connection can be used again
         connection.sendall(b"GET /v2/health/ready HTTP/1.1\r\nHost: x\r\n\r\n")
         assert read_answer(connection)[0] == 200
+
+
+def test_503_of_a_model_with_a_dead_worker_is_sent_before_the_upload_is_read(start_server: Any) -> None:
+    class Dying(FakeSession):
+        def step(self) -> list[Event]:
+            raise SystemExit
+
+    server = start_server(Dying("fake"), metrics_enable=True)
+    assert server.client.post("/v1/audio/transcriptions", files={"file": ("a.wav", WAV)}).status_code == 500
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(head(LONG) + bytes(1000))
+        status, headers, body = read_answer(connection)
+        assert (status, headers["retry-after"]) == (503, "5")
+        assert body["error"]["message"] == "The worker of fake died; the log has the details."
+        connection.sendall(bytes(LONG - 1000))  # the rest is dropped; then the connection can be used again
+        connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
+    metrics = server.client.get("/metrics").text
+    assert value(metrics, "ovms_requests_rejected", name="fake") == 1
+    assert value(metrics, "antiphon_model_healthy", name="fake") == 0
 
 
 def test_429_reaches_a_client_that_asks_to_close_the_connection(start_server: Any) -> None:

@@ -1,4 +1,4 @@
-"""Load shedding: refuses a request with 429 before its body is read, while the queue is full."""
+"""Load shedding: refuses a request before its body is read, while the queue is full or no model works."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from antiphon.errors import Overloaded, TooLarge
+from antiphon.errors import Overloaded, TooLarge, Unavailable
 from antiphon.server.errors import error_response
 from antiphon.server.middleware.metrics import count_unadmitted, task_of
 from antiphon.server.middleware.request_id import request_id_of
@@ -21,7 +21,8 @@ _DRAIN_TIMEOUT_S = 30.0  # for the rest of an upload, which is read and dropped
 
 
 class LoadShedding:
-    """Answers 429 when no model of the request's task has room; a websocket counts as a transcription.
+    """Answers 429 when no model of the request's task has room, and 503 when none works. A websocket counts as a
+    transcription.
 
     Runs after authentication. While the server is loading or draining, the routes answer instead.
     """
@@ -35,7 +36,7 @@ class LoadShedding:
         elif (name := task_of(scope)) is not None:
             try:
                 _check_room(scope, _TASKS[name])
-            except Overloaded as error:
+            except (Overloaded, Unavailable) as error:
                 count_unadmitted(Request(scope), None, _TASKS[name], streamed=False)
                 await _send_before_body(error_response(error, request_id_of(scope)), receive, send)
                 return
