@@ -238,7 +238,7 @@ class ModelServer:
         """Load nothing more, refuse new requests and end the worker threads, after finishing admitted work if `drain`.
 
         `timeout` bounds the draining of all models, in seconds; work left over ends with Unavailable. A worker that is stuck
-        takes up to 2 seconds more, and is left behind.
+        takes up to `MAX_LAST_STEP_S` (5 s) more, and is left behind.
         """
         until = None if timeout is None else time.monotonic() + timeout
         with self._changed:

@@ -47,6 +47,7 @@ class _Restoring:
 
 
 def launch_thread(task: Callable[[], None]) -> None:
+    """Run a task in a thread of its own."""
     threading.Thread(target=task, name="antiphon-restoring", daemon=True).start()
 
 
@@ -54,9 +55,9 @@ class Supervisor:
     """Looks at the workers of a model server, once per `look`.
 
     A model with a dead worker is loaded again: at once, and after the waiting times of `RESTORE_AFTER_S` if that fails or
-    the new one dies too. A worker is stuck after `stall_seconds` without progress: new requests for its model
-    are refused until it goes on, and after `STALLS_TO_EXIT` times as long `exit` is called, once, because a thread cannot
-    be ended. `stall_seconds` 0 is no limit. `clock` gives seconds, `launch` runs a task that takes long.
+    the new one dies too. A worker is stuck after `stall_seconds` in one join, step or rest: new requests for its model are
+    refused until it goes on, and after `STALLS_TO_EXIT` times as long `exit` is called, once, because a thread cannot be
+    ended. `stall_seconds` 0 is no limit. `clock` gives seconds, `launch` runs a task that takes long.
     """
 
     def __init__(

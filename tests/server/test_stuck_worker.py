@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
 from antiphon.supervision import EXIT_STUCK
-from tests.support.http_helpers import wait_until
+from tests.support.http_helpers import calling, wait_until
 from tests.support.sounds import make_audio
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -23,11 +24,19 @@ SOURCE = Path(__file__).parents[2] / "src"
 SERVER = """
 import os, sys, threading, time
 from antiphon import supervision
+from antiphon.scheduling import scheduler
 from antiphon.server import lifecycle
 from antiphon.settings import load_settings
+from antiphon.server.state import ServerState
 from antiphon.testing.fake import FakeSession
 
-supervision.LOOK_EVERY_S = 0.1
+def close(self):
+    self.drain()
+    self._service.models.close(timeout=0.1)
+
+if float(sys.argv[2]) == 0:
+    ServerState.close = close
+scheduler.MAX_LAST_STEP_S = supervision.LOOK_EVERY_S = 0.1
 loaded = []
 
 class Faulty(FakeSession):
@@ -97,3 +106,14 @@ def test_server_with_a_stuck_worker_exits_with_70(stopped: bool, tmp_path: Path)
         assert process.wait(60) == EXIT_STUCK
         assert answer.result(60).status_code == 503
     assert f"the process exits with code {EXIT_STUCK}" in log.read_text()
+
+
+def test_server_that_has_drained_does_not_wait_for_a_stuck_worker(tmp_path: Path) -> None:
+    """Without a stall limit, and with one for draining. The interpreter would wait for the thread as it exits."""
+    with serving("stuck", 0.0, tmp_path) as (process, client):
+        request = client.build_request("POST", "/v1/audio/transcriptions", files={"file": ("a.wav", make_audio(2.0))})
+        server, kind = SimpleNamespace(port=client.base_url.port), request.headers["content-type"]
+        with calling(server, request.url.path, request.read(), content_type=kind):
+            wait_until(lambda: "The worker is stuck" in (tmp_path / "log").read_text())
+        process.terminate()
+        assert process.wait(60) == EXIT_STUCK

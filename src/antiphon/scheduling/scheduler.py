@@ -26,7 +26,7 @@ from antiphon.scheduling.worker import REST_AFTER_S, Worker
 logger = logging.getLogger(__name__)
 
 MAX_EXIT_WAIT_S = 30.0  # how long the end of the process waits for a worker thread
-MAX_LAST_STEP_S = 2.0  # how long `close` waits, after its time limit, for steps that have begun
+MAX_LAST_STEP_S = 5.0  # how long `close` waits, after its time limit, for steps that have begun
 RETRY_AFTER_CLOSE_S = 5.0  # a server that drains is usually back after a restart
 RETRY_AFTER_DEATH_S = 5.0  # about what a starter model takes to load
 
@@ -114,6 +114,7 @@ class Scheduler:
 
     @property
     def suspended(self) -> bool:
+        """True from `suspend` with a reason to `suspend` without."""
         return self._suspension is not None
 
     @property
