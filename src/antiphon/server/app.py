@@ -63,7 +63,7 @@ def _add_middleware(app: FastAPI, settings: Settings, telemetry: Telemetry | Non
     origins = listed(settings.allowed_origins or "")
     app.add_middleware(LoadShedding)
     app.add_middleware(CollapseSlashes)
-    app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes)
+    app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes, max_characters=settings.max_input_characters)
     app.add_middleware(RequireKey, keys=keys)
     app.add_middleware(CheckOrigin, names=host_names(settings), origins=origins)
     app.add_middleware(AnswerErrors)

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 from starlette.websockets import WebSocketDisconnect
 
+from antiphon.server.routes import speech
+from antiphon.testing.fake import FakeVoice
 from tests.server.middleware.conftest import LiveClient
+from tests.support.http_helpers import error_of
 from tests.support.sounds import make_audio
 
 WAV = make_audio(0.5)
@@ -18,7 +21,7 @@ PATH = "/v1/audio/transcriptions"
 
 def test_declared_length_above_the_limit_is_413_without_reading(start_server: Any) -> None:
     server = start_server(max_upload_bytes=50_000)
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
     connection.putrequest("POST", PATH)
     connection.putheader("Content-Type", "multipart/form-data; boundary=x")
     connection.putheader("Content-Length", str(10**12))
@@ -28,7 +31,7 @@ def test_declared_length_above_the_limit_is_413_without_reading(start_server: An
 
 def test_chunked_body_above_the_limit_is_413_before_its_end(start_server: Any) -> None:
     server = start_server(max_upload_bytes=50_000)
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
     connection.putrequest("POST", PATH)
     connection.putheader("Content-Type", "multipart/form-data; boundary=x")
     connection.putheader("Transfer-Encoding", "chunked")
@@ -39,11 +42,48 @@ def test_chunked_body_above_the_limit_is_413_before_its_end(start_server: Any) -
     assert server.client.post(PATH, files={"file": WAV}).status_code == 200
 
 
-def check_too_large(connection: http.client.HTTPConnection) -> None:
+def check_too_large(connection: http.client.HTTPConnection, param: str = "file") -> None:
     response = connection.getresponse()
     assert response.status == 413
-    assert json.loads(response.read())["error"]["code"] == "request_too_large"
+    error = json.loads(response.read())["error"]
+    assert (error["code"], error["param"]) == ("request_too_large", param)
     connection.close()
+
+
+LARGE_JSON = {
+    "nested lists": '{"input": "a", "x": [%s[]]}' % ("[], " * 250_000),
+    "names": '{"input": "a", %s "x": 0}' % "".join(f'"{number}": 0, ' for number in range(100_000)),
+    "short strings": '{"input": "a", "x": [%s""]}' % ('"a", ' * 200_000),
+    "spaces": '{"input": "a"}' + " " * 1_000_000,
+}
+
+
+@pytest.mark.parametrize("body", LARGE_JSON.values(), ids=LARGE_JSON.keys())
+@pytest.mark.parametrize("path", ["/v1/audio/speech", "//v3//audio/speech/"])
+@pytest.mark.parametrize("chunked", [False, True], ids=["with length", "chunked"])
+def test_speech_body_above_what_its_input_needs_is_413_without_parsing(
+    server: Any, monkeypatch: pytest.MonkeyPatch, body: str, path: str, chunked: bool
+) -> None:
+    def fail(_body: bytes) -> Any:
+        raise AssertionError("the body was parsed")
+
+    monkeypatch.setattr(speech, "json_fields", fail)
+    sent = body.encode()
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection.putrequest("POST", path)
+    connection.putheader(*(("Transfer-Encoding", "chunked") if chunked else ("Content-Length", str(len(sent)))))
+    connection.endheaders()
+    if chunked:  # just above the limit, and never the end
+        connection.send(b"%x\r\n%s\r\n" % (400_000, sent[:400_000]))
+    check_too_large(connection, "input")
+
+
+def test_longest_input_in_its_longest_spelling_is_accepted(start_server: Any) -> None:
+    server = start_server(FakeVoice(seconds=0.0001), max_input_characters=1_000)
+    body = '{"response_format": "wav", "input": "%s"}' % (r"\ud83d\ude00" * 1_000)
+    assert server.client.post("/v1/audio/speech", content=body).status_code == 200
+    refused = server.client.post("/v1/audio/speech", content=body + " " * 70_000)
+    assert error_of(refused, 413, param="input")["message"].endswith("77536 bytes this server accepts.")
 
 
 @pytest.mark.parametrize("message", ["x" * 11, b"x" * 11, "é" * 6])
