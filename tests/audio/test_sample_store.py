@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import tempfile
 from pathlib import Path
 
@@ -68,10 +69,15 @@ def test_file_has_no_name_and_is_deleted_with_the_store(tmp_path: Path, monkeypa
     assert open_files() == before
 
 
-def test_full_disk_error_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_unavailable_and_only_the_log_names_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
-    with pytest.raises(Unavailable, match=r"no room for the decoded audio in .*missing .*TMPDIR"):
+    with pytest.raises(Unavailable, match="no room for the audio") as refused:
         filled(100)
+    assert "missing" not in str(refused.value)
+    assert refused.value.retry_after == 60
+    assert re.search(r"Temporary files in .*missing cannot be written .*TMPDIR", caplog.text)
 
 
 def test_file_is_deleted_with_the_last_slice() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import mmap
 import tempfile
 import weakref
@@ -11,6 +12,8 @@ import numpy as np
 
 from antiphon.errors import Unavailable
 from antiphon.types.audio import SAMPLE_RATE, Samples, Waveform
+
+logger = logging.getLogger(__name__)
 
 MAX_SAMPLES_IN_MEMORY = 600 * SAMPLE_RATE  # ten minutes, 38 MB
 
@@ -72,11 +75,7 @@ class SampleStore:
             self._file.write(self._buffer)
             self._file.flush()
         except OSError as error:
-            raise Unavailable(
-                f"There is no room for the decoded audio in {tempfile.gettempdir()} ({error.strerror}): free some, or set "
-                "TMPDIR to a folder with more.",
-                retry_after=_RETRY_AFTER_S,
-            ) from error
+            raise storage_error(error) from error
         self._buffer.clear()
 
 
@@ -95,6 +94,17 @@ class SampleSlice:
         """The samples of a slice without a step."""
         first, last = _bounds(part, self._count)
         return self._whole[self._start + first : self._start + max(first, last)]
+
+
+def storage_error(error: OSError) -> Unavailable:
+    """What a caller gets if a temporary file cannot be written. The log has the reason and the folder."""
+    # gettempdir() may raise: it looks for a folder that can be written.
+    logger.error(
+        "Temporary files in %s cannot be written (%s): free some space, or set TMPDIR to a folder with more.",
+        tempfile.tempdir or "the temporary folder",
+        error.strerror or error,
+    )
+    return Unavailable("There is no room for the audio on this machine at the moment.", retry_after=_RETRY_AFTER_S)
 
 
 def _bounds(part: slice, count: int) -> tuple[int, int]:

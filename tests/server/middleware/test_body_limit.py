@@ -51,9 +51,9 @@ def check_too_large(connection: http.client.HTTPConnection, param: str = "file")
 
 
 LARGE_JSON = {
-    "nested lists": '{"input": "a", "x": [%s[]]}' % ("[], " * 250_000),
-    "names": '{"input": "a", %s "x": 0}' % "".join(f'"{number}": 0, ' for number in range(100_000)),
-    "short strings": '{"input": "a", "x": [%s""]}' % ('"a", ' * 200_000),
+    "nested lists": '{"input": "a", "x": [' + "[], " * 250_000 + "[]]}",
+    "names": '{"input": "a", ' + "".join(f'"{number}": 0, ' for number in range(100_000)) + '"x": 0}',
+    "short strings": '{"input": "a", "x": [' + '"a", ' * 200_000 + '""]}',
     "spaces": '{"input": "a"}' + " " * 1_000_000,
 }
 

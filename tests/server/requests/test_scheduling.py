@@ -106,7 +106,7 @@ def test_timeout_includes_decoding(start_server: Any, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("path", ["transcriptions", "speech"])
 def test_timeout_includes_the_upload_504(server: Any, path: str) -> None:
-    head = f"POST /v1/audio/{path} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\nX-Request-Timeout: 0.2\r\n"
+    head = f"POST /v1/audio/{path} HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\nX-Request-Timeout: 0.2\r\n"
     part = "Content-Type: multipart/form-data; boundary=xyz\r\n\r\n--xyz\r\n"
     with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
         connection.sendall((head + part).encode())

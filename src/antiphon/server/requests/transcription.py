@@ -21,6 +21,7 @@ from pydantic import (
 from starlette.datastructures import FormData, UploadFile
 
 from antiphon.errors import InvalidParameter
+from antiphon.server.requests.form import NO_FILE
 from antiphon.server.requests.validation import validated
 from antiphon.types.options import Task, TranscribeOptions, Vad, VadOptions
 
@@ -189,7 +190,7 @@ def _file(form: FormData) -> BinaryIO:
     values = [*form.getlist("file"), *form.getlist("file[]")]
     files = [value for value in values if isinstance(value, UploadFile)]
     if not files:
-        message = "'file' is missing: send the audio as a complete multipart/form-data part of that name."
+        message = NO_FILE
         if values:
             message = "'file' came as a text field: send it as a file, with a filename."
         raise InvalidParameter(message, param="file", code="missing_file")

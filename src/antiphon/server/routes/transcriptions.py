@@ -11,6 +11,7 @@ from antiphon.errors import InvalidParameter
 from antiphon.languages import NAMES
 from antiphon.server.middleware.metrics import count_for_model, count_unadmitted
 from antiphon.server.requests.disconnect import while_connected
+from antiphon.server.requests.form import read_form
 from antiphon.server.requests.scheduling import in_time, scheduling_policy
 from antiphon.server.requests.transcription import TranscriptionRequest, model_and_stream
 from antiphon.server.requests.upload import Decoders
@@ -49,7 +50,7 @@ async def _recognise(request: Request, task: Task) -> Response:
     settings: Settings = request.app.state.settings
     decoders: Decoders = request.app.state.decoders
     policy = scheduling_policy(request)
-    async with in_time(policy), request.form() as fields:
+    async with in_time(policy), read_form(request) as fields:
         model, streamed = model_and_stream(fields)
         try:
             form = TranscriptionRequest.from_form(fields)
