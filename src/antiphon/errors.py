@@ -21,9 +21,21 @@ AntiphonError
 
 from __future__ import annotations
 
+import reprlib
 from typing import Literal
 
+MAX_QUOTED = 100  # characters of a value
 Refusal = Literal["units", "seconds", "requests", "deadline"]  # the limit that was reached
+
+
+def quoted(value: object) -> str:
+    """A value of a request in quotes, as a message repeats it: cut to `MAX_QUOTED` characters."""
+    return repr(shortened(value)) if isinstance(value, str) else reprlib.repr(value)
+
+
+def shortened(text: str) -> str:
+    """The same without quotes."""
+    return text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}…"
 
 
 class AntiphonError(Exception):
@@ -59,7 +71,7 @@ class ModelNotFound(RequestError):
 
     def __init__(self, name: str, available: tuple[str, ...]) -> None:
         super().__init__(
-            f"The model {name!r} is not served here. Served: {', '.join(available) or 'none'}.",
+            f"The model {quoted(name)} is not served here. Served: {', '.join(available) or 'none'}.",
             param="model",
             code="model_not_found",
         )

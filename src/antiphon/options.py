@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 from typing import get_args
 
-from antiphon.errors import InvalidParameter
+from antiphon.errors import InvalidParameter, quoted
 from antiphon.languages import normalise
 from antiphon.transcription.vad import available
 from antiphon.types.options import ModelTask, SpeakOptions, TranscribeOptions, Vad, VadOptions
@@ -62,12 +62,12 @@ def _check_task(info: ModelInfo, task: ModelTask) -> None:
 
 def _check_seed(seed: int) -> None:
     if not 0 <= seed < 2**63:
-        raise InvalidParameter(f"seed must be from 0 to {2**63 - 1}, not {seed}.", param="seed")
+        raise InvalidParameter(f"seed must be from 0 to {2**63 - 1}, not {quoted(seed)}.", param="seed")
 
 
 def _check_vad(vad: VadOptions) -> None:
     if vad.mode not in get_args(Vad):
-        raise InvalidParameter(f"vad must be one of: {', '.join(get_args(Vad))}; not {vad.mode!r}.", param="vad")
+        raise InvalidParameter(f"vad must be one of: {', '.join(get_args(Vad))}; not {quoted(vad.mode)}.", param="vad")
     if not (0.0 <= vad.threshold <= 1.0 and vad.padding >= 0.0 and (vad.silence is None or vad.silence >= 0.0)):
         raise InvalidParameter(f"{vad} is out of range.", param="chunking_strategy")
     if vad.mode == "always" and not available():
@@ -81,7 +81,7 @@ def _language(info: ModelInfo, language: str | None) -> str | None:
     code = normalise(language)
     supported = info.languages or (info.default_language,)
     if code is None or code not in supported:
-        message = f"language {language!r} is not supported by {info.name!r}; valid: {', '.join(supported)}."
+        message = f"language {quoted(language)} is not supported by {info.name!r}; valid: {', '.join(supported)}."
         raise InvalidParameter(message, param="language")
     # A model of one language has no language tokens: its name is accepted, but there is no token to force.
     return code if info.languages else None

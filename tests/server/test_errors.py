@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ import pytest
 
 from antiphon.testing.fake import FakeSession, FakeVoice
 from tests.support.http_helpers import error_of
+from tests.support.in_process import Answer, InProcess, in_process
 from tests.support.sounds import make_audio
 
 CAUSE = "/opt/models/secret/decoder.xml: Check 'false' failed at src/plugins/cpu/node.cpp:123"
@@ -91,3 +93,85 @@ def test_exception_after_the_first_byte_is_an_sse_error_without_its_text(
     assert [chunk["type"] for chunk in chunks] == ["speech.audio.delta"]
     assert last["error"]["code"] == "engine_failed"
     check_hidden(last["error"], caplog.text)
+
+
+LONG = "x" * 60_000
+FORM = "multipart/form-data; boundary=b"
+
+
+def form_with(name: str, value: str) -> bytes:
+    field = f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+    file = '--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\nno audio\r\n--b--\r\n'
+    return (field + file).encode()
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[InProcess]:
+    with in_process(FakeSession("fake"), FakeVoice()) as served:
+        yield served
+
+
+def check_short(answer: Answer, *statuses: int) -> None:
+    assert answer.status in statuses, answer.body[:1_000]
+    assert answer.error["message"]
+    assert "x" * 101 not in answer.error["message"]
+    assert len(answer.body) < 1_500
+    assert all(len(value) < 200 for value in answer.headers.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model", LONG),
+        ("language", LONG),
+        ("response_format", LONG),
+        ("temperature", LONG),
+        ("temperature", "9" * 60_000),
+        ("stream", LONG),
+        ("timestamp_granularities[]", LONG),
+        ("condition_on_previous_text", LONG),
+        ("chunking_strategy", LONG),
+        ("chunking_strategy", json.dumps({"type": LONG})),
+        ("chunking_strategy", json.dumps({"type": "server_vad", LONG: 1})),
+        ("chunking_strategy", json.dumps({"type": "server_vad", "threshold": LONG})),
+        ("chunking_strategy", json.dumps({"type": "server_vad", "threshold": [LONG] * 2})),
+        ("chunking_strategy[type]", LONG),
+    ],
+    ids=lambda value: value[:40],
+)
+def test_value_of_a_form_is_cut_in_the_error(app: InProcess, name: str, value: str) -> None:
+    check_short(app.send("/v1/audio/transcriptions", [form_with(name, value)], content_type=FORM), 400, 404)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("model", LONG),
+        ("voice", LONG),
+        ("voice", {"id": LONG}),
+        ("voice", {LONG: LONG}),
+        ("voice", [LONG]),
+        ("language", LONG),
+        ("response_format", LONG),
+        ("stream_format", LONG),
+        ("speed", LONG),
+        ("seed", LONG),
+        ("seed", 10**4_000),
+        ("seed", -(10**4_000)),
+        ("input", [LONG]),
+        (LONG, LONG),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_value_of_a_speech_request_is_cut_in_the_error(app: InProcess, name: str, value: Any) -> None:
+    body = json.dumps({"input": "" if name == LONG else "Hello.", name: value}).encode()
+    check_short(app.send("/v1/audio/speech", [body]), 400, 404)
+
+
+def test_header_path_and_method_are_cut_in_the_error(app: InProcess) -> None:
+    for name in ("x_request_timeout", "x_antiphon_priority"):
+        check_short(app.send("/v1/audio/speech", [b'{"input": "Hello."}'], **{name: LONG}), 400)
+    check_short(app.send("/v1/audio/speech", [b'{"input": ""}'], x_request_id=LONG), 400)
+    check_short(app.send(f"/{LONG}", method="GET"), 404)
+    check_short(app.send(f"/v1/models/{LONG}", method="GET"), 404)
+    check_short(app.send("/v1/audio/speech", method=LONG.upper()), 405)

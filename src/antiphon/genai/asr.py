@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from antiphon.errors import ConfigError, InvalidParameter
+from antiphon.errors import ConfigError, InvalidParameter, quoted
 from antiphon.genai.runtime import Runtime
 from antiphon.languages import normalise
 from antiphon.models.folder import ModelFolder
@@ -301,6 +301,6 @@ def _check_task(options: TranscribeOptions, tasks: tuple[Task, ...]) -> None:
 def _check_language(options: TranscribeOptions, languages: Mapping[str, str]) -> None:
     if options.language is not None and languages and options.language not in languages:
         raise InvalidParameter(
-            f"language {options.language!r} is not one of this model's; valid: {', '.join(languages)}.",
+            f"language {quoted(options.language)} is not one of this model's; valid: {', '.join(languages)}.",
             param="language",
         )

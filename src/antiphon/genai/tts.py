@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from antiphon.errors import ConfigError, EngineFailed, InvalidParameter
+from antiphon.errors import ConfigError, EngineFailed, InvalidParameter, quoted
 from antiphon.genai.runtime import Runtime
 from antiphon.languages import normalise
 from antiphon.models.speecht5.voices import DEFAULT, FOLDER, read_floats, read_voices
@@ -82,7 +82,7 @@ class SpeechAdapter:
     def check(self, unit: Sentence) -> None:
         if unit.voice not in self.voices.tensors:
             raise InvalidParameter(
-                f"The model has no voice {unit.voice!r}; it has {', '.join(self.voices.names)}.", param="voice"
+                f"The model has no voice {quoted(unit.voice)}; it has {', '.join(self.voices.names)}.", param="voice"
             )
         self.language(unit.voice, unit.options.language)
 
@@ -140,7 +140,8 @@ def kokoro_language(voice: str, language: str | None = None) -> str:
     same = [known for known in supported if normalise(code) is not None and normalise(known) == normalise(code)]
     if code not in supported and not same:
         raise InvalidParameter(
-            f"language {language!r} is not one that Kokoro reads; valid: {', '.join(supported)}.", param="language"
+            f"language {quoted(language)} is not one that Kokoro reads; valid: {', '.join(supported)}.",
+            param="language",
         )
     return code if code in supported else same[0]
 

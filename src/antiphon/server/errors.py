@@ -27,6 +27,7 @@ from antiphon.errors import (
     TooLarge,
     Unauthorized,
     Unavailable,
+    shortened,
 )
 from antiphon.server.middleware.request_id import request_id_of
 from antiphon.server.schemas import ErrorDetail, ErrorReply
@@ -134,9 +135,12 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     message, code = str(error.detail), "bad_request"
     if error.status_code == 404:
-        message, code = f"There is nothing at {request.url.path}.", "not_found"
+        message, code = f"There is nothing at {shortened(request.url.path)}.", "not_found"
     elif error.status_code == 405:
-        message, code = f"{request.url.path} does not support {request.method}.", "method_not_allowed"
+        message, code = (
+            f"{shortened(request.url.path)} does not support {shortened(request.method)}.",
+            "method_not_allowed",
+        )
     kind = "server_error" if error.status_code >= 500 else "invalid_request_error"
     body = ErrorReply(error=ErrorDetail(message=message, type=kind, param=None, code=code))
     return JSONResponse(body.model_dump(), error.status_code, error.headers)

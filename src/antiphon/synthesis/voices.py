@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from antiphon.errors import InvalidParameter
+from antiphon.errors import MAX_QUOTED, InvalidParameter, quoted
 from antiphon.languages import NAMES, normalise
 from antiphon.types.results import ModelInfo
 
@@ -46,7 +46,7 @@ def choose_voice(info: ModelInfo, name: str | None, language: str | None = None)
     if name and name not in DEFAULT_VOICES and name not in OPENAI_VOICES:
         openai = ", ".join(OPENAI_VOICES) if len(info.voices) <= MAX_NAMES_LISTED else "thirteen names, alloy to verse"
         raise InvalidParameter(
-            f"voice {name!r} is not one that {info.name!r} has.{_suggestions(name, info.voices)}; and OpenAI's {openai}.",
+            f"voice {quoted(name)} is not one that {info.name!r} has.{_suggestions(name, info.voices)}; and OpenAI's {openai}.",
             param="voice",
         )
     other = _voice_of_language(info, language) if language else None
@@ -83,7 +83,7 @@ def _voice_of_language(info: ModelInfo, language: str) -> str | None:
         return voices[0]
     valid = info.languages or (info.default_language,)
     raise InvalidParameter(
-        f"language {language!r} is not one that {info.name!r} speaks.{_suggestions(requested, valid)}.",
+        f"language {quoted(language)} is not one that {info.name!r} speaks.{_suggestions(requested, valid)}.",
         param="language",
     )
 
@@ -101,7 +101,7 @@ def _suggestions(name: str, valid: Sequence[str]) -> str:
 
 def _similar(name: str, valid: Sequence[str]) -> list[str]:
     """The valid names that may be meant: in another case, by the name of their language, or misspelled."""
-    folded = name.strip().casefold()
+    folded = name.strip().casefold()[:MAX_QUOTED]  # comparing with a long one takes time
     # Suggest speaker variants ("en-us+f2") only if the request named one.
     candidates = [candidate for candidate in valid if "+" in folded or "+" not in candidate]
     by_spelling: dict[str, list[str]] = {}

@@ -28,7 +28,7 @@ FORMATS = "mp3, opus, aac, flac, wav, pcm"
         ("speed", float("nan"), "speed must be from 0.25 to 4, not nan."),
         ("seed", -1, "seed must be at least 0, not -1."),
         ("seed", 1.5, "seed is 1.5: it must be a valid integer, got a number with a fractional part."),
-        ("seed", "x" * 1000, "seed is 'xxxxxxxxxxxx...xxxxxxxxxxxxx': it must be a valid integer."),
+        ("seed", "x" * 1000, f"seed is '{'x' * 100}…': it must be a valid integer."),
         ("language", [], "language is []: it must be a valid string."),
         ("response_format", 1, f"response_format 1 is not available; use one of: {FORMATS}."),
         ("response_format", "midi", f"response_format 'midi' is not available; use one of: {FORMATS}."),

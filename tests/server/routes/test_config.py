@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import pytest
+
 from antiphon.errors import ConfigError
 from antiphon.model_server import ModelSource
 from antiphon.model_spec import ModelSpec
@@ -33,7 +35,9 @@ def test_config_while_loading_and_reload_503(start_server: Any) -> None:
     assert server.client.post("/v1/config/reload").status_code == 503
 
 
-def test_reload_answers_201_200_or_400_with_the_reason(start_server: Any) -> None:
+def test_reload_answers_201_200_or_400_and_the_log_has_the_reason(
+    start_server: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     specs = [ModelSpec("a", "/models/a")]
 
     def load(spec: ModelSpec) -> tuple[FakeSession, ...]:
@@ -53,18 +57,18 @@ def test_reload_answers_201_200_or_400_with_the_reason(start_server: Any) -> Non
     specs.append(ModelSpec("broken", "/models/broken"))
     error = error_of(reload(), 400, param=None)
     assert error["code"] == "reload_failed"
-    assert error["message"] == (
-        "Reloading config file failed. Check server logs for more info. broken: broken/config.json: not there; fetch it."
-    )
+    assert error["message"] == "Reloading config file failed. Check server logs for more info. Not loaded: broken."
+    assert "broken/config.json: not there; fetch it." in caplog.text
     [status] = server.client.get("/v1/config").json()["broken"]["model_version_status"]
     assert status["state"] == "LOADING"
     assert status["status"] == {
         "error_code": "FAILED_PRECONDITION",
-        "error_message": "broken/config.json: not there; fetch it.",
+        "error_message": "Loading the model failed. Check server logs for more info.",
     }
     assert [card["id"] for card in server.client.get("/v1/models").json()["data"]] == ["a"]
     specs.clear()
-    assert "config.json: not valid JSON." in error_of(reload(), 400, param=None)["message"]
+    assert error_of(reload(), 400, param=None)["message"].endswith(" The configuration cannot be read.")
+    assert "config.json: not valid JSON." in caplog.text
 
 
 def test_dead_worker_is_failed_precondition_until_reload_loads_the_model(start_server: Any) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from antiphon.errors import InvalidParameter
+from antiphon.errors import InvalidParameter, quoted
 from antiphon.models.speecht5.config import SpeechT5Config
 from antiphon.models.speecht5.receptive_field import Interval
 from antiphon.models.speecht5.runner import SpeechT5Runner
@@ -122,7 +122,7 @@ class SpeechT5Session:
         """Encode the sentence into the next row, or return the error of a voice or text the model does not take."""
         if unit.voice not in self._voices.embeddings:
             names = ", ".join(self._voices.names)
-            return InvalidParameter(f"The model has no voice {unit.voice!r}; it has {names}.", param="voice")
+            return InvalidParameter(f"The model has no voice {quoted(unit.voice)}; it has {names}.", param="voice")
         ids = self._tokenizer.encode(unit.text)
         if len(ids) > self._config.text_positions:
             most = self._config.text_positions - 1

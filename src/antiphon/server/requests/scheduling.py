@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import Request
 
-from antiphon.errors import DeadlineMissed, InvalidParameter
+from antiphon.errors import DeadlineMissed, InvalidParameter, quoted
 from antiphon.scheduling.policy import PRIORITIES, Deadline, SchedulingPolicy
 from antiphon.settings import Settings
 
@@ -27,7 +27,7 @@ def scheduling_policy(request: Request) -> SchedulingPolicy:
     priority = next((known for known in PRIORITIES if known == name), None)
     if priority is None:
         raise InvalidParameter(
-            f"{PRIORITY_HEADER} {name!r} is not one of: {', '.join(PRIORITIES)}.", param=PRIORITY_HEADER
+            f"{PRIORITY_HEADER} {quoted(name)} is not one of: {', '.join(PRIORITIES)}.", param=PRIORITY_HEADER
         )
     limits: list[tuple[float, str | None]] = [(seconds, TIMEOUT_HEADER) for seconds in _timeout_header(request)]
     limits += [(settings.request_timeout, None)] if settings.request_timeout else []
@@ -60,5 +60,7 @@ def _timeout_header(request: Request) -> list[float]:
     except ValueError:
         seconds = math.nan
     if not 0.0 < seconds < math.inf:
-        raise InvalidParameter(f"{TIMEOUT_HEADER} {text!r} is not a number of seconds above 0.", param=TIMEOUT_HEADER)
+        raise InvalidParameter(
+            f"{TIMEOUT_HEADER} {quoted(text)} is not a number of seconds above 0.", param=TIMEOUT_HEADER
+        )
     return [seconds]

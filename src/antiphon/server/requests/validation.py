@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from antiphon.errors import InvalidParameter
+from antiphon.errors import InvalidParameter, quoted
 from antiphon.validation_messages import requirement
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -28,14 +27,14 @@ def validated(model: type[Model], fields: Mapping[str, Any], *, parent: str | No
         if wrong["type"] == "missing":
             message, code = f"{name} is missing.", "missing_field"
         elif wrong["type"] == "extra_forbidden":
-            message = f"{parent} has no {field!r}; it has: {', '.join(model.model_fields)}."
+            message = f"{parent} has no {quoted(field)}; it has: {', '.join(model.model_fields)}."
         elif wrong["type"] == "literal_error":
             choices = wrong["ctx"]["expected"].replace(" or ", ", ").replace("'", "")
-            message = f"{name} {reprlib.repr(wrong['input'])} is not available; use one of: {choices}."
+            message = f"{name} {quoted(wrong['input'])} is not available; use one of: {choices}."
         elif wrong["type"] in ("greater_than_equal", "less_than_equal"):
-            message = f"{name} must be {_range(model, field)}, not {reprlib.repr(fields[field])}."
+            message = f"{name} must be {_range(model, field)}, not {quoted(fields[field])}."
         else:
-            message = f"{name} is {reprlib.repr(fields[field])}: {requirement(wrong)}."
+            message = f"{name} is {quoted(fields[field])}: {requirement(wrong)}."
         raise InvalidParameter(message, param=parent or field, code=code) from error
 
 

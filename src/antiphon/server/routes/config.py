@@ -17,7 +17,9 @@ from antiphon.types.models import ModelState
 logger = logging.getLogger(__name__)
 
 State = Annotated[ServerState, Depends(server_state)]
+# Without the reason, which names folders and files.
 RELOAD_FAILED = "Reloading config file failed. Check server logs for more info."
+LOADING_FAILED = "Loading the model failed. Check server logs for more info."
 
 
 async def get_config(state: State) -> dict[str, ModelStatus]:
@@ -31,9 +33,11 @@ async def reload_config(state: State) -> Response:
         outcome = await asyncio.to_thread(state.reload)
     except ConfigError as error:
         logger.error("The served models stay as they are: %s", error)
-        return _reload_failed(str(error))
+        return _reload_failed("The configuration cannot be read.")
     if outcome.failed:
-        return _reload_failed(" ".join(f"{name}: {error}" for name, error in outcome.failed.items()))
+        for name, reason in outcome.failed.items():
+            logger.error("Reloading failed for %s: %s", name, reason)
+        return _reload_failed(f"Not loaded: {', '.join(outcome.failed)}.")
     statuses = {name: status.model_dump() for name, status in _statuses(state).items()}
     return JSONResponse(statuses, 201 if outcome.changed else 200)
 
@@ -45,12 +49,12 @@ def _statuses(state: ServerState) -> dict[str, ModelStatus]:
 def _status(model: ModelState) -> ModelStatus:
     status = VersionError(error_code="OK", error_message="OK")
     if model.error is not None:
-        status = VersionError(error_code="FAILED_PRECONDITION", error_message=model.error)
+        status = VersionError(error_code="FAILED_PRECONDITION", error_message=LOADING_FAILED)
     return ModelStatus(model_version_status=[VersionStatus(state=model.state, status=status)])
 
 
-def _reload_failed(reason: str) -> Response:
-    message = f"{RELOAD_FAILED} {reason}"
+def _reload_failed(what: str) -> Response:
+    message = f"{RELOAD_FAILED} {what}"
     detail = ErrorDetail(message=message, type="invalid_request_error", param=None, code="reload_failed")
     return JSONResponse(ErrorReply(error=detail).model_dump(), 400)
 
