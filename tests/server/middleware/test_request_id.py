@@ -1,4 +1,4 @@
-"""Request ids: on every answer, in every log line about a failure."""
+"""Request ids and nosniff: on every answer; ids in every log line about a failure too."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from tests.server.middleware.conftest import LiveClient
 PATH = "/v1/audio/transcriptions"
 
 
-def test_every_answer_has_a_request_id(server: Any) -> None:
+def test_every_answer_has_a_request_id_and_nosniff(server: Any) -> None:
     for method, path in [
         ("GET", "/v1/models"),
         ("GET", "/nowhere"),
         ("PUT", "/v1/models"),
         ("POST", PATH),
         ("GET", "/health"),
+        ("GET", "/metrics"),
+        ("POST", "/v1/audio/speech"),
+        ("OPTIONS", PATH),
     ]:
         response = server.client.request(method, path)
         assert response.headers["x-request-id"].startswith("req_")
+        assert response.headers["x-content-type-options"] == "nosniff"
 
 
 def test_usable_request_id_is_kept_and_another_is_replaced(server: Any) -> None:

@@ -1,4 +1,4 @@
-"""Gives every request an id, which its answer and the log lines about it carry."""
+"""The headers of every answer: the request's id, which the log lines about it carry too, and nosniff."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ _ANSWER_STARTS = ("http.response.start", "websocket.accept", "websocket.http.res
 
 
 class RequestId:
-    """Sets `x-request-id` on every answer: the one the client sent if it is usable, otherwise a new one."""
+    """Sets `x-request-id` on every answer: the one the client sent if it is usable, otherwise a new one.
+
+    `x-content-type-options: nosniff` keeps browsers from running an answer, which may repeat what was sent, as a script.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -30,7 +33,9 @@ class RequestId:
         async def send_with_id(message: Message) -> None:
             if message["type"] in _ANSWER_STARTS:
                 message.setdefault("headers", [])
-                MutableHeaders(scope=message)[REQUEST_ID] = request_id
+                headers = MutableHeaders(scope=message)
+                headers[REQUEST_ID] = request_id
+                headers["x-content-type-options"] = "nosniff"
             await send(message)
 
         await self.app({**scope, _SCOPE_KEY: request_id}, receive, send_with_id)
