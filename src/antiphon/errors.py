@@ -9,7 +9,7 @@ AntiphonError
 │   ├── Unauthorized        a key is set and the request does not carry it
 │   ├── HostNotAllowed      the request addresses the server by a name that is not its own
 │   └── OriginNotAllowed    a web page of another origin sent the request
-├── Overloaded              the queue is full, or too full for the request's deadline; try again later
+├── Overloaded              the queue is full, or too full for the request's deadline, or too many uploads; try again later
 ├── DeadlineMissed          the request's time limit has passed
 ├── Unavailable             loading or draining, or the model does not work; try again later
 ├── Cancelled               the client disconnected
@@ -25,7 +25,7 @@ import reprlib
 from typing import Literal
 
 MAX_QUOTED = 100  # characters of a value
-Refusal = Literal["units", "seconds", "requests", "deadline"]  # the limit that was reached
+Refusal = Literal["units", "seconds", "requests", "deadline", "uploads"]  # the limit that was reached
 
 
 def quoted(value: object) -> str:

@@ -156,6 +156,18 @@ class Settings(BaseSettings):
     log_path: Path | None = _setting(None, "A file to write the log to as well.")
     # Limits.
     max_upload_bytes: int = _setting(2**30, "The largest request body; beyond it requests get 413.", unit="bytes", ge=1)
+    max_uploads: int | None = _setting(
+        None,
+        "The number of uploads that are read at the same time; further ones wait for up to 5 seconds, then get 429. "
+        "Default: four per core and 32 more.",
+        ge=1,
+    )
+    max_spooled_bytes: int | None = _setting(
+        None,
+        "The size of all uploads in temporary files; beyond it requests get 429. Default: four times --max_upload_bytes.",
+        unit="bytes",
+        ge=1,
+    )
     max_input_characters: int = _setting(20_000, "The longest input of a speech request.", unit="characters", ge=1)
     max_audio_seconds: float = _setting(
         4 * 3600.0, "The longest audio, once decoded; beyond it requests get 413.", unit="seconds", gt=0
@@ -283,6 +295,10 @@ class Settings(BaseSettings):
         if self.no_auth and (self.api_key_file or os.environ.get(OUR_KEY_VARIABLE)):
             keys = "api_key_file" if self.api_key_file else OUR_KEY_VARIABLE
             raise ConfigError(f"cannot be used with {keys}, which requires a key", setting="no_auth")
+        if self.max_spooled_bytes is not None and self.max_spooled_bytes < self.max_upload_bytes:
+            raise ConfigError(
+                f"it must be at least max_upload_bytes, {self.max_upload_bytes}.", setting="max_spooled_bytes"
+            )
         self._check_actions()
         return self
 

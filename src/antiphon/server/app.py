@@ -21,6 +21,7 @@ from antiphon.server.middleware.origins import CheckOrigin, host_names
 from antiphon.server.middleware.paths import CollapseSlashes
 from antiphon.server.middleware.request_id import REQUEST_ID, RequestId
 from antiphon.server.requests.upload import Decoders
+from antiphon.server.requests.upload_limits import UploadLimits
 from antiphon.server.routes import config, health, metrics, models, speech, transcriptions, voices
 from antiphon.server.state import ServerState
 from antiphon.service import SpeechService
@@ -85,6 +86,7 @@ def _add_middleware(app: FastAPI, settings: Settings, telemetry: Telemetry | Non
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     decoders = app.state.decoders = Decoders(settings.rest_workers)
+    app.state.upload_limits = UploadLimits(settings)
     try:
         yield
     finally:

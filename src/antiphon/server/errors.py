@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import math
 from dataclasses import dataclass
@@ -39,6 +41,8 @@ INTERNAL_ERROR = 500
 CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that has left; only the access log shows it
 POLICY_VIOLATION = 1008  # websocket close code; before the handshake is accepted, ASGI servers answer it with 403
 
+_DRAIN_TIMEOUT_S = 30.0  # for the rest of an upload, which is read and dropped
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -72,7 +76,8 @@ TABLE: tuple[tuple[type[Exception], Row], ...] = (  # the first match applies
 class AnswerErrors:
     """Middleware that answers every error raised inside it, unless the answer has begun: then the error goes on.
 
-    A websocket is refused before it is accepted: with the same answer where the ASGI server can send one, else with 403.
+    `Overloaded` and `Unavailable` are answered before the rest of the body is read. A websocket is refused before it is
+    accepted: with the same answer where the ASGI server can send one, else with 403.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -80,6 +85,13 @@ class AnswerErrors:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
+        unread = scope["type"] == "http"
+
+        async def watched_receive() -> Message:
+            nonlocal unread
+            message = await receive()
+            unread = message.get("more_body", False)
+            return message
 
         async def watched_send(message: Message) -> None:
             nonlocal started
@@ -87,15 +99,31 @@ class AnswerErrors:
             await send(message)
 
         try:
-            await self.app(scope, receive, watched_send)
+            await self.app(scope, watched_receive, watched_send)
         except Exception as error:
             if started or scope["type"] == "lifespan":
                 raise
             response = error_response(error, request_id_of(scope))
             if scope["type"] == "websocket" and "websocket.http.response" not in scope.get("extensions", {}):
                 await send({"type": "websocket.close", "code": POLICY_VIOLATION})
+            elif unread and isinstance(error, (Overloaded, Unavailable)):
+                await _send_before_body(response, receive, send)
             else:
                 await response(scope, receive, send)
+
+
+async def _send_before_body(response: Response, receive: Receive, send: Send) -> None:
+    """Send `response`, then read and drop the rest of the upload, and only then end.
+
+    Many clients read no answer before they have sent the whole body, and lose one that comes with a closed connection.
+    """
+    await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
+    await send({"type": "http.response.body", "body": response.body, "more_body": True})
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_DRAIN_TIMEOUT_S):
+            while (await receive()).get("more_body", False):
+                pass
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def error_response(error: Exception, request_id: str) -> Response:

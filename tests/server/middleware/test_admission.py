@@ -15,7 +15,7 @@ from starlette.testclient import WebSocketDenialResponse
 
 from antiphon.errors import Overloaded
 from antiphon.model_server import ModelServer
-from antiphon.server.middleware import admission
+from antiphon.server import errors
 from antiphon.testing.fake import FakeSession, FakeVoice
 from antiphon.types.events import Event
 from tests.server.middleware.conftest import LiveClient
@@ -112,7 +112,7 @@ def test_429_instead_of_100_continue(start_server: Any) -> None:
 def test_429_waits_for_an_endless_upload_only_until_the_timeout(
     start_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admission, "_DRAIN_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(errors, "_DRAIN_TIMEOUT_S", 0.1)
     with full(start_server) as server, socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         connection.sendall(head(LONG, "Connection: close"))
         assert read_answer(connection)[0] == 429

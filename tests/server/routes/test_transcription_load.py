@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
+import numpy as np
 import pytest
 
 from antiphon.audio.decode import decode
@@ -16,6 +19,7 @@ from antiphon.errors import Cancelled, Overloaded
 from antiphon.server.requests import upload as decoders
 from antiphon.testing.fake import FakeSession
 from tests.support.http_helpers import error_of
+from tests.support.in_process import Answer, InProcess, in_process
 from tests.support.sounds import make_audio
 from tests.support.transcription_client import WAV, hang_up_when, post
 
@@ -44,6 +48,37 @@ def test_file_is_decoded_only_once_a_permit_is_held(start_server: Any, monkeypat
             go_on.set()
         assert first.result().status_code == 200
     server.models.check_room("transcribe")
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"), [({"model": "nobody-serves-this"}, 404), ({"language": "klingon"}, 400)], ids=str
+)
+@pytest.mark.parametrize("route", ["transcriptions", "translations"])
+def test_forty_requests_for_an_unknown_model_or_language_decode_nothing(
+    monkeypatch: pytest.MonkeyPatch, fields: dict[str, str], status: int, route: str
+) -> None:
+    """At once, in every response format, beside a clip: they take neither permits nor decoders."""
+
+    async def count(_decoders: decoders.Decoders, _file: Any, *, max_seconds: float) -> Any:
+        decoded.append(max_seconds)
+        return np.zeros(16_000, np.float32)
+
+    def ask(app: InProcess, fields: dict[str, str]) -> Coroutine[Any, Any, Answer]:
+        request = httpx.Request("POST", "http://x", data=fields, files={"file": ("a", WAV)})
+        return app.answer(f"/v1/audio/{route}", [request.read()], content_type=request.headers["content-type"])
+
+    async def ask_all(app: InProcess) -> list[Answer]:
+        formats = ["json", "text", "srt", "verbose_json", "vtt"] * 8
+        refused = [ask(app, {**fields, "response_format": each}) for each in formats]
+        return await asyncio.gather(*refused, ask(app, {}))
+
+    decoded: list[float] = []
+    monkeypatch.setattr(decoders.Decoders, "decode", count)
+    with in_process(FakeSession("fake"), max_queued_requests=1) as app:
+        *refused, clip = app.runner.run(ask_all(app))
+    assert [(answer.status, answer.error["param"]) for answer in refused] == [(status, next(iter(fields)))] * 40
+    assert clip.status == 200
+    assert len(decoded) == 1
 
 
 def test_reload_while_decoding_keeps_the_request_on_its_model(

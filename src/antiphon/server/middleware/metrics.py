@@ -7,7 +7,7 @@ import time
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from antiphon.errors import AntiphonError
+from antiphon.errors import AntiphonError, Refusal
 from antiphon.server.state import state_of
 from antiphon.telemetry import Telemetry
 from antiphon.types.options import ModelTask
@@ -61,6 +61,10 @@ class RequestCount:
         self._streamed = streamed
         self._record("ovms_current_requests")
 
+    def on_refusal(self, reason: Refusal) -> None:
+        """The request's upload is refused."""
+        self._record("antiphon_refused_total", reason=reason)
+
     def on_stream_failure(self) -> None:
         """The answer began as a success and ends with an error."""
         self._failed = True
@@ -113,10 +117,10 @@ class RequestCount:
             self._record("antiphon_first_audio_seconds", time.perf_counter() - self._begun)
         self._audio_sent = True
 
-    def _record(self, metric: str, value: float = 1.0) -> None:
+    def _record(self, metric: str, value: float = 1.0, **labels: str) -> None:
         if self._model is not None:
             method = "Stream" if self._streamed else "Unary"
-            self._telemetry.record(metric, value, name=self._model, method=method)
+            self._telemetry.record(metric, value, name=self._model, method=method, **labels)
 
     def _is_success(self) -> bool:
         return 200 <= self._status < 400
@@ -138,6 +142,14 @@ def count_unadmitted(request: Request, model: str | None, task: ModelTask, *, st
     except AntiphonError:
         return  # unknown names must not become labels
     count_for_model(request, info.name, streamed=streamed)
+
+
+def count_refused(request: Request, task: ModelTask, reason: Refusal) -> None:
+    """Count a request whose upload is refused, under the default model of its task."""
+    count_unadmitted(request, None, task, streamed=False)
+    count = _count_of(request)
+    if count is not None:
+        count.on_refusal(reason)
 
 
 def count_stream_failure(request: Request) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, Headers
@@ -12,7 +12,10 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from antiphon.audio.sample_store import storage_error
-from antiphon.errors import InvalidParameter
+from antiphon.errors import InvalidParameter, Overloaded
+from antiphon.server.middleware.metrics import count_refused
+from antiphon.server.requests.upload_limits import MEMORY_BYTES, SpooledBytes, UploadLimits
+from antiphon.types.options import ModelTask
 
 MAX_FIELDS = 64
 MAX_FIELD_BYTES = 64 * 1024
@@ -27,26 +30,55 @@ _LIMITS = {
 }
 
 
+class UploadForm(FormData):
+    """A form whose file counts as an upload until it is closed."""
+
+    def __init__(self, form: FormData, spooled: SpooledBytes) -> None:
+        super().__init__(form)
+        self._spooled = spooled
+
+    async def close(self) -> None:
+        await super().close()
+        self._spooled.release()
+
+
 @asynccontextmanager
-async def read_form(request: Request) -> AsyncIterator[FormData]:
+async def read_form(request: Request, task: ModelTask) -> AsyncIterator[FormData]:
     """The form of a request, closed at the end of the block.
 
     InvalidParameter if the body is of another type, of which nothing is read, if it is malformed, or has more than one
-    file or `MAX_FIELDS` fields of `MAX_FIELD_BYTES` each. Unavailable if the disk is full.
+    file or `MAX_FIELDS` fields of `MAX_FIELD_BYTES` each. Overloaded if there are too many uploads, Unavailable if the disk
+    is full.
     """
-    parser = MultiPartParser(
-        _headers(request), request.stream(), max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES
-    )
+    headers = _headers(request)
+    limits: UploadLimits = request.app.state.upload_limits
+    spooled = SpooledBytes(limits)
     try:
-        form = await parser.parse()
-    except MultiPartException as error:
-        raise _unreadable(error) from error
-    except OSError as error:  # of a temporary file: a form's own errors are not of this class
-        raise storage_error(error) from error
+        length = request.headers.get("content-length", "")
+        if length.isdecimal() and int(length) > MEMORY_BYTES:
+            limits.check_room(int(length))
+        async with limits.reading():
+            form = UploadForm(await _parse(request, headers, spooled), spooled)
+    except BaseException as error:
+        spooled.release()
+        if isinstance(error, Overloaded):
+            count_refused(request, task, error.reason)
+        raise
     try:
         yield form
     finally:
         await form.close()
+
+
+async def _parse(request: Request, headers: Headers, spooled: SpooledBytes) -> FormData:
+    async with aclosing(spooled.count(request.stream())) as body:
+        parser = MultiPartParser(headers, body, max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
+        try:
+            return await parser.parse()
+        except MultiPartException as error:
+            raise _unreadable(error) from error
+        except OSError as error:  # of a temporary file: a form's own errors are not of this class
+            raise storage_error(error) from error
 
 
 def _headers(request: Request) -> Headers:

@@ -50,7 +50,7 @@ async def _recognise(request: Request, task: Task) -> Response:
     settings: Settings = request.app.state.settings
     decoders: Decoders = request.app.state.decoders
     policy = scheduling_policy(request)
-    async with in_time(policy), read_form(request) as fields:
+    async with in_time(policy), read_form(request, task) as fields:
         model, streamed = model_and_stream(fields)
         try:
             form = TranscriptionRequest.from_form(fields)
