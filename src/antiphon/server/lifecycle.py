@@ -249,4 +249,5 @@ def _set_up_logging(level: str, path: Path | None) -> None:
         except OSError as error:
             raise ConfigError(f"cannot write {path} ({error.strerror}).", setting="log_path") from error
     logging.basicConfig(level=number, handlers=handlers, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("python_multipart").setLevel(max(number, logging.ERROR))  # warns about each malformed form
     logging.getLogger("uvicorn").setLevel(max(number, logging.WARNING) if number > logging.DEBUG else number)

@@ -99,7 +99,7 @@ def test_form_without_a_usable_boundary_is_400(app: InProcess, boundary: str) ->
 def test_second_file_is_400_before_it_is_read(app: InProcess) -> None:
     for name in ("file", "other"):
         first = part("file", WAV, "a.wav")
-        answer = send(app, form(first, *(part(name, bytes(10**6), "b") for _ in range(100))))
+        answer = send(app, form(first, *(part(name, bytes(10**6), "b") for _ in range(10))))
         assert (answer.status, answer.error["param"]) == (400, "file")
         assert answer.error["message"] == "The form has more than one file: send one, as 'file'."
         assert answer.bytes_read <= len(first) + 2 * LIMIT
@@ -115,10 +115,25 @@ def test_64_fields_of_64_kb_are_accepted_and_more_is_400_before_it_is_read(app: 
     assert "64 fields" in fields.error["message"]
     assert fields.bytes_read <= 2 * LIMIT
 
-    size = send(app, form(*(part("x", bytes(10**6)) for _ in range(900)), file))
+    size = send(app, form(*(part("x", bytes(10**6)) for _ in range(20)), file))
     assert (size.status, size.error["code"]) == (400, "invalid_form")
     assert "65536 bytes" in size.error["message"]
     assert size.bytes_read <= 3 * LIMIT
+
+
+@pytest.mark.parametrize("size", [1_000, 3_000_000], ids=["in memory", "in a file"])
+def test_file_of_a_form_that_breaks_off_is_closed(app: InProcess, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    created: list[tempfile.SpooledTemporaryFile[bytes]] = []
+
+    def create(max_size: int) -> tempfile.SpooledTemporaryFile[bytes]:
+        created.append(tempfile.SpooledTemporaryFile(max_size=max_size))  # noqa: SIM115  closed by the parser
+        return created[-1]
+
+    monkeypatch.setattr("starlette.formparsers.SpooledTemporaryFile", create)
+    answer = send(app, [part("file", bytes(size), "a.wav")])
+    assert (answer.status, answer.error["code"]) == (400, "invalid_form")
+    assert "breaks off" in answer.error["message"]
+    assert [file.closed for file in created] == [True]
 
 
 def test_malformed_form_is_400(app: InProcess) -> None:

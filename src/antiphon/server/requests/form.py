@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
 from python_multipart.multipart import parse_options_header
@@ -70,9 +70,26 @@ async def read_form(request: Request, task: ModelTask) -> AsyncIterator[FormData
         await form.close()
 
 
+class _Parser(MultiPartParser):
+    """Starlette's parser, and whether the form's last boundary has been read."""
+
+    complete = False
+
+    def on_end(self) -> None:
+        self.complete = True
+
+
 async def _parse(request: Request, headers: Headers, spooled: SpooledBytes) -> FormData:
-    async with aclosing(spooled.count(request.stream())) as body:
-        parser = MultiPartParser(headers, body, max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
+    async def whole(body: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+        async for piece in body:
+            yield piece
+        if (
+            not parser.complete
+        ):  # an error inside parse() closes the file; otherwise that of an unfinished part stays open
+            raise MultiPartException("it breaks off before its last boundary.")
+
+    async with aclosing(spooled.count(request.stream())) as counted, aclosing(whole(counted)) as body:
+        parser = _Parser(headers, body, max_files=1, max_fields=MAX_FIELDS, max_part_size=MAX_FIELD_BYTES)
         try:
             return await parser.parse()
         except MultiPartException as error:
