@@ -24,6 +24,7 @@ from antiphon.errors import ConfigError
 from antiphon.repository.config_json import add_entry, remove_entry
 from antiphon.repository.graph_pbtxt import GraphFile, render_graph
 from antiphon.server.lifecycle import bind, is_loopback, summary, url_of
+from antiphon.server.routes.config import NOT_WORKING
 from antiphon.testing.fake import FAKE_INFO
 from tests.support.fake_hub import serve_hub
 from tests.support.sounds import make_audio
@@ -83,7 +84,7 @@ def states(client: httpx.Client) -> dict[str, str]:
 def check_failed(client: httpx.Client, name: str) -> None:
     status = client.get("/v1/config").json()[name]["model_version_status"][0]["status"]
     assert status["error_code"] == "FAILED_PRECONDITION"
-    assert status["error_message"] == "Loading the model failed. Check server logs for more info."
+    assert status["error_message"] == NOT_WORKING
 
 
 @pytest.fixture(scope="module")

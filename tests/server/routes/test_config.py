@@ -10,6 +10,7 @@ import pytest
 from antiphon.errors import ConfigError
 from antiphon.model_server import ModelSource
 from antiphon.model_spec import ModelSpec
+from antiphon.server.routes.config import NOT_WORKING
 from antiphon.testing.fake import FakeSession
 from antiphon.types.events import Event
 from tests.support.http_helpers import error_of
@@ -63,7 +64,7 @@ def test_reload_answers_201_200_or_400_and_the_log_has_the_reason(
     assert status["state"] == "LOADING"
     assert status["status"] == {
         "error_code": "FAILED_PRECONDITION",
-        "error_message": "Loading the model failed. Check server logs for more info.",
+        "error_message": NOT_WORKING,
     }
     assert [card["id"] for card in server.client.get("/v1/models").json()["data"]] == ["a"]
     specs.clear()
@@ -91,8 +92,7 @@ def test_dead_worker_is_failed_precondition_until_reload_loads_the_model(start_s
     files = {"file": ("a.wav", make_audio(0.5))}
     assert client.post("/v1/audio/transcriptions", files=files).status_code == 500
     assert status()["state"] == "LOADING"
-    reason = "The worker of a died; the log has the details."
-    assert status()["status"] == {"error_code": "FAILED_PRECONDITION", "error_message": reason}
+    assert status()["status"] == {"error_code": "FAILED_PRECONDITION", "error_message": NOT_WORKING}
     assert client.post("/v1/audio/transcriptions", files=files).status_code == 503
     assert client.post("/v1/config/reload").status_code == 201
     assert status() == {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": "OK"}}

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 State = Annotated[ServerState, Depends(server_state)]
 # Without the reason, which names folders and files.
 RELOAD_FAILED = "Reloading config file failed. Check server logs for more info."
-LOADING_FAILED = "Loading the model failed. Check server logs for more info."
+NOT_WORKING = "Loading the model failed, or its worker stopped. Check server logs for more info."
 
 
 async def get_config(state: State) -> dict[str, ModelStatus]:
@@ -49,7 +49,7 @@ def _statuses(state: ServerState) -> dict[str, ModelStatus]:
 def _status(model: ModelState) -> ModelStatus:
     status = VersionError(error_code="OK", error_message="OK")
     if model.error is not None:
-        status = VersionError(error_code="FAILED_PRECONDITION", error_message=LOADING_FAILED)
+        status = VersionError(error_code="FAILED_PRECONDITION", error_message=NOT_WORKING)
     return ModelStatus(model_version_status=[VersionStatus(state=model.state, status=status)])
 
 
