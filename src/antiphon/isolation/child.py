@@ -38,22 +38,25 @@ def run_helper(serve: Callable[[Channel], None], *, reads_files: bool) -> None:
 
 @contextmanager
 def task_limits(*, memory_bytes: int, cpu_seconds: float) -> Iterator[None]:
-    """Limit what one task may allocate and compute: the kernel refuses the memory, and ends the process by SIGXCPU.
+    """Limit what one task may allocate and compute: the kernel refuses the memory, and ends the process after the time.
 
-    The time is rounded up to whole seconds. On systems other than Linux memory is not limited, on Windows neither is.
+    On systems other than Linux memory is not limited, on Windows neither is.
     """
     if sys.platform == "win32":
         yield
         return
     before = {limit: resource.getrlimit(limit) for limit in (resource.RLIMIT_DATA, resource.RLIMIT_CPU)}
     used = resource.getrusage(resource.RUSAGE_SELF)
-    end = int(used.ru_utime + used.ru_stime + cpu_seconds) + 1
+    # The timer is exact. The limit is in whole seconds, and holds if the signal of the timer is caught.
+    end = int(used.ru_utime + used.ru_stime + cpu_seconds) + 2
     resource.setrlimit(resource.RLIMIT_CPU, (end, before[resource.RLIMIT_CPU][1]))
+    signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
     if private := _private_bytes():
         resource.setrlimit(resource.RLIMIT_DATA, (private + memory_bytes, before[resource.RLIMIT_DATA][1]))
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         for limit, values in before.items():
             resource.setrlimit(limit, values)
 

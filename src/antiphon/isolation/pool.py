@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 # The environment variables a helper gets: none that hold keys or tokens.
 _VARIABLES = frozenset({"HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR"})
 _RETRY_AFTER_S = 5.0
+_END_SECONDS = 2.0  # for a process to end after it has closed its channel
+_OUT_OF_TIME = frozenset({-signal.SIGPROF, -signal.SIGXCPU}) if sys.platform != "win32" else frozenset()
 
 
 class HelperDied(AntiphonError):
@@ -28,6 +31,11 @@ class HelperDied(AntiphonError):
     def __init__(self, status: int | None) -> None:
         super().__init__(f"A helper process ended with status {status} in the middle of its task.")
         self.status = status
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the task used all its processor time."""
+        return self.status in _OUT_OF_TIME
 
 
 class Helper:
@@ -61,14 +69,14 @@ class Helper:
         try:
             self._channel.send(kind, payload)
         except EOFError as error:
-            raise HelperDied(self._end()) from error
+            raise HelperDied(self._status()) from error
 
     def receive(self) -> Message:
         """Wait for the next message. HelperDied if the process ends first."""
         try:
             return self._channel.receive()
         except EOFError as error:
-            raise HelperDied(self._end()) from error
+            raise HelperDied(self._status()) from error
 
     def kill(self) -> None:
         """End the process at once; a `receive` in progress raises HelperDied."""
@@ -81,8 +89,13 @@ class Helper:
             with contextlib.suppress(OSError):  # from unwritten data
                 pipe.close()
 
+    def _status(self) -> int:
+        """The exit status of a process that has closed its end of the channel."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(_END_SECONDS)
+        return self._end()
+
     def _end(self) -> int:
-        """The exit status; it stays that of a process that was already ending."""
         self._process.kill()
         return self._process.wait()
 

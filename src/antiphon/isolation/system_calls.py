@@ -56,6 +56,7 @@ _ALWAYS: dict[str, _Numbers] = {
     "sched_getaffinity": (204, 123),
     "sched_yield": (24, 124),
     "set_robust_list": (273, 99),
+    "setitimer": (38, 103),
     "setrlimit": (160, 164),
     "sigaltstack": (131, 132),
     "sysinfo": (99, 179),
