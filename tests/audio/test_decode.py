@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from antiphon.audio.decode import decode
+from antiphon.audio.formats import CODECS
 from antiphon.errors import Cancelled, InvalidAudio, TooLarge
+from tests.support.hostile_audio import many_channels, wav_of_64_bit_integers, with_video
 from tests.support.sounds import encode, make_audio, tone
 
 CONTAINERS = [
@@ -172,7 +174,7 @@ def test_title_tag_that_is_not_utf_8_is_accepted() -> None:
 
 
 def test_unsupported_codec_error_names_the_stream() -> None:
-    with pytest.raises(InvalidAudio, match=r"stream 0 of the wav file\) is in a codec that FFmpeg does not support"):
+    with pytest.raises(InvalidAudio, match=r"stream 0 of the wav file\) is in a codec that is not supported"):
         decode(wav(PCM, tag=0x9999))
 
 
@@ -328,3 +330,45 @@ def test_too_long_audio_is_refused_while_decoding() -> None:
 def dominant_frequency(samples: np.ndarray) -> float:
     spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
     return float(np.argmax(spectrum) * 16_000 / len(samples))
+
+
+def test_float_samples_beyond_full_scale_are_clipped() -> None:
+    sound = tone(0.5, 16_000) * 1e6
+    samples = decode(encode(sound[None], 16_000, codec="pcm_f32le"))
+    assert np.abs(samples[:]).max() == 8.0
+
+
+@pytest.mark.parametrize("layout", ["7.1.4", "22.2"])
+def test_more_than_eight_planar_channels_are_averaged(layout: str) -> None:
+    assert np.abs(decode(many_channels(layout))[:]).mean() == pytest.approx(0.1 / np.sqrt(12) * 0.4, rel=0.9)
+
+
+def test_64_bit_integers_are_scaled_to_full_scale() -> None:
+    samples = decode(wav_of_64_bit_integers())[:]
+    np.testing.assert_allclose(samples, tone(0.5, 16_000) / 2, atol=1e-6)
+
+
+def test_unexpected_exception_is_invalid_audio(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """PyAV's demuxer raises IndexError at the end of some damaged mpegts."""
+
+    def broken(*_: object) -> None:
+        raise IndexError("list index out of range")
+
+    monkeypatch.setattr("antiphon.audio.decode_blocks._check_end", broken)
+    with pytest.raises(InvalidAudio, match="not audio that can be read"):
+        decode(wav(PCM))
+    assert "IndexError" in caplog.text
+
+
+def test_video_decoders_do_not_run() -> None:
+    """FFmpeg would decode a picture to find out about its track."""
+    assert not {"h264", "hevc", "vp8", "vp9", "mjpeg", "png", "mpeg4"} & CODECS
+    assert len(decode(with_video("matroska", 320))) > 7_500
+
+
+def test_codec_outside_the_list_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("antiphon.audio.decode_blocks.CODECS", CODECS - {"flac"})
+    with pytest.raises(InvalidAudio, match="codec that is not supported"):
+        decode(make_audio(1.0, "flac", "flac"))

@@ -1,62 +1,74 @@
-"""Decode an audio file to mono float32 at 16 kHz. The format is detected from the content; incomplete files are refused."""
+"""Decode an audio file to blocks of mono float32 at 16 kHz. The format is detected from the content; incomplete files are
+refused.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Protocol
 
 import av
-import numpy as np
 from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.error import FFmpegError
-from numpy.typing import NDArray
 
 from antiphon.audio import truncation
-from antiphon.audio.resample import Resampler
-from antiphon.audio.sample_store import SampleStore
-from antiphon.errors import Cancelled, InvalidAudio, TooLarge
-from antiphon.types.audio import Samples, Waveform
+from antiphon.audio.formats import CODECS, options_for
+from antiphon.audio.mono import MonoConverter
+from antiphon.audio.tags import check_comments, skip_id3
+from antiphon.errors import AntiphonError, InvalidAudio, TooLarge
+from antiphon.types.audio import Samples
 
-# FFmpeg's names of the allowed containers. Playlists (hls, concat, dash) would open other files and addresses.
-_CONTAINERS = "aac,aiff,amr,asf,au,avi,caf,flac,matroska,mov,mp3,mpegts,ogg,w64,wav"
-_OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "none"}
-# FFmpeg searches up to 32 packets of a wav's PCM for DTS and AC-3, which took 4 of the 5 ms to open a file of 3 s; one packet
-# takes a tenth of that. Reading then takes 1.8 ms in packets of 4 kB and 1.4 ms in packets of 8 kB; larger ones take longer
-# to probe.
-_WAV_OPTIONS = {**_OPTIONS, "max_probe_packets": "1", "max_size": "8192"}
+logger = logging.getLogger(__name__)
+
 _SAMPLE_RATES_HZ = range(1_000, 768_001)  # a forged rate would turn a few bytes into hours of audio
-_BATCH_SAMPLES = 1 << 16  # per channel; numpy takes as long for a frame of a thousand as for thirty of them
 
-CancelCheck = Callable[[], bool]
-
-
-class _UnnamedFile:
-    """A file without its name: FFmpeg would use the extension to guess the format, and extensions can be wrong."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+Checkpoint = Callable[[float], None]
 
 
-class _CancellableFile:
-    """A file that raises Cancelled from `read` after cancellation: a forged file can hold millions of empty headers.
+class AudioFile(Protocol):
+    """The methods of a binary file that are used here."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+    def seek(self, offset: int, whence: int = 0, /) -> int: ...
+
+    def tell(self) -> int: ...
+
+
+class _Part:
+    """A file from `start` on. Without a name: FFmpeg would use the extension to guess the format, and those can be wrong."""
+
+    def __init__(self, file: AudioFile, start: int) -> None:
+        self._file = file
+        self._start = start
+        self.read = file.read
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset + self._start if whence == 0 else offset, whence) - self._start
+
+    def tell(self) -> int:
+        return self._file.tell() - self._start
+
+
+class _CheckedFile:
+    """A file that passes a checkpoint at each `read`: a forged file can hold millions of empty headers.
 
     Not for FFmpeg: an error raised during one of its reads may surface in the thread's next file.
     """
 
-    def __init__(self, file: BinaryIO, cancelled: CancelCheck) -> None:
-        self.seek = file.seek
+    def __init__(self, file: AudioFile, checkpoint: Checkpoint) -> None:
+        self.seek, self.tell = file.seek, file.tell
         self._read = file.read
-        self._cancelled = cancelled
+        self._checkpoint = checkpoint
 
     def read(self, size: int) -> bytes:
-        _raise_if_cancelled(self._cancelled)
+        self._checkpoint(0.0)
         return self._read(size)
 
 
@@ -70,87 +82,37 @@ class _Progress:
     last_size: int = 0
 
 
-class _MonoConverter:
-    """Converts frames to mono float32 at 16 kHz, a few seconds at a time, and appends them to a SampleStore."""
+def decode_blocks(file: AudioFile, *, max_seconds: float | None, checkpoint: Checkpoint) -> Iterator[Samples]:
+    """The samples of `file` in blocks of a few seconds.
 
-    def __init__(self) -> None:
-        self.store = SampleStore()
-        self._resampler = Resampler()
-        self._kind: tuple[int, int, bool] | None = None  # rate, channels, planar, of the collected blocks
-        self._blocks: list[NDArray[Any]] = []
-        self._count = 0
-
-    def feed(self, frame: AudioFrame) -> None:
-        block = frame.to_ndarray()
-        kind = frame.sample_rate, frame.layout.nb_channels, frame.format.is_planar
-        if self._blocks and (
-            kind != self._kind or block.dtype != self._blocks[0].dtype or self._count >= _BATCH_SAMPLES
-        ):
-            self._convert()
-        self._kind = kind
-        self._blocks.append(block)
-        self._count += frame.samples
-
-    def finish(self) -> None:
-        """Convert the rest. Nothing may be fed afterwards."""
-        self._convert()
-        self._append(self._resampler.flush())
-
-    def _convert(self) -> None:
-        if self._kind is None:
-            return
-        rate, channels, planar = self._kind
-        block = np.concatenate(self._blocks, axis=1)
-        self._kind, self._count = None, 0
-        self._blocks.clear()
-        self._append(self._resampler.feed(_mono(block if planar else block.reshape(-1, channels).T), rate))
-
-    def _append(self, block: Samples) -> None:
-        if not np.isfinite(block).all():
-            raise InvalidAudio("The audio holds samples that are not numbers.")
-        self.store.append(block)
-
-
-def decode(
-    source: Path | bytes | BinaryIO, *, max_seconds: float | None = None, cancelled: CancelCheck | None = None
-) -> Waveform:
-    """Decode all of `source` to mono float32 at 16 kHz: an array, or a SampleStore if it is long. Blocks.
-
-    Raises InvalidAudio if it is not audio, damaged, truncated or empty; TooLarge as soon as it exceeds `max_seconds`;
-    Cancelled soon after `cancelled()` returns True. `cancelled` is called often and must be fast.
+    Raises InvalidAudio if it is not audio, damaged, truncated or empty; TooLarge as soon as it exceeds `max_seconds`. At
+    every packet `checkpoint` gets the seconds decoded so far; it may raise to stop.
     """
-    is_cancelled = cancelled or _never
-    if isinstance(source, Path):
-        try:
-            with source.open("rb") as file:
-                return _decode(file, max_seconds, is_cancelled)
-        except OSError as error:
-            raise InvalidAudio(f"Cannot read {source}: {error.strerror}.") from error
-    return _decode(BytesIO(source) if isinstance(source, bytes) else source, max_seconds, is_cancelled)
-
-
-def _never() -> bool:
-    return False
-
-
-def _raise_if_cancelled(cancelled: CancelCheck) -> None:
-    if cancelled():
-        raise Cancelled("The decoding was cancelled.")
-
-
-def _decode(file: BinaryIO, max_seconds: float | None, cancelled: CancelCheck) -> Waveform:
     if not file.seek(0, 2):
         raise InvalidAudio("The file is empty.")
-    headers = _CancellableFile(file, cancelled)
+    progress = _Progress()
+    samples = 0
+    with _translate_errors(progress):
+        for block in _decode(file, max_seconds, checkpoint, progress):
+            samples += len(block)
+            yield block
+    if not samples:
+        raise InvalidAudio("The audio holds no samples.")
+
+
+def _decode(
+    file: AudioFile, max_seconds: float | None, checkpoint: Checkpoint, progress: _Progress
+) -> Iterator[Samples]:
+    part = _Part(file, skip_id3(file))
+    headers = _CheckedFile(part, checkpoint)
     if reason := truncation.find_truncation(headers):
         raise InvalidAudio(f"The audio cannot be used: {reason}.")
+    check_comments(headers)
     announced = truncation.announced_mpeg_frames(headers)
-    file.seek(0)
-    progress = _Progress()
-    converter = _MonoConverter()
-    with _translate_errors(progress), _open(file) as container:
+    converter = MonoConverter()
+    with _open(part) as container:
         stream = _audio_track(container)
-        for frame in _frames(container, stream, progress, cancelled):
+        for frame in _frames(container, stream, progress, checkpoint):
             progress.seconds += frame.samples / _sample_rate(frame)
             if max_seconds is not None and progress.seconds > max_seconds:
                 raise TooLarge(
@@ -158,20 +120,19 @@ def _decode(file: BinaryIO, max_seconds: float | None, cancelled: CancelCheck) -
                     param="file",
                     code="audio_too_long",
                 )
-            converter.feed(frame)
+            block = converter.feed(frame)
+            if block is not None:
+                yield block
         _check_end(container, stream, progress, announced)
-    converter.finish()
-    if not len(converter.store):
-        raise InvalidAudio("The audio holds no samples.")
-    return converter.store.finished()
+    yield converter.finish()
 
 
-def _open(file: BinaryIO) -> InputContainer:
+def _open(file: AudioFile) -> InputContainer:
+    file.seek(0)
     head = file.read(12)
     file.seek(0)
-    options = _WAV_OPTIONS if head[:4] == b"RIFF" and head[8:] == b"WAVE" else _OPTIONS
     # Tags may be in any encoding, and are not used here.
-    return av.open(_UnnamedFile(file), "r", options=options, metadata_errors="replace")
+    return av.open(file, "r", options=options_for(head), metadata_errors="replace")
 
 
 def _audio_track(container: InputContainer) -> AudioStream:
@@ -179,23 +140,23 @@ def _audio_track(container: InputContainer) -> AudioStream:
         raise InvalidAudio("The file has no audio track.")
     stream = container.streams.audio[0]
     context: AudioCodecContext | None = stream.codec_context  # PyAV's types do not allow for None
-    if context is None:
+    if context is None or context.name not in CODECS:
         raise InvalidAudio(
-            f"The audio track (stream {stream.index} of the {container.format.name} file) is in a codec that FFmpeg does "
-            "not support: convert it."
+            f"The audio track (stream {stream.index} of the {container.format.name} file) is in a codec that is not "
+            "supported: convert it."
         )
     return stream
 
 
 def _frames(
-    container: InputContainer, stream: AudioStream, progress: _Progress, cancelled: CancelCheck
+    container: InputContainer, stream: AudioStream, progress: _Progress, checkpoint: Checkpoint
 ) -> Iterator[AudioFrame]:
     # FFmpeg also flags the short read at the end of PCM of unknown length; find_truncation has checked those files.
     pcm = stream.codec_context.name.startswith("pcm_")
     stream.codec_context.thread_count = 1  # the cores are for the models
     junk = False
     for packet in container.demux(stream):
-        _raise_if_cancelled(cancelled)
+        checkpoint(progress.seconds)
         if packet.is_corrupt and not pcm:
             raise _damaged(progress)
         if packet.size and container.format.name == "mp3":
@@ -238,27 +199,23 @@ def _sample_rate(frame: AudioFrame) -> int:
     return frame.sample_rate
 
 
-def _mono(block: NDArray[Any]) -> Samples:
-    """Average the channels, the rows of `block`, and scale to ±1.0."""
-    if block.dtype == np.uint8:
-        block = (block.astype(np.float32) - 128) / 128
-    elif block.dtype.kind == "i":
-        block = block.astype(np.float32) / 2.0 ** (8 * block.dtype.itemsize - 1)
-    with np.errstate(invalid="ignore", over="ignore"):  # infinities are rejected at the end
-        mono = block[0] if len(block) == 1 else block.mean(axis=0, dtype=np.float32)
-        return np.ascontiguousarray(mono, np.float32)
-
-
 def _damaged(progress: _Progress) -> InvalidAudio:
     return InvalidAudio(f"The audio is truncated or damaged: it breaks off after {progress.seconds:.2f} s.")
 
 
 @contextmanager
 def _translate_errors(progress: _Progress) -> Iterator[None]:
-    """Convert PyAV's errors to InvalidAudio."""
+    """Convert all errors but Antiphon's own to InvalidAudio: a forged file makes PyAV raise any class."""
     try:
         yield
+    except AntiphonError:
+        raise
     except FFmpegError as error:
         if progress.seconds:
             raise _damaged(progress) from error
         raise InvalidAudio(f"The file is not audio that can be read ({error.strerror}).") from error
+    except MemoryError as error:
+        raise InvalidAudio("The file takes more memory to decode than files of its size may.") from error
+    except Exception as error:
+        logger.warning("A file made decoding fail: %r", error, exc_info=error)
+        raise InvalidAudio("The file is not audio that can be read.") from error

@@ -87,6 +87,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     decoders = app.state.decoders = Decoders(settings.rest_workers)
     app.state.upload_limits = UploadLimits(settings)
+    await asyncio.to_thread(decoders.start)
     try:
         yield
     finally:

@@ -13,7 +13,8 @@ import httpx
 import openai
 import pytest
 
-from antiphon.errors import Cancelled, Overloaded
+from antiphon.errors import Overloaded
+from antiphon.isolation.pool import Helper
 from antiphon.server.errors import error_response
 from antiphon.server.requests import upload
 from antiphon.testing.fake import FakeSession, FakeVoice
@@ -92,14 +93,14 @@ def test_timeout_setting_is_504_and_the_header_may_shorten_it(start_server: Any)
 def test_timeout_includes_decoding(start_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = threading.Event()
 
-    def endless(_file: Any, *, cancelled: Any, **_: Any) -> None:
-        while not cancelled():
-            time.sleep(0.005)
-        ended.set()
-        raise Cancelled("gone")
+    def endless(helper: Helper, _file: Any, **_: Any) -> None:
+        try:
+            helper.receive()
+        finally:
+            ended.set()
 
     server = start_server()
-    monkeypatch.setattr(upload, "decode", endless)
+    monkeypatch.setattr(upload, "decode_in_helper", endless)
     error_of(post(server, x_request_timeout="0.2"), 504, param=TIMEOUT)
     assert ended.wait(10)
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from antiphon.audio.decode import decode
-from antiphon.server.requests import upload as decoders
+from antiphon.audio.decode_in_helper import decode_in_helper
+from antiphon.isolation.pool import Helper
+from antiphon.server.requests import upload
 from antiphon.testing.fake import FAKE_INFO, FakeSession
 from antiphon.types.events import Window
 from tests.support.http_helpers import error_of
@@ -123,11 +124,11 @@ def test_unsupported_request_is_refused_before_decoding(
     """However large the upload: the decoder is not called, and no permit is held."""
     calls: list[Any] = []
 
-    def record(file: Any, **limits: Any) -> Any:
+    def record(helper: Helper, file: Any, **limits: Any) -> Any:
         calls.append(file)
-        return decode(file, **limits)
+        return decode_in_helper(helper, file, **limits)
 
-    monkeypatch.setattr(decoders, "decode", record)
+    monkeypatch.setattr(upload, "decode_in_helper", record)
     info = replace(
         FAKE_INFO, tasks=("transcribe",), no_word_times_reason="start the server with enable_word_timestamps"
     )
