@@ -73,7 +73,9 @@ def test_file_that_became_shorter_ends_the_helper() -> None:
 
 def answers(data: bytes, *, max_seconds: float = 100.0, short: bool = False) -> list[Message]:
     file, channel = open_file(data, 1 << 20)
-    channel.sent.append(Message(*helper._decode(channel, file, max_seconds, short=short)))  # type: ignore[arg-type]
+    checkpoint = helper._short_checkpoint() if short else lambda _seconds: None
+    server: Any = channel
+    channel.sent.append(Message(*helper._decode(server, file, max_seconds, checkpoint)))
     return channel.sent
 
 
@@ -122,3 +124,12 @@ def test_unexpected_error_is_named_for_the_log(
     assert "IndexError" in fields["unexpected"]
     assert "IndexError" not in fields["message"]
     assert "IndexError" in caplog.text
+
+
+def test_time_to_open_a_file_is_limited_until_the_first_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[float] = []
+    monkeypatch.setattr(helper, "limit_time", limits.append)
+    checkpoint = helper._long_checkpoint(99.0)
+    for seconds in (0.0, 0.0, 0.02, 0.04):
+        checkpoint(seconds)
+    assert limits == [99.0]

@@ -11,16 +11,18 @@ from collections.abc import Iterator
 import numpy as np
 
 from antiphon.audio import decode_messages as messages
-from antiphon.audio.decode_blocks import decode_blocks
+from antiphon.audio.decode_blocks import Checkpoint, decode_blocks
 from antiphon.errors import AntiphonError, InvalidAudio, RequestError
 from antiphon.isolation.channel import Channel
-from antiphon.isolation.child import run_helper, task_limits
+from antiphon.isolation.child import limit_time, run_helper, task_limits
 from antiphon.types.audio import Samples
 
 # What one task may use. An attacker's small file gets little; a usual file needs a tenth of it.
 _MEMORY_BYTES = 64 << 20
 _MEMORY_PER_BYTE = 8
 _MOST_MEMORY_BYTES = 1 << 30
+_OPENING_SECONDS = 2.0  # until the first sample; usual files take a few milliseconds
+_OPENING_SECONDS_PER_BYTE = 1e-7
 _SECONDS = 10.0
 _SECONDS_PER_BYTE = 1e-6
 _SECONDS_PER_AUDIO_SECOND = 0.01  # Opus, the slowest usual codec, takes 0.0006 on one core of a server
@@ -97,24 +99,43 @@ def serve(channel: Channel) -> None:
             raise EOFError(f"A message of kind {kind!r} came before a task.")
         size, max_seconds, short = messages.TASK_HEADER.unpack_from(payload)
         file = _ServerFile(channel, size, payload[messages.TASK_HEADER.size :])
-        seconds = _MOST_SHORT_SECONDS
-        if not short:
-            seconds = _SECONDS + size * _SECONDS_PER_BYTE + max_seconds * _SECONDS_PER_AUDIO_SECOND
         memory = min(_MEMORY_BYTES + _MEMORY_PER_BYTE * size, _MOST_MEMORY_BYTES)
+        seconds = _SECONDS + size * _SECONDS_PER_BYTE + max_seconds * _SECONDS_PER_AUDIO_SECOND
         with task_limits(memory_bytes=memory, cpu_seconds=seconds):
-            answer = _decode(channel, file, max_seconds, short=short)
+            opening = _OPENING_SECONDS + size * _OPENING_SECONDS_PER_BYTE
+            limit_time(_MOST_SHORT_SECONDS if short else opening)
+            checkpoint = _short_checkpoint() if short else _long_checkpoint(seconds)
+            answer = _decode(channel, file, max_seconds, checkpoint)
         del file, payload
         channel.send(*answer)
 
 
-def _decode(channel: Channel, file: _ServerFile, max_seconds: float, *, short: bool) -> tuple[bytes, bytes]:
-    """Send the samples, and return the last message."""
+def _short_checkpoint() -> Checkpoint:
+    """Raises if the task has become too long for the short class."""
     started = time.process_time()
 
     def checkpoint(seconds: float) -> None:
-        if short and (seconds > _SHORT_AUDIO_SECONDS or time.process_time() - started > _SHORT_SECONDS):
+        if seconds > _SHORT_AUDIO_SECONDS or time.process_time() - started > _SHORT_SECONDS:
             raise _TooLongForShort
 
+    return checkpoint
+
+
+def _long_checkpoint(seconds_allowed: float) -> Checkpoint:
+    """Extends the time from that for opening a file to that for decoding it, once there are samples."""
+    opening = True
+
+    def checkpoint(seconds: float) -> None:
+        nonlocal opening
+        if opening and seconds:
+            opening = False
+            limit_time(seconds_allowed)
+
+    return checkpoint
+
+
+def _decode(channel: Channel, file: _ServerFile, max_seconds: float, checkpoint: Checkpoint) -> tuple[bytes, bytes]:
+    """Send the samples, and return the last message."""
     try:
         for block in decode_blocks(file, max_seconds=max_seconds, checkpoint=checkpoint):
             for start in range(0, len(block), messages.MAX_BLOCK_SAMPLES):

@@ -50,15 +50,21 @@ def task_limits(*, memory_bytes: int, cpu_seconds: float) -> Iterator[None]:
     # The timer is exact. The limit is in whole seconds, and holds if the signal of the timer is caught.
     end = int(used.ru_utime + used.ru_stime + cpu_seconds) + 2
     resource.setrlimit(resource.RLIMIT_CPU, (end, before[resource.RLIMIT_CPU][1]))
-    signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
+    limit_time(cpu_seconds)
     if private := _private_bytes():
         resource.setrlimit(resource.RLIMIT_DATA, (private + memory_bytes, before[resource.RLIMIT_DATA][1]))
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
+        limit_time(0)
         for limit, values in before.items():
             resource.setrlimit(limit, values)
+
+
+def limit_time(cpu_seconds: float) -> None:
+    """End the process after so much more processor time; 0 is no limit. For a part of a task, within its own limit."""
+    if sys.platform != "win32":
+        signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
 
 
 def _restrict(*, reads_files: bool) -> None:

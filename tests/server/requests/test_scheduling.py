@@ -18,6 +18,7 @@ from antiphon.isolation.pool import Helper
 from antiphon.server.errors import error_response
 from antiphon.server.requests import upload
 from antiphon.testing.fake import FakeSession, FakeVoice
+from tests.support.hostile_audio import aiff_tags
 from tests.support.http_helpers import Hold, error_of, wait_until
 from tests.support.sounds import make_audio
 
@@ -103,6 +104,15 @@ def test_timeout_includes_decoding(start_server: Any, monkeypatch: pytest.Monkey
     monkeypatch.setattr(upload, "decode_in_helper", endless)
     error_of(post(server, x_request_timeout="0.2"), 504, param=TIMEOUT)
     assert ended.wait(10)
+
+
+def test_timeout_is_504_while_the_decoder_is_in_one_call(start_server: Any) -> None:
+    """FFmpeg is two minutes in one call, in which nothing can be checked."""
+    server = start_server()
+    start = time.monotonic()
+    error_of(post(server, file=aiff_tags(100_000), x_request_timeout="1"), 504, param=TIMEOUT)
+    assert time.monotonic() - start < 20  # not two minutes; the machine may be slow
+    assert post(server).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["transcriptions", "speech"])
