@@ -29,8 +29,8 @@ _SECONDS_PER_AUDIO_SECOND = 0.01  # Opus, the slowest usual codec, takes 0.0006 
 
 # A task of the short class ends here, to be started again in the long class: a minute of audio takes less than 0.1 s.
 _SHORT_AUDIO_SECONDS = 60.0
-_SHORT_SECONDS = 0.3  # of processor time, checked between packets
-_MOST_SHORT_SECONDS = 0.6  # when the process is killed: FFmpeg may need any time for one packet, or to open the file
+_SHORT_SECONDS = 0.15  # of processor time, checked between packets
+_MOST_SHORT_SECONDS = 0.3  # when the process is killed: FFmpeg may need any time for one packet, or to open the file
 
 _BLOCK_BYTES = 1 << 18  # of the file, in one request for more of it
 _BLOCKS_KEPT = 4  # a demuxer alternates between two or three places

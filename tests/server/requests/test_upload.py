@@ -19,7 +19,7 @@ import pytest
 
 from antiphon.audio.decode import decode
 from antiphon.audio.decode_in_helper import HelperMisbehaved, decode_in_helper
-from antiphon.errors import InvalidAudio, TooLarge, Unavailable
+from antiphon.errors import EngineFailed, InvalidAudio, TooLarge, Unavailable
 from antiphon.isolation.pool import Helper
 from antiphon.server.requests import upload
 from antiphon.server.requests.upload import Decoders
@@ -198,6 +198,18 @@ def test_death_of_a_helper_is_400_with_one_log_line(
             run(decoders, CLIP)
     assert len(caplog.records) == 1
     assert len(run(decoders, CLIP)) == 8_000
+
+
+def test_helper_that_cannot_start_is_500(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A module is missing, for instance: no file is at fault."""
+    monkeypatch.setattr(upload, "HELPER_MODULE", "antiphon.audio.no_such_helper")
+    decoders = Decoders(2)
+    try:
+        with pytest.raises(EngineFailed, match="status 1"):
+            run(decoders, CLIP)
+    finally:
+        decoders.close()
+    assert "ended its decoder: status 1" in caplog.text
 
 
 def test_refused_file_does_not_cost_its_helper(decoders: Decoders) -> None:

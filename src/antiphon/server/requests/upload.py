@@ -14,7 +14,7 @@ from functools import partial
 from typing import BinaryIO
 
 from antiphon.audio.decode_in_helper import HELPER_MODULE, HelperMisbehaved, decode_in_helper
-from antiphon.errors import Cancelled, InvalidAudio, RequestError, Unavailable
+from antiphon.errors import Cancelled, EngineFailed, InvalidAudio, RequestError, Unavailable
 from antiphon.isolation.pool import Helper, HelperDied, HelperPool
 from antiphon.types.audio import Waveform
 
@@ -81,6 +81,8 @@ class _Class:
             if self._short and error.out_of_time:
                 return None
             logger.warning("An upload of %d bytes ended its decoder: status %d", _size(file), error.status)
+            if error.status >= 0:  # not by a signal: an exception of ours, or an installation that lacks a module
+                raise EngineFailed(f"The decoder ended with status {error.status}.") from error
             if error.out_of_time:
                 return InvalidAudio("The file takes more time to decode than files of its size may.")
             return InvalidAudio("The file made the decoder fail.")
@@ -112,7 +114,8 @@ class Decoders:
         """Decode `file` to mono float32 at 16 kHz. When this returns or raises, cancelled or not, no thread reads it any more.
 
         Raises InvalidAudio if it is not audio, damaged, truncated, empty, or takes more than its share of memory or time;
-        TooLarge if it is longer than `max_seconds`; Unavailable if there is no room for the samples.
+        TooLarge if it is longer than `max_seconds`; Unavailable if there is no room for the samples; EngineFailed if the
+        helper has a bug.
         """
         task = _Task()
         outcome = await _result(task, partial(self._short.submit, task, file, max_seconds))
