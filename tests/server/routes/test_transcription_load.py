@@ -60,7 +60,7 @@ def test_forty_requests_for_an_unknown_model_or_language_decode_nothing(
 ) -> None:
     """At once, in every response format, beside a clip: they take neither permits nor decoders."""
 
-    async def count(_decoders: decoders.Decoders, _file: Any, *, max_seconds: float) -> Any:
+    async def count(_decoders: upload.Decoders, _file: Any, *, max_seconds: float) -> Any:
         decoded.append(max_seconds)
         return np.zeros(16_000, np.float32)
 
@@ -74,7 +74,7 @@ def test_forty_requests_for_an_unknown_model_or_language_decode_nothing(
         return await asyncio.gather(*refused, ask(app, {}))
 
     decoded: list[float] = []
-    monkeypatch.setattr(decoders.Decoders, "decode", count)
+    monkeypatch.setattr(upload.Decoders, "decode", count)
     with in_process(FakeSession("fake"), max_queued_requests=1) as app:
         *refused, clip = app.runner.run(ask_all(app))
     assert [(answer.status, answer.error["param"]) for answer in refused] == [(status, next(iter(fields)))] * 40
