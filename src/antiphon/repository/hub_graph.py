@@ -1,4 +1,4 @@
-"""The graph.pbtxt of a repository on the hub, which anybody can have written: what is taken from it.
+"""The graph.pbtxt of a repository on the hub, which is not trusted: what is taken from it.
 
 Its paths stay in its folder, and only properties about speed and precision are taken: others name folders and files to write
 and read, such as CACHE_DIR. The config.json and graph.pbtxt that an operator writes are not restricted.
