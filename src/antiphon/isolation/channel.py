@@ -27,8 +27,9 @@ class Channel:
         """Send one message of at most MAX_MESSAGE_BYTES. Blocks while the pipe is full."""
         size = payload.nbytes if isinstance(payload, memoryview) else len(payload)
         try:
-            self._writer.write(_HEADER.pack(kind, size))
-            self._writer.write(payload)
+            self._writer.write(
+                b"".join((_HEADER.pack(kind, size), payload))
+            )  # in one piece: the other end wakes up once
             self._writer.flush()
         except (OSError, ValueError) as error:  # ValueError: closed here
             raise EOFError("The other process is gone.") from error

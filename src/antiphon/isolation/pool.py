@@ -12,15 +12,20 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from antiphon.errors import AntiphonError, Unavailable
 from antiphon.isolation.channel import Channel, Message
+
+if sys.platform == "linux":
+    import fcntl
 
 logger = logging.getLogger(__name__)
 
 # The environment variables a helper gets: none that hold keys or tokens.
 _VARIABLES = frozenset({"HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR"})
 _RETRY_AFTER_S = 5.0
+_PIPE_BYTES = 1 << 19
 _END_SECONDS = 2.0  # for a process to end after it has closed its channel
 _OUT_OF_TIME = frozenset({-signal.SIGPROF, -signal.SIGXCPU}) if sys.platform != "win32" else frozenset()
 
@@ -54,6 +59,8 @@ class Helper:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._pipes = (self._process.stdout, self._process.stdin)
+        for pipe in self._pipes:
+            _enlarge(pipe)
         self._channel = Channel(*self._pipes)
 
     @property
@@ -178,6 +185,13 @@ class HelperPool:
                 logger.warning("A helper process could not be replaced yet: %s", error)
             finally:
                 self._changed.notify()
+
+
+def _enlarge(pipe: IO[bytes]) -> None:
+    """Make room for a few seconds of audio, on Linux: with the usual 64 kB both ends wait for each other several times."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # the user has used up what the system allows for pipes
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 def _environment() -> dict[str, str]:
