@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from antiphon.models.session import Session
-from antiphon.types.events import Failed, Window, WindowFinished
+from antiphon.types.events import Event, Failed, Sentence, SentenceFinished, Window, WindowFinished
 from antiphon.types.options import TranscribeOptions
 from antiphon.types.results import WindowResult
 
@@ -34,3 +34,11 @@ def drive(session: Session, units: Sequence[Window], joins: Sequence[int] | None
                 results[next(i for i, unit in enumerate(units) if unit is event.unit)] = event.result
         step += 1
     return [results[index] for index in range(len(units))]
+
+
+def speak(session: Session, units: Sequence[Sentence]) -> list[Event]:
+    """The events of `units`, which have joined, until each of them has ended."""
+    events: list[Event] = []
+    while sum(isinstance(event, Failed | SentenceFinished) for event in events) < len(units):
+        events += session.step()
+    return events

@@ -9,7 +9,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from antiphon.models.espeak.synthesiser import CHARACTER_POSITION, UTF8, Synthesiser
+from antiphon.models.espeak.library import CHARACTER_POSITION, UTF8, Library
 
 RATE = 16_000
 LIST_END, WORD_EVENT = 0, 1
@@ -39,17 +39,22 @@ Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes
 
 
 class Voice:
-    """The synthesiser of the espeak family, at the speed and pitch that most of starter-asr's training used."""
+    """The library of the espeak family, in this process.
+
+    Speed and pitch are those that most of starter-asr's training used.
+    """
 
     def __init__(self) -> None:
-        self._synthesiser = Synthesiser()
+        self._library = Library()
 
     def speak(
         self, text: str, *, voice: str = "en-us", words_a_minute: int = 165, pitch: int = 50
     ) -> NDArray[np.float32]:
         """`text` as 16 kHz float32 samples."""
-        samples = self._synthesiser.speak(text, voice, words_a_minute=words_a_minute, pitch=pitch)
-        return soxr.resample(samples, self._synthesiser.rate, RATE).astype(np.float32)
+        blocks: list[bytes] = []
+        self._library.speak(text, voice, blocks.append, words_a_minute=words_a_minute, pitch=pitch)
+        samples = np.frombuffer(b"".join(blocks), np.int16).astype(np.float32) / np.float32(32768)
+        return soxr.resample(samples, self._library.rate, RATE).astype(np.float32)
 
     def word_times(self, text: str, *, voice: str = "en-us") -> dict[int, float]:
         """The start of each word in seconds, by the word's position in `text`."""
@@ -59,10 +64,10 @@ class Voice:
         def take(_samples: object, _count: int, events: ctypes.Array[Event]) -> int:
             for event in _listed(events):
                 if event.type == WORD_EVENT:
-                    times[event.text_position - 1] = event.sample / self._synthesiser.rate
+                    times[event.text_position - 1] = event.sample / self._library.rate
             return 0
 
-        library = ctypes.CDLL(str(self._synthesiser.path))
+        library = ctypes.CDLL(str(self._library.path))
         callback = Callback(take)
         library.espeak_SetSynthCallback(callback)
         encoded = text.encode() + b"\0"

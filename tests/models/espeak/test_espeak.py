@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from antiphon.errors import ConfigError, EngineFailed
-from antiphon.models.espeak.synthesiser import Synthesiser
 from antiphon.models.session import AnySession
 from antiphon.types.audio import Samples
-from antiphon.types.events import AudioChunk, Sentence, SentenceFinished
+from antiphon.types.events import AudioChunk, Failed, Sentence, SentenceFinished
 from antiphon.types.options import SpeakOptions
+from tests.support.drive_session import speak
 from tests.support.sessions import load_session
 
 
@@ -28,7 +28,7 @@ def sentence(text: str, voice: str = "en-us") -> Sentence:
 
 def say(session: AnySession, unit: Sentence) -> Samples:
     assert session.join([unit]) == []
-    *chunks, end = session.step()
+    *chunks, end = speak(session, [unit])
     assert end == SentenceFinished(unit)
     assert all(isinstance(event, AudioChunk) and event.unit is unit for event in chunks)
     return np.concatenate([np.zeros(0, np.float32), *(event.samples for event in chunks)])
@@ -74,15 +74,6 @@ def test_voices_differ_and_a_voice_repeats_itself(session: AnySession) -> None:
     assert abs(len(say(session, sentence("Hello there.", "fr-fr"))) - len(plain)) > 0.02 * len(plain)
 
 
-def test_speed_of_one_sentence_does_not_affect_the_next() -> None:
-    synthesiser = Synthesiser()
-    usual = len(synthesiser.speak("Hello there, my friend.", "en-us"))
-    slow = len(synthesiser.speak("Hello there, my friend.", "en-us", words_a_minute=90))
-    again = len(synthesiser.speak("Hello there, my friend.", "en-us"))
-    assert slow > 1.5 * usual
-    assert abs(again - usual) < 0.01 * usual
-
-
 def test_every_listed_voice_has_audio(session: AnySession) -> None:
     mute = [voice for voice in session.info.voices if not len(say(session, sentence("1 2 3", voice)))]
     assert mute == []
@@ -98,14 +89,21 @@ def test_sentences_are_first_in_first_out_and_leave_removes_one(session: AnySess
     session.join(units)
     session.leave(second)
     session.leave(second)
-    assert session.step()[-1] == SentenceFinished(first)
-    assert session.step()[-1] == SentenceFinished(third)
+    assert [event.unit for event in speak(session, [first, third]) if isinstance(event, SentenceFinished)] == [
+        first,
+        third,
+    ]
     assert session.step() == []
 
 
-def test_unknown_espeak_voice_is_an_error() -> None:
-    with pytest.raises(EngineFailed, match="no voice 'unknown'"):
-        Synthesiser().speak("hello", "unknown")
+def test_unknown_voice_fails_its_own_sentence(session: AnySession) -> None:
+    unknown, known = units = [sentence("hello", "unknown"), sentence("hello")]
+    session.join(units)
+    failed, *rest = speak(session, units)
+    assert isinstance(failed, Failed)
+    assert failed.unit is unknown
+    assert isinstance(failed.error, EngineFailed)
+    assert rest[-1] == SentenceFinished(known)
 
 
 def test_missing_espeak_wheel_is_an_error_with_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:

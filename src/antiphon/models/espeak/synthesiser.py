@@ -1,126 +1,203 @@
-"""eSpeak NG's shared library, called in process. It is part of the package `espeakng-loader` (GPL-3.0), an extra."""
+"""The server's side of eSpeak NG: a helper process that speaks one sentence at a time, and is replaced when it dies.
+
+The library runs in a process of its own (`process.py`) because a text can crash it or keep it busy, and because its licence is
+GPL-3.0.
+"""
 
 from __future__ import annotations
 
-import ctypes
-import importlib
+import json
+import logging
+import time
+import weakref
+from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
 from antiphon.errors import ConfigError, EngineFailed
+from antiphon.isolation.channel import Message
+from antiphon.isolation.pool import Helper, HelperDied
+from antiphon.models.espeak.process import ERROR, FINISHED, SAMPLES, SPEAK, VOICES
 from antiphon.types.audio import Samples
 
-SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS: samples go to the callback and nowhere else
-UTF8 = 1  # espeakCHARS_UTF8
-_SPEED, _PITCH = 1, 3  # espeakRATE and espeakPITCH of espeak_PARAMETER
-CHARACTER_POSITION = 1  # POS_CHARACTER
+logger = logging.getLogger(__name__)
 
-_INSTALL = "espeak: the eSpeak NG library is not installed; pip install 'antiphon[espeak]' brings it (GPL-3.0)."
+MODULE = "antiphon.models.espeak.process"
+START_LIMIT_S = 60.0  # a tenth of a second is usual
 
-# The library keeps its voice and its callback in global variables, so a process can make one call at a time.
-_LOCK = Lock()
+# A helper under an attacker's control must not fill the server's memory. It sends messages of about 35 kB, and the longest
+# sound of a sentence of 240 characters that has been seen takes 120 of them.
+_MAX_MESSAGE_BYTES = 1 << 17
+_MAX_UNREAD_MESSAGES = 1000
+_BYTES_A_SAMPLE = 2
 
-_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Seconds, and more seconds for each character of a sentence."""
+
+    fixed: float
+    a_character: float
+
+    def of(self, text: str) -> float:
+        return self.fixed + self.a_character * len(text)
 
 
-class _VoiceRecord(ctypes.Structure):
-    """espeak_VOICE of speak_lib.h."""
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a sentence may take before its helper is killed.
 
-    _fields_ = (
-        ("name", ctypes.c_char_p),
-        ("languages", ctypes.POINTER(ctypes.c_char)),  # a priority byte and a code, for each; then a zero byte
-        ("identifier", ctypes.c_char_p),
-        ("gender", ctypes.c_ubyte),
-        ("age", ctypes.c_ubyte),
-        ("variant", ctypes.c_ubyte),
-        ("reserved", ctypes.c_ubyte),
-        ("score", ctypes.c_int),
-        ("spare", ctypes.c_void_p),
-    )
+    The slowest voice takes 0.3 ms of processor time a character and makes 0.4 s of sound of it. The time by the clock is longer
+    than that of the processor, because all processors may be busy with something else.
+    """
+
+    processor: Limit = Limit(2.0, 0.02)
+    clock: Limit = Limit(20.0, 0.1)
+    sound: Limit = Limit(10.0, 4.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Voices:
+    """What the library offers. `rate` is in Hz; `path` is the library's file."""
+
+    path: Path
+    rate: int
+    languages: tuple[str, ...]
+    variants: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """The next samples of the sentence, mono float32 at the library's rate; none may have been ready yet."""
+
+    samples: Samples
+    finished: bool
 
 
 class Synthesiser:
-    """The loaded library. `rate` is its sample rate in Hz."""
+    """eSpeak NG in a helper process, which ends when this object is dropped, or with the process that owns it.
 
-    def __init__(self) -> None:
+    One thread uses it at a time. Raises ConfigError if the library cannot be loaded.
+    """
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
+        self._due = 0.0  # when the sentence has to be finished, by the monotonic clock
+        self._bytes_left = 0  # of its sound
+        self._start()
+        self.voices = self._receive_voices()
+
+    @property
+    def pid(self) -> int:
+        """The process id of the helper."""
+        return self._helper.pid
+
+    def start(self, text: str, voice: str) -> None:
+        """Start to speak `text`; `read` until it is finished, or `stop`. EngineFailed if there is no helper to do it."""
+        if self._is_dead():
+            self._replace()
+        task = {"text": text, "voice": voice, "cpu_seconds": self._limits.processor.of(text)}
         try:
-            loader = importlib.import_module("espeakng_loader")
-        except ModuleNotFoundError as error:
-            raise ConfigError(_INSTALL) from error
-        self.path = Path(loader.get_library_path())
-        self._data = Path(loader.get_data_path())
-        with _LOCK:
-            self._functions = ctypes.CDLL(str(self.path))
-            self._functions.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_VoiceRecord))
-            self.rate = int(self._functions.espeak_Initialize(SYNCHRONOUS, 0, str(self._data).encode(), 0))
-            if self.rate <= 0:
-                raise ConfigError(f"espeak: {self._data} holds no voice data; install espeakng-loader again.")
-            self._files = self._list_voices()
+            self._helper.send(SPEAK, json.dumps(task).encode())
+        except HelperDied as error:
+            self._fail(f"The helper of eSpeak NG died before a sentence (status {error.status}).")
+        self._due = time.monotonic() + self._limits.clock.of(text)
+        self._bytes_left = int(self._limits.sound.of(text) * self.voices.rate) * _BYTES_A_SAMPLE
 
-    def languages(self) -> tuple[str, ...]:
-        """The codes of all languages, sorted."""
-        return tuple(sorted(self._files))
+    def read(self, timeout: float) -> Speech:
+        """The samples that arrive within `timeout` seconds, sooner if the sentence is finished before.
 
-    def variants(self) -> tuple[str, ...]:
-        """The voice variants that can be combined with every language: `language+variant` is a voice too."""
-        return tuple(sorted(path.name for path in (self._data / "voices" / "!v").iterdir() if path.is_file()))
-
-    def _list_voices(self) -> dict[str, str]:
-        """The voice file of each language, the name that the library accepts: `roa/fr`, not `fr-fr`."""
-        records = self._functions.espeak_ListVoices(None)
-        files: dict[str, str] = {}
-        index = 0
-        while records[index]:
-            voice = records[index].contents
-            # The first byte is the voice's priority for the language, not part of the code.
-            code = ctypes.string_at(ctypes.addressof(voice.languages.contents) + 1).decode()
-            file = voice.identifier.decode()
-            if code not in files and self._has_dictionary(code, file):
-                files[code] = file
-            index += 1
-        return files
-
-    def _has_dictionary(self, code: str, file: str) -> bool:
-        """Whether the language has its dictionary; a few do not, and their text would be spelled out in another language."""
-        name = code.partition("-")[0]
-        for line in (self._data / "lang" / file).read_text(encoding="utf-8").splitlines():
-            words = line.split()
-            if words[:1] == ["dictionary"]:
-                name = words[1]
-        return (self._data / f"{name}_dict").is_file()
-
-    def speak(self, text: str, voice: str, *, words_a_minute: int = 175, pitch: int = 50) -> Samples:
-        """`text` in the voice `voice`: mono float32 at `rate`, empty for a text without words.
-
-        The pitch goes from 0 to 100. Both defaults are the library's own.
+        EngineFailed if the helper dies, exceeds its limits or refuses the sentence; it is replaced then.
         """
-        pieces: list[NDArray[np.int16]] = []
+        pieces: list[bytes] = []
+        finished = False
+        until = time.monotonic() + timeout
+        while not finished and (message := self._next(until)) is not None:
+            if message.kind == SAMPLES:
+                pieces.append(message.payload)
+                self._bytes_left -= len(message.payload)
+            if self._bytes_left < 0:
+                self._fail("eSpeak NG made too much sound of a sentence, and was killed.")
+            finished = message.kind == FINISHED
+        if not finished and time.monotonic() > self._due:
+            self._fail("eSpeak NG took too long for a sentence, and was killed.")
+        integers = np.frombuffer(b"".join(pieces), np.int16)
+        return Speech(np.multiply(integers, 1 / 32768, dtype=np.float32), finished)
 
-        def take(samples: ctypes.Array[ctypes.c_short], count: int, _events: object) -> int:
-            if samples and count > 0:
-                pieces.append(np.ctypeslib.as_array(samples, (count,)).copy())
-            return 0
+    def stop(self) -> None:
+        """Give up the sentence that was started: the helper is killed and replaced."""
+        self._replace()
 
-        language, plus, variant = voice.partition("+")
-        name = self._files.get(language, language) + plus + variant
-        encoded = text.replace("\0", " ").encode() + b"\0"
-        with _LOCK:
-            if self._functions.espeak_SetVoiceByName(name.encode()) != 0:
-                raise EngineFailed(f"eSpeak NG has no voice {voice!r}.")
-            # Set every time: the library keeps the values of the previous call.
-            for parameter, value in ((_SPEED, words_a_minute), (_PITCH, pitch)):
-                self._functions.espeak_SetParameter(parameter, value, 0)
-            callback = _Callback(take)  # held until the call is over: the library keeps no reference
-            self._functions.espeak_SetSynthCallback(callback)
-            status = self._functions.espeak_Synth(
-                encoded, ctypes.c_size_t(len(encoded)), 0, CHARACTER_POSITION, 0, UTF8, None, None
-            )
-            self._functions.espeak_Synchronize()
-        if status != 0:
-            raise EngineFailed(f"eSpeak NG could not speak a sentence (status {status}).")
-        if not pieces:
-            return np.zeros(0, np.float32)
-        return np.concatenate(pieces).astype(np.float32) / np.float32(32768)
+    def _next(self, until: float) -> Message | None:
+        """The next message about the sentence; None if there is none by `until`."""
+        while True:
+            try:
+                message = self._messages.get(timeout=max(0.0, until - time.monotonic()))
+            except Empty:
+                return None
+            if isinstance(message, HelperDied):
+                reason = "used all its processor time" if message.out_of_time else f"died (status {message.status})"
+                self._fail(f"eSpeak NG {reason} while it spoke a sentence.")
+            if message.kind == ERROR:
+                logger.error("eSpeak NG refused a sentence: %.200r", message.payload.decode(errors="replace"))
+                raise EngineFailed("eSpeak NG could not speak this text.")
+            if message.kind != VOICES:  # what a new helper starts with
+                return message
+
+    def _receive_voices(self) -> Voices:
+        try:
+            message = self._messages.get(timeout=START_LIMIT_S)
+        except Empty:
+            message = HelperDied(None)
+        if isinstance(message, HelperDied) or message.kind != VOICES:
+            self._close()
+            if isinstance(message, HelperDied):
+                raise ConfigError(f"espeak: the helper process does not start (status {message.status}).") from message
+            raise ConfigError(message.payload.decode(errors="replace"))
+        found = json.loads(message.payload)
+        return Voices(Path(found["path"]), found["rate"], tuple(found["languages"]), tuple(found["variants"]))
+
+    def _start(self) -> None:
+        self._helper = Helper(MODULE)
+        self._close = weakref.finalize(self, self._helper.close)
+        self._messages: SimpleQueue[Message | HelperDied] = SimpleQueue()
+        # A pipe cannot be waited for with a time limit on every system; a queue can.
+        self._reader = Thread(
+            target=_read_all, args=(self._helper, self._messages), name="antiphon-espeak-reader", daemon=True
+        )
+        self._reader.start()
+
+    def _is_dead(self) -> bool:
+        return not self._reader.is_alive()
+
+    def _replace(self) -> None:
+        """End the helper and start another one, whose start nothing waits for. If that fails, `start` tries again."""
+        self._close()
+        try:
+            self._start()
+        except (OSError, RuntimeError):  # no memory, descriptor or thread is left
+            logger.exception("No helper process could be started for eSpeak NG")
+
+    def _fail(self, reason: str) -> NoReturn:
+        """Replace the helper and end the sentence. The text is not in the log."""
+        logger.error("%s", reason)
+        self._replace()
+        raise EngineFailed("eSpeak NG failed on this text.")
+
+
+def _read_all(helper: Helper, messages: SimpleQueue[Message | HelperDied]) -> None:
+    """Move what the helper sends into the queue; the last entry says that it died."""
+    while True:
+        try:
+            message = helper.receive()
+        except HelperDied as error:
+            messages.put(error)
+            return
+        if len(message.payload) > _MAX_MESSAGE_BYTES or messages.qsize() > _MAX_UNREAD_MESSAGES:
+            helper.kill()
+        else:
+            messages.put(message)
