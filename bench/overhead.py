@@ -102,7 +102,7 @@ def serve_bare() -> None:
     from starlette.responses import JSONResponse, Response
     from starlette.routing import Route
 
-    from antiphon.server.lifecycle import bind, url_of
+    from antiphon.server.listener import bind, url_of
 
     async def read(request: Request) -> Response:
         return JSONResponse({"bytes": len(await request.body())})

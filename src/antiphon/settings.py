@@ -199,6 +199,22 @@ class Settings(BaseSettings):
         unit="seconds",
         ge=0,
     )
+    max_connections: int | None = _setting(
+        None,
+        "The number of open connections, beyond which only health checks are answered and other requests get 503. "
+        "Default: 4096, or fewer if the limit of open files is low.",
+        ge=1,
+    )
+    drain_seconds: float = _setting(
+        90.0, "How long requests may go on after SIGTERM or SIGINT, before they get 503.", unit="seconds", ge=0
+    )
+    drain_grace: float = _setting(
+        5.0,
+        "How long the server still listens after SIGTERM, and answers new requests with 503. A proxy sends requests until "
+        "it has noticed that the server is not ready.",
+        unit="seconds",
+        ge=0,
+    )
     request_timeout: float = _setting(
         0.0,
         "The time limit of a request, upload included, after which it gets 504. 0 is no limit. "

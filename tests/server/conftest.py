@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from fastapi import FastAPI
 
 from antiphon.model_server import ModelServer, ModelSource
@@ -19,9 +18,14 @@ from antiphon.models.session import AnySession
 from antiphon.scheduling.hooks import no_hooks
 from antiphon.scheduling.queue import Limits
 from antiphon.server.app import create_app, create_telemetry
+from antiphon.server.connections import ConnectionLimits, ServerConfig
+from antiphon.server.draining import DrainingServer, DrainLimits
+from antiphon.server.listener import bind
 from antiphon.service import SpeechService
 from antiphon.settings import Settings
 from antiphon.testing.fake import FakeSession, FakeVoice
+
+DEFAULT_LIMITS = ConnectionLimits()
 
 
 @dataclass(frozen=True)
@@ -39,16 +43,17 @@ class Server:
 
 
 @contextmanager
-def running(app: FastAPI) -> Iterator[int]:
+def running(app: FastAPI, limits: ConnectionLimits) -> Iterator[int]:
     """Serve `app` in a thread; gives the port."""
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, ws="none"))
-    thread = threading.Thread(target=server.run)
+    sockets = bind("127.0.0.1", 0)
+    server = DrainingServer(ServerConfig(app, limits), app.state.server, DrainLimits(60.0, 0.0))
+    thread = threading.Thread(target=server.run, args=(sockets,))
     thread.start()
     try:
         while not server.started:
             assert thread.is_alive(), "the server did not start"
             time.sleep(0.005)
-        yield server.servers[0].sockets[0].getsockname()[1]
+        yield sockets[0].getsockname()[1]
     finally:
         server.should_exit = True
         thread.join()
@@ -59,7 +64,12 @@ StartServer = Callable[..., Server]
 
 @contextmanager
 def served(
-    *sessions: AnySession, max_waiting: int, loaded: bool, source: ModelSource | None = None, **knobs: Any
+    *sessions: AnySession,
+    max_waiting: int,
+    loaded: bool,
+    source: ModelSource | None = None,
+    limits: ConnectionLimits = DEFAULT_LIMITS,
+    **knobs: Any,
 ) -> Iterator[Server]:
     settings = Settings(max_waiting_units=max_waiting, **knobs)
     telemetry = create_telemetry(settings)
@@ -74,7 +84,7 @@ def served(
     if loaded:
         app.state.server.open()
     try:
-        with running(app) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+        with running(app, limits) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             yield Server(port, app, models, client)
     finally:
         models.close(drain=False)

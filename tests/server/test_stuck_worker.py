@@ -56,6 +56,7 @@ def load(spec, *_):
 
 lifecycle.load = load
 flags = {"model_path": "fake", "rest_port": 0, "rest_bind_address": "127.0.0.1", "stall_seconds": float(sys.argv[2])}
+flags["drain_grace"] = 0
 lifecycle.run_server(load_settings(flags), report=lambda line: print(line, flush=True))
 """
 

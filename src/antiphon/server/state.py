@@ -15,6 +15,7 @@ from antiphon.types.models import ModelLoad, ModelState, ReloadResult
 from antiphon.types.results import ModelInfo
 
 Health = Literal["loading", "ready", "unhealthy", "draining"]
+CLOSE_TIMEOUT_S = 5.0  # the server closes the models when all requests have ended
 
 
 class ServerState:
@@ -41,10 +42,15 @@ class ServerState:
         """Refuse new requests; those inside go on."""
         self.state = "draining"
 
-    def close(self) -> None:
-        """Drain, wait for the requests inside, and close the models. Blocking."""
+    def end_requests(self) -> None:
+        """End the requests inside with Unavailable. Not blocking: a step that is running is not waited for."""
         self.drain()
-        self._service.models.close(drain=True)
+        self._service.models.abandon()
+
+    def close(self) -> None:
+        """Drain, wait at most `CLOSE_TIMEOUT_S` for each model's requests, and close the models. Blocking."""
+        self.drain()
+        self._service.models.close(drain=True, timeout=CLOSE_TIMEOUT_S)
 
     @property
     def health(self) -> Health:

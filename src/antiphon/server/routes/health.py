@@ -9,6 +9,9 @@ from fastapi import APIRouter, Depends, Response
 from antiphon.server.schemas import HealthReply
 from antiphon.server.state import ServerState, server_state
 
+_READY_PATHS = ("/v2/health/ready", "/health")
+HEALTH_PATHS = frozenset(("/v2/health/live", *_READY_PATHS))
+
 
 async def live() -> Response:
     """200 as long as the process answers."""
@@ -27,6 +30,6 @@ def routes() -> APIRouter:
     """The router of these routes."""
     router = APIRouter(tags=["server"])
     router.add_api_route("/v2/health/live", live, response_class=Response)
-    for path in ("/v2/health/ready", "/health"):
+    for path in _READY_PATHS:
         router.add_api_route(path, ready, responses={503: {"model": HealthReply}})
     return router
