@@ -18,8 +18,8 @@ from antiphon.model_server import ModelServer
 from antiphon.options import check_speak_options, check_text, check_transcribe_options
 from antiphon.scheduling.policy import DEFAULT_POLICY, SchedulingPolicy
 from antiphon.scheduling.scheduler import Scheduler
-from antiphon.synthesis.plan import Listener, SpeakPlan, sentences_of
-from antiphon.synthesis.stream import AudioStream
+from antiphon.synthesis.plan import MAX_HELD_S, Listener, SpeakPlan, sentences_of
+from antiphon.synthesis.stream import MAX_STREAM_S, AudioStream
 from antiphon.synthesis.voices import choose_voice
 from antiphon.transcription.plan import MAX_WINDOWS_IN_FLIGHT, Progress, TranscriptionPlan
 from antiphon.transcription.vad import DetectorPool, available
@@ -198,8 +198,11 @@ class AdmittedSpeech:
         """Mono samples at `info.sample_rate`, as they are made; closing the iterator cancels the work."""
         speed = self._request.options.speed
         stretch = TimeStretcher(self.info.sample_rate, speed)
-        stream = AudioStream()
-        speaking = asyncio.create_task(self._scheduler.run(self._plan(stream.put), self._policy))
+        stream = AudioStream(round(MAX_STREAM_S * self.info.sample_rate), self._scheduler.resume)
+        plan = self._plan(stream.put)
+        max_held = round(MAX_HELD_S * self.info.sample_rate)
+        running = self._scheduler.run(plan, self._policy, lambda: stream.full or plan.held_samples > max_held)
+        speaking = asyncio.create_task(running)
         speaking.add_done_callback(lambda _: stream.end())
         try:
             async for samples in stream:

@@ -79,3 +79,15 @@ def test_window_event_raises_type_error() -> None:
     plan, _ = make_plan(1)
     with pytest.raises(TypeError, match="WindowFinished"):
         plan.receive(WindowFinished(plan.start()[0], None))  # type: ignore[arg-type]
+
+
+def test_samples_held_for_sentences_out_of_order_are_counted() -> None:
+    plan, _ = make_plan(2)
+    first, second = plan.start()
+    plan.receive(AudioChunk(second, chunk(*[0.0] * 5)))
+    assert plan.held_samples == 5
+    plan.receive(AudioChunk(first, chunk(*[0.0] * 3)))
+    plan.receive(SentenceFinished(second))
+    assert plan.held_samples == 5
+    plan.receive(SentenceFinished(first))
+    assert plan.held_samples == 0

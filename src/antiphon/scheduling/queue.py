@@ -54,6 +54,7 @@ class _Entry:
     waiting: deque[Unit]
     active: dict[Unit, int] = field(default_factory=dict)  # units that were taken, with the worker that took them
     started: bool = False
+    paused: bool = False  # its waiting units are not in line
 
 
 class Queue:
@@ -104,7 +105,7 @@ class Queue:
     @property
     def idle(self) -> bool:
         """True if no unit is waiting or holds a slot."""
-        return not (self._line or self.in_flight)
+        return not (self._entries or self.in_flight)
 
     @property
     def requests(self) -> tuple[ScheduledRequest, ...]:
@@ -179,10 +180,25 @@ class Queue:
         entry = self._entries.get(request)
         if entry is None or not units:
             return
-        if not entry.waiting:  # it was admitted with a unit, so one was taken
+        if not (entry.waiting or entry.paused):  # it was admitted with a unit, so one was taken
             self._line.push(request, _rank(request, started=True))
         entry.waiting.extendleft(reversed(units))
         entry.reserved = max(0, entry.reserved - len(units))
+
+    def set_paused(self, request: ScheduledRequest, paused: bool) -> bool:
+        """Keep the waiting units of a request from being taken, or let them be taken again; True if there are any then.
+
+        Its active units go on. Ignored if the request has ended.
+        """
+        entry = self._entries.get(request)
+        if entry is None or entry.paused == paused:
+            return False
+        entry.paused = paused
+        if paused:
+            self._line.remove(request)
+        elif entry.waiting:
+            self._line.push(request, _rank(request, started=entry.started))
+        return not paused and bool(entry.waiting)
 
     def take(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from threading import Lock
 from typing import Any, Protocol, TypeVar
@@ -16,6 +16,7 @@ from antiphon.types.events import Event, Unit
 Result = TypeVar("Result")
 Result_co = TypeVar("Result_co", covariant=True)
 AntiphonErrorT = TypeVar("AntiphonErrorT", bound=AntiphonError)
+Stalled = Callable[[], bool]
 
 
 class Plan(Protocol[Result_co]):
@@ -49,14 +50,26 @@ class Plan(Protocol[Result_co]):
         ...
 
 
+def never() -> bool:
+    return False
+
+
 class ScheduledRequest:
     """One request in the queue. Compared by identity.
 
     `answered` is resolved when the request ends: without an error if the plan is done, with the reason otherwise.
     `expected` units have room reserved at admission. `done` is the plan's `done` between two events, never within one.
+    While `stalled` returns True, no more of its units are taken; it must be quick, and may be called from any thread.
     """
 
-    def __init__(self, plan: Plan[Any], policy: SchedulingPolicy = DEFAULT_POLICY, hooks: Hooks = NULL_HOOKS) -> None:
+    def __init__(
+        self,
+        plan: Plan[Any],
+        policy: SchedulingPolicy = DEFAULT_POLICY,
+        hooks: Hooks = NULL_HOOKS,
+        stalled: Stalled = never,
+    ) -> None:
+        self.stalled = stalled
         self.policy = policy
         self.expected = plan.expected
         self.seconds = plan.seconds

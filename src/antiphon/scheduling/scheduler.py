@@ -20,7 +20,7 @@ from antiphon.models.session import AnySession
 from antiphon.scheduling.hooks import NULL_HOOKS, GuardedHooks, Hooks
 from antiphon.scheduling.policy import DEFAULT_POLICY, SchedulingPolicy
 from antiphon.scheduling.queue import UNLIMITED, Limits, Queue
-from antiphon.scheduling.request import Plan, Result, ScheduledRequest, copy_error
+from antiphon.scheduling.request import Plan, Result, ScheduledRequest, Stalled, copy_error, never
 from antiphon.scheduling.worker import REST_AFTER_S, Worker
 
 logger = logging.getLogger(__name__)
@@ -199,9 +199,21 @@ class Scheduler:
                 request.end(Cancelled("The request was cancelled."))
                 self._changed.notify_all()  # for the worker that has its units
 
-    async def run(self, plan: Plan[Result], policy: SchedulingPolicy = DEFAULT_POLICY) -> Result:
-        """Carry out a plan; cancelling the awaiting task cancels its work."""
-        with self._submitted(plan, policy) as answered:
+    def resume(self) -> None:
+        """Take units again of requests that were stalled and are not any more."""
+        with self._changed:
+            resumed = [self._queue.set_paused(request, request.stalled()) for request in self._queue.requests]
+            if any(resumed):
+                self._changed.notify_all()
+
+    async def run(
+        self, plan: Plan[Result], policy: SchedulingPolicy = DEFAULT_POLICY, stalled: Stalled = never
+    ) -> Result:
+        """Carry out a plan; cancelling the awaiting task cancels its work.
+
+        While `stalled` returns True, no more units of the plan are taken; call `resume` when it no longer does.
+        """
+        with self._submitted(plan, policy, stalled) as answered:
             await asyncio.wrap_future(answered)
         return plan.result()
 
@@ -212,9 +224,9 @@ class Scheduler:
         return plan.result()
 
     @contextmanager
-    def _submitted(self, plan: Plan[Any], policy: SchedulingPolicy) -> Iterator[Future[None]]:
+    def _submitted(self, plan: Plan[Any], policy: SchedulingPolicy, stalled: Stalled = never) -> Iterator[Future[None]]:
         """Submit a request for a plan; it is cancelled if its caller stops waiting."""
-        request = ScheduledRequest(plan, policy, self.hooks)
+        request = ScheduledRequest(plan, policy, self.hooks, stalled)
         self.submit(request)
         try:
             yield request.answered

@@ -234,7 +234,8 @@ class Worker:
                 continue
             with self._changed:
                 self._queue.add(request, units)
-                if units:
+                resumed = self._queue.set_paused(request, request.stalled())
+                if units or resumed:
                     self._changed.notify_all()  # another worker may have nothing to do
                 # First the unit gives up its slot, then whatever else a request that is done has in the queue.
                 request_ended = unit_ended and self._queue.finish(event.unit)

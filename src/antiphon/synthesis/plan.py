@@ -15,6 +15,9 @@ from antiphon.types.options import SpeakOptions
 from antiphon.types.results import ModelInfo
 
 SENTENCE_PAUSE_S = 0.2  # of silence between two sentences; models end a sentence with its last sound
+# Of audio held for sentences that are complete out of order; beyond it no more sentences should begin. A batch of sixteen
+# sentences that are synthesised at the same speed holds about this much when the first of them is complete.
+MAX_HELD_S = 60.0
 
 Listener = Callable[[Samples], None]
 
@@ -36,6 +39,7 @@ class SpeakPlan:
         self._pause = np.zeros(round(SENTENCE_PAUSE_S * rate), np.float32)
         self._listener = listener
         self._error: Exception | None = None
+        self.held_samples = 0  # of complete or later sentences, while an earlier one is not complete
 
     @property
     def expected(self) -> int:
@@ -59,6 +63,7 @@ class SpeakPlan:
                     self._listener(samples)
                 else:
                     self._held[unit.index].append(samples)
+                    self.held_samples += len(samples)
             case SentenceFinished(unit):
                 self._complete.add(unit.index)
                 self._advance()
@@ -79,6 +84,7 @@ class SpeakPlan:
             if self._current < len(self._units):
                 self._listener(self._pause)
                 for samples in self._held.pop(self._current):
+                    self.held_samples -= len(samples)
                     self._listener(samples)
 
 

@@ -38,10 +38,10 @@ def scheduling_policy(request: Request) -> SchedulingPolicy:
 
 
 @asynccontextmanager
-async def in_time(policy: SchedulingPolicy) -> AsyncIterator[None]:
-    """Cancel the body of the `with` block at the deadline, and raise `DeadlineMissed`."""
+async def in_time(policy: SchedulingPolicy, grace: float = 0.0) -> AsyncIterator[None]:
+    """Cancel the body of the `with` block `grace` seconds after the deadline, and raise `DeadlineMissed`."""
     deadline = policy.deadline
-    timeout = None if deadline is None else deadline.at - time.monotonic()
+    timeout = None if deadline is None else deadline.at + grace - time.monotonic()
     try:
         async with asyncio.timeout(timeout) as limit:
             yield

@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from antiphon.audio.encode import AudioFormat, content_type
 from antiphon.errors import AntiphonError, InvalidParameter
+from antiphon.scheduling.policy import SchedulingPolicy
 from antiphon.server.errors import error_body
 from antiphon.server.middleware.metrics import count_for_model, count_stream_failure, count_unadmitted
 from antiphon.server.middleware.request_id import request_id_of
@@ -27,22 +28,30 @@ from antiphon.server.schemas import ErrorReply, SpeechDelta, SpeechDone, SpeechU
 from antiphon.server.state import state_of
 from antiphon.service import AdmittedSpeech, SpeakRequest
 from antiphon.synthesis.output import AudioFileWriter
+from antiphon.synthesis.stream import MAX_STREAM_S
 from antiphon.types.audio import Samples
 
 COMPLETE_WITHIN_S = 0.02  # an answer that is whole by then is sent with its true length; any other is streamed
+LAST_WRITE_S = 1.0  # for an error event after the deadline, and what was encoded before it
 TOKENS_PER_S = 20  # of audio before `speed` is applied: there are no real audio tokens to report in a usage
 
 
 class StreamedSpeech(StreamingResponse):
-    """A streamed body. `resources` are closed when the sending ends, however it ends."""
+    """A streamed body. `resources` are closed when the sending ends, however it ends.
 
-    def __init__(self, body: AsyncGenerator[bytes, None], media_type: str, resources: AsyncExitStack) -> None:
+    DeadlineMissed if the client has not taken the body shortly after the deadline of the policy.
+    """
+
+    def __init__(
+        self, body: AsyncGenerator[bytes, None], media_type: str, policy: SchedulingPolicy, resources: AsyncExitStack
+    ) -> None:
         super().__init__(body, media_type=media_type)
         self._body = body
+        self._policy = policy
         self._resources = resources
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with self._resources, aclosing(self._body):
+        async with self._resources, aclosing(self._body), in_time(self._policy, LAST_WRITE_S):
             await super().__call__(scope, receive, send)
 
 
@@ -86,8 +95,9 @@ async def _speak(request: Request, default_format: AudioFormat) -> Response:
             return Response(await asyncio.to_thread(writer.whole, first), media_type=media_type)
         encoded = _encoded(speech, writer)
         if form.stream_format == "sse":
-            return StreamedSpeech(_events(request, encoded, form, speech), "text/event-stream", resources.pop_all())
-        return StreamedSpeech(encoded, media_type, resources.pop_all())
+            events = _events(request, encoded, form, speech)
+            return StreamedSpeech(events, "text/event-stream", policy, resources.pop_all())
+        return StreamedSpeech(encoded, media_type, policy, resources.pop_all())
 
 
 class SpeechStream:
@@ -107,7 +117,8 @@ class SpeechStream:
         self._next = asyncio.create_task(self._take())
         await self._next
         deadline = time.monotonic() + COMPLETE_WITHIN_S
-        while not self.complete:
+        # A fast model may always have a next piece, so the deadline alone does not end this.
+        while not self.complete and sum(map(len, pieces)) < MAX_STREAM_S * self._rate:
             ready, _ = await asyncio.wait((self._next,), timeout=max(0.0, deadline - time.monotonic()))
             if not ready:
                 break
