@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
 from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from threading import Event
 from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
@@ -22,7 +26,7 @@ from antiphon.synthesis.plan import MAX_HELD_S, Listener, SpeakPlan, sentences_o
 from antiphon.synthesis.stream import MAX_STREAM_S, AudioStream
 from antiphon.synthesis.voices import choose_voice
 from antiphon.transcription.plan import MAX_WINDOWS_IN_FLIGHT, Progress, TranscriptionPlan
-from antiphon.transcription.vad import DetectorPool, available
+from antiphon.transcription.vad import CancelCheck, DetectorPool, available, never
 from antiphon.types.audio import SAMPLE_RATE, Samples, Waveform
 from antiphon.types.options import SpeakOptions, TranscribeOptions
 from antiphon.types.results import ModelInfo, Transcript
@@ -76,6 +80,7 @@ class SpeechService:
         self.models = models
         self._max_input_characters = max_input_characters
         self._detectors = DetectorPool() if available() else None
+        self._planners = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="antiphon-plan")
         self._numbers = itertools.count(1)
 
     @overload
@@ -112,7 +117,8 @@ class SpeechService:
             admitted: AdmittedTranscription | AdmittedSpeech
             if isinstance(request, TranscribeRequest):
                 request = replace(request, options=check_transcribe_options(info, request.options))
-                admitted = AdmittedTranscription(request, policy, scheduler, next(self._numbers), self._detectors)
+                number = next(self._numbers)
+                admitted = AdmittedTranscription(request, policy, scheduler, number, self._detectors, self._planners)
             else:
                 check_speak_options(info, request.options)
                 check_text(request.text, self._max_input_characters)
@@ -132,6 +138,7 @@ class AdmittedTranscription:
         scheduler: Scheduler,
         number: int,
         detectors: DetectorPool | None,
+        planners: ThreadPoolExecutor,
     ) -> None:
         self.info = scheduler.info
         self._options = request.options
@@ -139,14 +146,23 @@ class AdmittedTranscription:
         self._scheduler = scheduler
         self._number = number
         self._detectors = detectors
+        self._planners = planners
 
     async def transcribe(self, samples: Waveform, progress: Progress | None = None) -> Transcript:
         """Transcribe mono samples at 16 kHz; cancelling the task cancels the work. InvalidAudio if there are none.
 
         `progress` gets (done, total) seconds on the worker thread: it must be quick and must not raise.
         """
-        # Finding the pauses of a long file takes a while, and must not block the event loop.
-        plan = await asyncio.to_thread(self._plan, samples, progress)
+        cancelled = Event()
+        # Finding the pauses of a long file takes a while, and must block neither the event loop nor the threads of speech.
+        planning = asyncio.get_running_loop().run_in_executor(
+            self._planners, partial(self._plan, samples, progress, cancelled.is_set)
+        )
+        try:
+            plan = await planning
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
         transcript = await self._scheduler.run(plan, self._policy)
         self._observe(plan)
         return transcript
@@ -158,7 +174,7 @@ class AdmittedTranscription:
         self._observe(plan)
         return transcript
 
-    def _plan(self, samples: Waveform, progress: Progress | None) -> TranscriptionPlan:
+    def _plan(self, samples: Waveform, progress: Progress | None, cancelled: CancelCheck = never) -> TranscriptionPlan:
         if not len(samples):
             raise InvalidAudio("The audio holds no samples.")
         plan = TranscriptionPlan(
@@ -169,6 +185,7 @@ class AdmittedTranscription:
             progress=progress,
             ahead=max(MAX_WINDOWS_IN_FLIGHT, 2 * self._scheduler.slots),
             detectors=self._detectors,
+            cancelled=cancelled,
         )
         logger.debug("%s: %.2f s of audio in %d chunks", self.info.name, len(samples) / SAMPLE_RATE, len(plan.chunks))
         return plan

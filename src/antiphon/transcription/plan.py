@@ -14,7 +14,7 @@ from antiphon.transcription.chunking import has_misleading_pause, is_scanned, pl
 from antiphon.transcription.energy import Energy, Span, measure
 from antiphon.transcription.hallucinations import is_hallucination, is_sparse, repair_impossible_times
 from antiphon.transcription.segments import WindowText, build_segments
-from antiphon.transcription.vad import DetectorPool, SpeechActivity
+from antiphon.transcription.vad import CancelCheck, DetectorPool, SpeechActivity, never
 from antiphon.types.audio import SAMPLE_RATE, WINDOW_SAMPLES, Waveform
 from antiphon.types.events import Event, Failed, LanguageDetected, Window
 from antiphon.types.options import TranscribeOptions
@@ -48,7 +48,8 @@ class TranscriptionPlan:
     If the language is known, chunks are decoded concurrently, at most `ahead` windows at a time, so memory does not grow
     with the length of the file; otherwise one window with speech goes first, and its language is used for the rest. With
     `condition_on_previous_text` there is one window at a time. `progress` is called with (done, total) seconds after
-    each window, on the thread that calls `receive`. Without `detectors` speech is found by signal level alone.
+    each window, on the thread that calls `receive`. Without `detectors` speech is found by signal level alone. `cancelled`
+    is called between stretches of the file while it is scanned; if it returns True, Cancelled is raised.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class TranscriptionPlan:
         progress: Progress | None = None,
         ahead: int = MAX_WINDOWS_IN_FLIGHT,
         detectors: DetectorPool | None = None,
+        cancelled: CancelCheck = never,
     ) -> None:
         self._request = request
         self._samples = samples
@@ -72,7 +74,7 @@ class TranscriptionPlan:
         vad = options.vad
         self._activity: SpeechActivity | None = None
         if detectors is not None and vad.mode in ("auto", "always"):
-            self._activity = SpeechActivity(samples, self._energy, detectors, vad)
+            self._activity = SpeechActivity(samples, self._energy, detectors, vad, cancelled)
         self._chunks = plan_chunks(self._energy, vad, self._activity)
         # VAD for the hallucination filter: off if the file was not scanned, or if a benchmark forces the length.
         self._filter = self._activity if is_scanned(len(samples), vad) and not options.min_new_tokens else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from threading import Lock
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from antiphon.errors import Cancelled
 from antiphon.transcription.energy import Energy, Span, true_spans
 from antiphon.types.audio import SAMPLE_RATE, Samples, Waveform
 from antiphon.types.options import VadOptions
@@ -24,6 +25,13 @@ MIN_PAUSE_S = 0.16  # the shortest pause in which a window may end
 # On eSpeak NG voices 99 % of the frames are classified as in one pass over the whole file.
 BLOCK_FRAMES = 32
 WARM_UP_FRAMES = 8
+
+CancelCheck = Callable[[], bool]
+
+
+def never() -> bool:
+    """The check of work that is not cancelled."""
+    return False
 
 
 class Detector:
@@ -71,9 +79,20 @@ def available() -> bool:
 
 
 class SpeechActivity:
-    """Where `samples` contain speech. Positions are samples of the file. Not thread-safe."""
+    """Where `samples` contain speech. Positions are samples of the file. Not thread-safe.
 
-    def __init__(self, samples: Waveform, energy: Energy, detectors: DetectorPool, options: VadOptions) -> None:
+    `cancelled` is called before each second is analysed, and ends the analysis with Cancelled.
+    """
+
+    def __init__(
+        self,
+        samples: Waveform,
+        energy: Energy,
+        detectors: DetectorPool,
+        options: VadOptions,
+        cancelled: CancelCheck = never,
+    ) -> None:
+        self._cancelled = cancelled
         self._samples = samples
         self._energy = energy
         self._detectors = detectors
@@ -172,6 +191,8 @@ class SpeechActivity:
     def _analyse(self, block: int) -> None:
         if self._analysed[block]:
             return
+        if self._cancelled():
+            raise Cancelled("The client disconnected while the file was scanned for speech.")
         self._analysed[block] = True
         first, last = block * BLOCK_FRAMES, min((block + 1) * BLOCK_FRAMES, self._frames)
         if self._energy.is_dead(first * FRAME_SAMPLES, min(last * FRAME_SAMPLES, self._total)):
