@@ -36,7 +36,15 @@ class FakeServer:
 @contextmanager
 def fake_server(log: Path, *, descriptors: int | None = None, **settings: Any) -> Iterator[FakeServer]:
     """A server that is ready; it is killed at the end if it is still alive. `log` gets what it writes to stderr."""
-    command = [sys.executable, "-m", "tests.support.fake_server", json.dumps(settings), str(descriptors or "")]
+    command = [
+        sys.executable,
+        "-X",
+        "faulthandler",
+        "-m",
+        "tests.support.fake_server",
+        json.dumps(settings),
+        str(descriptors or ""),
+    ]
     root = Path(__file__).parents[2]
     with log.open("w") as errors:
         process = subprocess.Popen(

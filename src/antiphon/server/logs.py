@@ -14,8 +14,8 @@ from antiphon.errors import ConfigError
 TRACE = 5  # OVMS's level below DEBUG
 FLOOD_PERIOD_S = 60.0
 MAX_FLOODS = 64  # messages that are counted at the same time
-# A client can cause any number of their lines: a bad request, an address that accepts no connection.
-_FLOODED = ("asyncio", "uvicorn.error")
+# A client can cause any number of their lines: a bad request or form, a socket that accepts no connection.
+_FLOODED = ("asyncio", "python_multipart.multipart", "uvicorn.error")
 
 
 class FloodFilter(logging.Filter):
