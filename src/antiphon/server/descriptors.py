@@ -9,7 +9,7 @@ from antiphon.errors import ConfigError
 
 OTHER_DESCRIPTORS = 64  # for files of models, uploads and logs, listening sockets, and connections about to be refused
 MAX_DESCRIPTORS = 65_536  # asked for, at most: containers may allow a billion, and macOS says that it has no limit
-MAX_CONNECTIONS = 4_096  # by default; an idle one takes 15 kB
+MAX_CONNECTIONS = 4_096  # by default; an idle one takes 6 kB
 
 
 def raise_descriptor_limit() -> int | None:
