@@ -172,6 +172,8 @@ def test_header_path_and_method_are_cut_in_the_error(app: InProcess) -> None:
     for name in ("x_request_timeout", "x_antiphon_priority"):
         check_short(app.send("/v1/audio/speech", [b'{"input": "Hello."}'], **{name: LONG}), 400)
     check_short(app.send("/v1/audio/speech", [b'{"input": ""}'], x_request_id=LONG), 400)
+    check_short(app.send("/v1/audio/speech", [b'{"input": "Hello."}'], host=f"{LONG}.example"), 400, 403, 421)
+    check_short(app.send("/v1/audio/speech", [b'{"input": "Hello."}'], origin=f"http://{LONG}"), 403)
     check_short(app.send(f"/{LONG}", method="GET"), 404)
     check_short(app.send(f"/v1/models/{LONG}", method="GET"), 404)
     check_short(app.send("/v1/audio/speech", method=LONG.upper()), 405)

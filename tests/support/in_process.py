@@ -61,7 +61,7 @@ class InProcess:
             "raw_path": path.encode(),
             "query_string": b"",
             "root_path": "",
-            "headers": [(b"host", b"localhost"), *encoded],
+            "headers": encoded if "host" in headers else [(b"host", b"localhost"), *encoded],
             "client": ("127.0.0.1", 1),
             "server": ("127.0.0.1", 8000),
         }

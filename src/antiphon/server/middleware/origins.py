@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from antiphon.errors import ConfigError, HostNotAllowed, OriginNotAllowed
+from antiphon.errors import ConfigError, HostNotAllowed, OriginNotAllowed, quoted
 from antiphon.server.middleware.auth import is_health
 from antiphon.settings import Settings, listed
 
@@ -18,7 +18,6 @@ ANY = "*"
 PRIVATE_SUFFIXES = (".localhost", ".internal", ".svc", ".svc.cluster.local")
 _PORT = re.compile(r":\d*$")
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")  # they change nothing, and a browser hides their answers from other origins
-_LONGEST_ECHO = 100
 
 
 class HostNames:
@@ -66,7 +65,7 @@ class CheckOrigin:
             for host in hosts:
                 if not self._names.allow(host):
                     raise HostNotAllowed(
-                        f"This server is not known as {host_of(host)[:_LONGEST_ECHO]!r}; start it with --allowed_hosts and "
+                        f"This server is not known as {quoted(host_of(host))}; start it with --allowed_hosts and "
                         "that name, or use its IP address."
                     )
             if scope["type"] == "websocket" or scope["method"] not in _SAFE_METHODS:
@@ -78,7 +77,7 @@ class CheckOrigin:
             own = origin.partition("://")[2] in hosts
             if not own and origin not in self._origins and ANY not in self._origins:
                 raise OriginNotAllowed(
-                    f"Web pages of {origin[:_LONGEST_ECHO]!r} may not use this server; --allowed_origins allows them."
+                    f"Web pages of {quoted(origin)} may not use this server; --allowed_origins allows them."
                 )
 
 
