@@ -33,6 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--fuzz-seconds", type=float, default=2.0, help="how long each test in tests/fuzz sends random input"
     )
+    parser.addoption("--plot", help="a file for the plot of the memory in tests/fuzz/test_mixed_load.py")
     parser.addoption("--fuzz-seed", type=int, help="the seed of the random input; by default a new one")
 
 

@@ -142,7 +142,10 @@ def error_body(error: Exception, request_id: str) -> ErrorReply:
     row = _row_of(error)
     message = str(error)
     if row.status == INTERNAL_ERROR:
-        logger.error("request %s failed: %s", request_id, error, exc_info=error)
+        # The engine has logged what made it fail.
+        logger.error(
+            "request %s failed: %s", request_id, error, exc_info=None if isinstance(error, EngineFailed) else error
+        )
         message = f"Internal server error; the server's log has the cause under request id {request_id}."
     param = error.param if isinstance(error, (RequestError, Overloaded, DeadlineMissed)) else None
     code = error.code if isinstance(error, RequestError) else None
