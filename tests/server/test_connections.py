@@ -209,6 +209,21 @@ def test_ambiguous_request_is_400_and_closes_the_connection(server: Any, request
     assert json.loads(body)["error"]["code"] == "invalid_http"
 
 
+def test_ambiguous_head_request_is_400_without_a_body(server: Any) -> None:
+    with connected(server) as connection:
+        connection.sendall(b"HEAD / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n")
+        status, _, body = answer(connection)
+    assert (status, body) == (400, b"")
+
+
+def test_invalid_request_after_a_head_request_is_400_with_a_body(server: Any) -> None:
+    with connected(server) as connection:
+        connection.sendall(b"HEAD /nothing HTTP/1.1\r\nHost: x\r\n\r\nnot http\r\n\r\n")
+        data = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert data.startswith(b"HTTP/1.1 404")
+    assert b"invalid_http" in data.partition(b"HTTP/1.1 400")[2]
+
+
 def test_invalid_body_after_the_answer_has_begun_is_disconnected_without_a_traceback(
     start_server: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -72,9 +72,16 @@ class ServerConfig(uvicorn.Config):
 class StrictConnection(h11.Connection):
     """Refuses a request with both a length and a transfer encoding, from which a proxy may read another request."""
 
+    method = b""  # of the current request, once it has been read
+
+    def start_next_cycle(self) -> None:
+        super().start_next_cycle()
+        self.method = b""
+
     def next_event(self) -> Any:
         event = super().next_event()
         if isinstance(event, h11.Request):
+            self.method = event.method
             names = {name for name, _ in event.headers}
             if {b"content-length", b"transfer-encoding"} <= names:
                 raise h11.RemoteProtocolError("both Content-Length and Transfer-Encoding")
@@ -115,6 +122,7 @@ class LimitedProtocol(H11Protocol):
     """One connection. It is closed when its client exceeds one of the `ConnectionLimits`."""
 
     config: ServerConfig
+    conn: StrictConnection
     flow: TimedFlowControl
     cycle: RequestResponseCycle | None  # type: ignore[assignment]  # the last request
 
@@ -233,7 +241,7 @@ class LimitedProtocol(H11Protocol):
         reason = http.HTTPStatus(response.status_code).phrase.encode()
         parts: list[h11.Event] = [
             h11.Response(status_code=response.status_code, headers=headers, reason=reason),
-            h11.Data(data=bytes(response.body)),
+            h11.Data(data=b"" if self.conn.method == b"HEAD" else bytes(response.body)),
             h11.EndOfMessage(),
         ]
         for part in parts:
