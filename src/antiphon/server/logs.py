@@ -14,8 +14,8 @@ from antiphon.errors import ConfigError
 TRACE = 5  # OVMS's level below DEBUG
 FLOOD_PERIOD_S = 60.0
 MAX_FLOODS = 64  # messages that are counted at the same time
-# A client can cause any number of their lines: a bad request or form, a socket that accepts no connection.
-_FLOODED = ("asyncio", "python_multipart.multipart", "uvicorn.error")
+# A client can cause any number of their lines: a bad request, a socket that accepts no connection.
+_FLOODED = ("asyncio", "uvicorn.error")
 
 
 class FloodFilter(logging.Filter):
@@ -60,6 +60,7 @@ def set_up_logging(level: str, path: Path | None) -> None:
         except OSError as error:
             raise ConfigError(f"cannot write {path} ({error.strerror}).", setting="log_path") from error
     logging.basicConfig(level=number, handlers=handlers, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("python_multipart").setLevel(max(number, logging.ERROR))  # warns about each malformed form
     logging.getLogger("uvicorn").setLevel(max(number, logging.WARNING) if number > logging.DEBUG else number)
     flood = FloodFilter()
     for name in _FLOODED:
