@@ -79,6 +79,12 @@ def test_lock_fits_the_dependencies_and_has_hashes(name: str) -> None:
     assert "torch" not in packages
 
 
+def test_lock_of_the_sbom_tool_has_hashes() -> None:
+    packages = locked("sbom")
+    assert "cyclonedx-bom" in packages
+    assert all(hashes for versions in packages.values() for _, hashes in versions)
+
+
 def test_licences_of_all_dependencies_are_listed() -> None:
     """Run scripts/docs --write after a change of the dependencies."""
     page = (ROOT / "THIRD_PARTY.md").read_text()

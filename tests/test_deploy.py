@@ -101,6 +101,14 @@ def test_files_copied_into_an_image_exist(image: Stage) -> None:
     assert all((DEPLOY.parent / file).exists() for file in files)
 
 
+@pytest.mark.parametrize("build", ["build", "gpu-build"])
+def test_image_lists_its_packages(build: str) -> None:
+    """Those of the lock that it installs; the folder is copied into the image."""
+    [install] = [value for step, value in STAGES[build].steps if step == "RUN" and "--require-hashes" in value]
+    assert '-r "locks/${EXTRAS:-runtime}.txt"' in install
+    assert install.endswith('scripts/sbom /opt/antiphon/sbom.json "${EXTRAS:-runtime}"')
+
+
 def test_cpu_and_gpu_images_share_their_last_steps() -> None:
     ends = [image.steps[image.steps.index(("USER", "5000:5000")) :] for image in IMAGES]
     assert ends[0] == ends[1]
