@@ -101,6 +101,26 @@ def test_no_auth_ignores_the_variable_of_other_programs(monkeypatch: pytest.Monk
     assert not configured_keys(Settings(no_auth=True)).required
 
 
+def test_origin_of_the_keys_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "keys"
+    path.write_text("a: one\ntwo\n")
+    lines: list[str] = []
+    configured_keys(Settings(api_key_file=path), lines.append)
+    monkeypatch.setenv("API_KEY", "x")
+    configured_keys(Settings(), lines.append)
+    assert lines == [
+        f"Requests need one of the API keys in {path}; there are 2.",
+        "Requests need the API key in the environment variable API_KEY.",
+    ]
+
+
+def test_name_without_a_key_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    path.write_text("alice: one\nbob:\n")
+    with pytest.raises(ConfigError, match="line 2 has a name and no key"):
+        KeyFile(path)
+
+
 def test_generated_key_is_shown_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     path = tmp_path / "state" / "antiphon" / "api-key"
@@ -114,14 +134,15 @@ def test_generated_key_is_shown_once_and_kept(tmp_path: Path, monkeypatch: pytes
         f"Generated an API key, kept in {path} and not shown again: {key}",
         "Clients send it as 'Authorization: Bearer <key>'. To serve without a key: --no_auth",
     ]
-    assert keys.name_of([key.encode()]) == "generated"
-    assert generated_keys(lines.append).name_of([key.encode()]) == "generated"
-    assert lines[2:] == [f"The API keys are in {path}."]
+    assert path.read_text() == f"{key}\n"  # so that a shell can read it: $(cat api-key)
+    assert keys.name_of([key.encode()]) == "line-1"
+    assert generated_keys(lines.append).name_of([key.encode()]) == "line-1"
+    assert lines[2:] == [f"Requests need the API key in {path}."]
     assert list(path.parent.iterdir()) == [path]
 
 
 def test_key_that_cannot_be_kept_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "antiphon").write_text("a file in place of the folder")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    with pytest.raises(ConfigError, match=r"cannot write .*api-key .*set no_auth to serve without one"):
+    with pytest.raises(ConfigError, match=r"cannot write .*api-key .*no_auth to serve without a key"):
         generated_keys(lambda line: None)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from antiphon.environment import api_key_variable
+from antiphon.environment import OUR_KEY_VARIABLE, api_key_variable
 from antiphon.errors import ConfigError
 from antiphon.settings import Settings
 from antiphon.types.options import Report
@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 
 CHECK_INTERVAL_S = 1.0  # a key file is checked for changes at most this often
 MAX_FILE_BYTES = 2**20
-GENERATED_NAME = "generated"
 _NAMED = re.compile(r"([\w.@-]{1,64}):\s+(\S.*)")
+_NAME_ALONE = re.compile(r"[\w.@-]{1,64}:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,14 @@ def parse_keys(text: str) -> tuple[ApiKey, ...]:
     """The keys of a file: one per line, as `name: key` or as the key alone, which is then named after its line.
 
     Blank lines and lines that begin with # are left out. In an entry with a name, white space follows the colon, so a key
-    may contain colons.
+    may contain colons. ConfigError for a name without a key.
     """
     keys = []
     for number, line in enumerate(text.splitlines(), start=1):
         stripped = line.strip()
         if stripped and not stripped.startswith("#"):
+            if _NAME_ALONE.fullmatch(stripped):
+                raise ConfigError(f"line {number} has a name and no key after it.", setting="api_key_file")
             named = _NAMED.fullmatch(stripped)
             keys.append(api_key(named[1], named[2]) if named else api_key(f"line-{number}", stripped))
     return tuple(keys)
@@ -60,6 +62,9 @@ class ApiKeys:
 
     def __init__(self, keys: Iterable[ApiKey] = ()) -> None:
         self._keys = tuple(keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
     @property
     def required(self) -> bool:
@@ -127,14 +132,23 @@ def read_keys(path: Path) -> tuple[ApiKey, ...]:
     return keys
 
 
-def configured_keys(settings: Settings) -> ApiKeys:
-    """The keys of `api_key_file` or else of the environment. They are empty with `no_auth`, or if none is set."""
+def configured_keys(settings: Settings, report: Report = logger.debug) -> ApiKeys:
+    """The keys of `api_key_file` or else of the environment. They are empty with `no_auth`, or if none is set.
+
+    `report` receives a line that says where the keys are from.
+    """
     if settings.no_auth:
         return ApiKeys()
     if settings.api_key_file is not None:
-        return KeyFile(settings.api_key_file)
+        keys = KeyFile(settings.api_key_file)
+        report(f"Requests need one of the API keys in {settings.api_key_file}; there are {len(keys)}.")
+        return keys
     variable = api_key_variable()
-    return ApiKeys() if variable is None else ApiKeys([api_key(variable[0], variable[1])])
+    if variable is None:
+        return ApiKeys()
+    name, value = variable
+    report(f"Requests need the API key in the environment variable {name}.")
+    return ApiKeys([api_key(name, value)])
 
 
 def generated_keys(report: Report) -> ApiKeys:
@@ -142,18 +156,18 @@ def generated_keys(report: Report) -> ApiKeys:
     path = generated_key_file()
     text = secrets.token_urlsafe(32)
     try:
-        made = _create(path, f"# Made by antiphon serve. One key on each line.\n{GENERATED_NAME}: {text}\n")
+        made = _create(path, f"{text}\n")
     except OSError as error:
         raise ConfigError(
-            f"the server is reachable from other machines and has no API key, and none can be generated: cannot write {path} "
-            f"({error.strerror}). Name a file of keys, or set no_auth to serve without one.",
-            setting="api_key_file",
+            f"Other machines can reach the server, it has no API key, and none can be generated: cannot write {path} "
+            f"({error.strerror}). Set api_key_file or {OUR_KEY_VARIABLE}, or rest_bind_address 127.0.0.1; or no_auth to serve "
+            "without a key.",
         ) from error
     if made:
         report(f"Generated an API key, kept in {path} and not shown again: {text}")
         report("Clients send it as 'Authorization: Bearer <key>'. To serve without a key: --no_auth")
     else:
-        report(f"The API keys are in {path}.")
+        report(f"Requests need the API key in {path}.")
     return KeyFile(path)
 
 

@@ -17,7 +17,7 @@ from antiphon.server.middleware.admission import LoadShedding
 from antiphon.server.middleware.auth import RequireKey
 from antiphon.server.middleware.body_limit import BodyLimit
 from antiphon.server.middleware.metrics import CountRequests
-from antiphon.server.middleware.origins import CheckOrigin, host_names
+from antiphon.server.middleware.origins import CheckOrigin, allowed_origins, host_names
 from antiphon.server.middleware.paths import CollapseSlashes
 from antiphon.server.middleware.request_id import REQUEST_ID, RequestId
 from antiphon.server.requests.upload import Decoders
@@ -61,7 +61,7 @@ def create_app(
 
 def _add_middleware(app: FastAPI, settings: Settings, telemetry: Telemetry | None, keys: ApiKeys) -> None:
     """Add the middleware, innermost first: a request passes it from the last line to the first."""
-    origins = listed(settings.allowed_origins or "")
+    origins = allowed_origins(settings)
     app.add_middleware(LoadShedding)
     app.add_middleware(CollapseSlashes)
     app.add_middleware(BodyLimit, max_bytes=settings.max_upload_bytes, max_characters=settings.max_input_characters)

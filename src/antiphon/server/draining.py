@@ -96,6 +96,10 @@ class DrainingServer(uvicorn.Server):
         loop = asyncio.get_running_loop()
         until = loop.time() + self._limits.seconds
         self.state.drain()
+        inside = len(self.server_state.tasks)
+        if inside or self._grace:
+            message = "stopping in %g to %g s, after %d requests; a second signal ends the process at once"
+            logger.info(message, self._grace, self._limits.seconds, inside)
         self.server_state.default_headers.append((b"connection", b"close"))
         for connection in self._connections():
             connection.refuse_upload()

@@ -60,7 +60,7 @@ def _run(settings: Settings, sockets: list[socket.socket], report: Report, progr
         hooks=no_hooks if telemetry is None else telemetry.model,
     )
     service = SpeechService(models, max_input_characters=settings.max_input_characters)
-    keys = configured_keys(settings)
+    keys = configured_keys(settings, report)
     if not (keys.required or settings.no_auth or is_loopback(sockets)):
         keys = generated_keys(report)  # last, after the settings are found to be right
     app = create_app(service, settings, telemetry, keys)

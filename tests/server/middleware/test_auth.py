@@ -57,6 +57,19 @@ def test_post_with_a_missing_or_wrong_key_is_401(start_server: Any, key_file: Pa
     assert response.headers["x-request-id"]
 
 
+def test_missing_and_unknown_key_are_401_with_different_messages(start_server: Any, key_file: Path) -> None:
+    client = start_server(api_key_file=key_file).client
+
+    def message(**headers: str) -> str:
+        return str(client.get("/v1/models", headers=headers).json()["error"]["message"])
+
+    assert message().startswith("This server requires an API key: send 'Authorization: Bearer <key>'")
+    assert message(authorization="open sesame") == message()
+    assert message(authorization="Bearer bridge: key").startswith(
+        "The API key is not one of this server's: send the key alone"
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

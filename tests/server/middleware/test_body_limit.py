@@ -83,7 +83,9 @@ def test_longest_input_in_its_longest_spelling_is_accepted(start_server: Any) ->
     body = '{"response_format": "wav", "input": "%s"}' % (r"\ud83d\ude00" * 1_000)
     assert server.client.post("/v1/audio/speech", content=body).status_code == 200
     refused = server.client.post("/v1/audio/speech", content=body + " " * 70_000)
-    assert error_of(refused, 413, param="input")["message"].endswith("77536 bytes this server accepts.")
+    assert error_of(refused, 413, param="input")["message"].endswith(
+        "77536 bytes this server accepts (max_input_characters)."
+    )
 
 
 @pytest.mark.parametrize("message", ["x" * 11, b"x" * 11, "é" * 6])

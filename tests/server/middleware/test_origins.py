@@ -9,7 +9,7 @@ import pytest
 from starlette.testclient import WebSocketDenialResponse
 
 from antiphon.errors import ConfigError
-from antiphon.server.middleware.origins import HostNames, host_names, host_of
+from antiphon.server.middleware.origins import HostNames, allowed_origins, host_names, host_of
 from antiphon.settings import Settings
 from tests.server.middleware.conftest import LiveClient
 
@@ -73,6 +73,17 @@ def test_names_of_the_settings_are_allowed() -> None:
     assert host_names(Settings(rest_bind_address="speech.example.com")).allow("speech.example.com")
     with pytest.raises(ConfigError, match=r"^allowed_hosts: https://a.example is not a host name"):
         HostNames(("https://a.example",))
+
+
+@pytest.mark.parametrize("origin", ["https://a.example/", "https://a.example/page", "a.example", "https://"])
+def test_allowed_origin_that_no_browser_sends_is_an_error(origin: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^allowed_origins: {origin} is not an origin"):
+        allowed_origins(Settings(allowed_origins=f"https://b.example:8443,{origin}"))
+    assert allowed_origins(Settings(allowed_origins="*,null,http://localhost:3000")) == (
+        "*",
+        "null",
+        "http://localhost:3000",
+    )
 
 
 def test_request_under_a_foreign_name_is_421(start_server: Any, server: Any) -> None:

@@ -11,6 +11,10 @@ from antiphon.server.middleware.paths import collapsed
 HEALTH = frozenset({"/health", "/v2/health/live", "/v2/health/ready"})
 KEY_NAME = "antiphon.api_key_name"  # in the scope of a request that came with a key
 _KEY_HEADERS = (b"api-key", b"x-api-key")
+_MISSING = "This server requires an API key: send 'Authorization: Bearer <key>' or 'x-api-key: <key>'."
+_UNKNOWN = (
+    "The API key is not one of this server's: send the key alone, without the name that it may have in the key file."
+)
 
 
 class RequireKey:
@@ -25,11 +29,12 @@ class RequireKey:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._keys.required and scope["type"] != "lifespan":
-            name = self._keys.name_of(sent_tokens(scope))
+            tokens = sent_tokens(scope)
+            name = self._keys.name_of(tokens)
             if name is not None:
                 scope = {**scope, KEY_NAME: name}
             elif not is_health(scope):
-                raise Unauthorized("This server requires an API key: send 'Authorization: Bearer <key>'.")
+                raise Unauthorized(_UNKNOWN if tokens else _MISSING)
         await self.app(scope, receive, send)
 
 

@@ -67,5 +67,6 @@ def _limit_body(receive: Receive, max_bytes: int, param: str) -> Receive:
 
 
 def _too_large(max_bytes: int, param: str | None) -> TooLarge:
-    message = f"The request is larger than the {max_bytes} bytes this server accepts."
+    setting = "max_input_characters" if param == "input" else "max_upload_bytes"
+    message = f"The request is larger than the {max_bytes} bytes this server accepts ({setting})."
     return TooLarge(message, param=param, code="request_too_large")

@@ -17,6 +17,7 @@ ANY = "*"
 # Not in the public DNS, so no web page can be loaded from such a name and then have it point to this machine.
 PRIVATE_SUFFIXES = (".localhost", ".internal", ".svc", ".svc.cluster.local")
 _PORT = re.compile(r":\d*$")
+_ORIGIN = re.compile(r"null|[a-z][a-z0-9+.-]*://[^/\s]+", re.IGNORECASE)
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")  # they change nothing, and a browser hides their answers from other origins
 
 
@@ -45,6 +46,16 @@ def host_names(settings: Settings) -> HostNames:
     """The names in the settings, and this machine's own."""
     own = socket.gethostname()
     return HostNames((*listed(settings.allowed_hosts or ""), *listed(settings.rest_bind_address), own, f"{own}.local"))
+
+
+def allowed_origins(settings: Settings) -> tuple[str, ...]:
+    """The other origins in the settings. ConfigError if a browser sends none of that form."""
+    origins = listed(settings.allowed_origins or "")
+    wrong = next((origin for origin in origins if origin != ANY and not _ORIGIN.fullmatch(origin)), None)
+    if wrong is not None:
+        reason = f"{wrong} is not an origin such as https://speech.example.com, without a path and a final slash."
+        raise ConfigError(reason, setting="allowed_origins")
+    return origins
 
 
 class CheckOrigin:

@@ -63,7 +63,8 @@ def json_fields(body: bytes) -> dict[str, Any]:
     try:
         fields = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise InvalidParameter(f"The body is not JSON: {error}.", code="invalid_json") from error
+        message = f'The body must be JSON, such as {{"input": "A sentence."}}: {error}.'
+        raise InvalidParameter(message, code="invalid_json") from error
     if not isinstance(fields, dict):
         raise InvalidParameter("The body must be a JSON object with 'input'.", code="invalid_json")
     return {name: value for name, value in fields.items() if value is not None and (value != "" or name == "input")}
