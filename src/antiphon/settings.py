@@ -124,9 +124,9 @@ class Settings(BaseSettings):
     )
     api_key_file: Path | None = _setting(
         None,
-        "A file of API keys, one per line, alone or after a name, a colon and a space. Every request but those for health needs one. It "
-        "is read again when it changes. Default: the variable ANTIPHON_API_KEY or API_KEY, else a generated key if "
-        "other machines can reach the server.",
+        "A file of API keys, one per line, alone or after a name, a colon and a space. Every request but those "
+        "for health needs one. It is read again when it changes. Default: the variable ANTIPHON_API_KEY or API_KEY, else a "
+        "generated key if other machines can reach the server.",
     )
     no_auth: bool = _setting(False, "Serve without an API key, also to other machines.")
     allowed_hosts: str | None = _setting(
