@@ -26,8 +26,9 @@ from antiphon.synthesis.plan import MAX_HELD_S, Listener, SpeakPlan, sentences_o
 from antiphon.synthesis.stream import MAX_STREAM_S, AudioStream
 from antiphon.synthesis.voices import choose_voice
 from antiphon.transcription.plan import MAX_WINDOWS_IN_FLIGHT, Progress, TranscriptionPlan
-from antiphon.transcription.vad import CancelCheck, DetectorPool, available, never
+from antiphon.transcription.vad import DetectorPool, available
 from antiphon.types.audio import SAMPLE_RATE, Samples, Waveform
+from antiphon.types.cancellation import CancelCheck, never
 from antiphon.types.options import SpeakOptions, TranscribeOptions
 from antiphon.types.results import ModelInfo, Transcript
 

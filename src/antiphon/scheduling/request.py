@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 from antiphon.errors import AntiphonError
 from antiphon.scheduling.hooks import NULL_HOOKS, Hooks
 from antiphon.scheduling.policy import DEFAULT_POLICY, SchedulingPolicy
+from antiphon.types.cancellation import never
 from antiphon.types.events import Event, Unit
 
 Result = TypeVar("Result")
@@ -48,10 +49,6 @@ class Plan(Protocol[Result_co]):
     def result(self) -> Result_co:
         """The answer; raises the error that ended the request."""
         ...
-
-
-def never() -> bool:
-    return False
 
 
 class ScheduledRequest:

@@ -20,8 +20,9 @@ from antiphon.models.session import AnySession
 from antiphon.scheduling.hooks import NULL_HOOKS, GuardedHooks, Hooks
 from antiphon.scheduling.policy import DEFAULT_POLICY, SchedulingPolicy
 from antiphon.scheduling.queue import UNLIMITED, Limits, Queue
-from antiphon.scheduling.request import Plan, Result, ScheduledRequest, Stalled, copy_error, never
+from antiphon.scheduling.request import Plan, Result, ScheduledRequest, Stalled, copy_error
 from antiphon.scheduling.worker import REST_AFTER_S, Worker
+from antiphon.types.cancellation import never
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,9 @@ from antiphon.transcription.chunking import has_misleading_pause, is_scanned, pl
 from antiphon.transcription.energy import Energy, Span, measure
 from antiphon.transcription.hallucinations import is_hallucination, is_sparse, repair_impossible_times
 from antiphon.transcription.segments import WindowText, build_segments
-from antiphon.transcription.vad import CancelCheck, DetectorPool, SpeechActivity, never
+from antiphon.transcription.vad import DetectorPool, SpeechActivity
 from antiphon.types.audio import SAMPLE_RATE, WINDOW_SAMPLES, Waveform
+from antiphon.types.cancellation import CancelCheck, never
 from antiphon.types.events import Event, Failed, LanguageDetected, Window
 from antiphon.types.options import TranscribeOptions
 from antiphon.types.results import ModelInfo, Piece, Transcript, WindowResult

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from threading import Lock
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from antiphon.errors import Cancelled
 from antiphon.transcription.energy import Energy, Span, true_spans
 from antiphon.types.audio import SAMPLE_RATE, Samples, Waveform
+from antiphon.types.cancellation import CancelCheck, never
 from antiphon.types.options import VadOptions
 
 FRAME_SAMPLES = 512  # the only frame size the model accepts at 16 kHz
@@ -25,13 +26,6 @@ MIN_PAUSE_S = 0.16  # the shortest pause in which a window may end
 # On eSpeak NG voices 99 % of the frames are classified as in one pass over the whole file.
 BLOCK_FRAMES = 32
 WARM_UP_FRAMES = 8
-
-CancelCheck = Callable[[], bool]
-
-
-def never() -> bool:
-    """The check of work that is not cancelled."""
-    return False
 
 
 class Detector:

@@ -14,7 +14,8 @@ from starlette.testclient import WebSocketDenialResponse
 from antiphon.errors import ConfigError
 from antiphon.server.api_keys import KeyFile
 from antiphon.server.app import create_app
-from antiphon.server.middleware.auth import HEALTH, KEY_NAME, RequireKey
+from antiphon.server.middleware.auth import KEY_NAME, RequireKey
+from antiphon.server.routes.health import HEALTH_PATHS
 from antiphon.settings import Settings
 from tests.server.middleware.conftest import LiveClient
 from tests.support.service import new_service
@@ -96,7 +97,7 @@ def test_every_route_but_health_is_401_without_the_key(start_server: Any, key_fi
     assert ("get", "/metrics") in routes
     others = [("get", "/openapi.json"), ("get", "/nothing"), ("options", PATH), ("put", "/health")]
     for method, path in [*routes, *others]:
-        expected = 200 if path in HEALTH and method == "get" else 401
+        expected = 200 if path in HEALTH_PATHS and method == "get" else 401
         answer = server.client.request(method, path.replace("{model_id}", "fake"))
         assert answer.status_code == expected, (method, path)
     assert server.client.get(f"{server.url}//v2//health/live/").status_code == 200

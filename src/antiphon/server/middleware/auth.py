@@ -7,8 +7,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from antiphon.errors import Unauthorized
 from antiphon.server.api_keys import ApiKeys
 from antiphon.server.middleware.paths import collapsed
+from antiphon.server.routes.health import HEALTH_PATHS
 
-HEALTH = frozenset({"/health", "/v2/health/live", "/v2/health/ready"})
 KEY_NAME = "antiphon.api_key_name"  # in the scope of a request that came with a key
 _KEY_HEADERS = (b"api-key", b"x-api-key")
 _MISSING = "This server requires an API key: send 'Authorization: Bearer <key>' or 'x-api-key: <key>'."
@@ -40,7 +40,7 @@ class RequireKey:
 
 def is_health(scope: Scope) -> bool:
     """Whether this is a read of a health route, whatever slashes its path has."""
-    return scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and collapsed(scope["path"]) in HEALTH
+    return scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and collapsed(scope["path"]) in HEALTH_PATHS
 
 
 def sent_tokens(scope: Scope) -> list[bytes]:
