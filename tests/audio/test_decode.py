@@ -14,7 +14,7 @@ from antiphon.audio.decode import decode
 from antiphon.audio.formats import CODECS
 from antiphon.errors import Cancelled, InvalidAudio, TooLarge
 from tests.support.hostile_audio import many_channels, wav_of_64_bit_integers, with_video
-from tests.support.sounds import encode, make_audio, tone
+from tests.support.sounds import USUAL_FORMATS, encode, make_audio, tone
 
 CONTAINERS = [
     # container, codec, rate, tolerance of the length (one frame of the codec), and muxer options
@@ -234,17 +234,7 @@ def test_random_bytes_never_escape_as_another_error() -> None:
             decode(heads[round_ % len(heads)] + random.bytes(int(random.integers(1, 4_000))))
 
 
-@pytest.mark.parametrize(
-    ("container", "codec"),
-    [
-        ("wav", "pcm_s16le"),
-        ("mp3", "libmp3lame"),
-        ("flac", "flac"),
-        ("ogg", "libopus"),
-        ("webm", "libopus"),
-        ("mp4", "aac"),
-    ],
-)
+@pytest.mark.parametrize(("container", "codec"), USUAL_FORMATS)
 def test_damaged_bytes_never_escape_as_another_error(container: str, codec: str) -> None:
     random = np.random.default_rng(2)
     whole = make_audio(0.3, container, codec, rate=48_000)

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -22,9 +19,9 @@ import pytest
 
 from tests.fuzz.conftest import FuzzBudget
 from tests.support.mixed_load import MixedLoad
+from tests.support.serving import serving
+from tests.support.starters import STARTER_ASR, STARTER_TTS
 
-ROOT = Path(__file__).parents[2]
-FIXTURES = ROOT / "tests" / "fixtures"
 SETTLING_S = 600.0  # caches, pools and the heap grow at first
 MAX_GROWTH = 0.02
 MAX_LOG_LINES_PER_S = 5.0  # mostly one for each damaged file, reload and crash
@@ -43,75 +40,45 @@ ALLOWED = {
 }
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], int, Path, Path]]:
-    """A server of starter-asr, starter-tts and espeak: its process, port, config.json and log."""
-    names = ("starter-asr", "starter-tts", "espeak")
-    paths = {name: str(FIXTURES / name) if (FIXTURES / name).is_dir() else name for name in names}
-    config, log = tmp_path / "config.json", tmp_path / "log"
-    entries = [{"config": {"name": name, "base_path": path}} for name, path in paths.items()]
-    config.write_text(json.dumps({"model_config_list": entries}))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "antiphon", "--config_path", str(config), "--rest_bind_address", "127.0.0.1"]
-    command += ["--rest_port", str(port), "--file_system_poll_wait_seconds", "0", "--metrics_enable"]
-    command += ["--drain_grace", "0", "--drain_seconds", "20"]
-    with log.open("w") as output:
-        environment = {**os.environ, "PYTHONPATH": f"{ROOT}/src"}
-        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
-    try:
-        yield process, port, config, log
-    finally:
-        process.kill()
-        process.wait()
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_mixed_load_is_answered_and_memory_stays(
-    server: tuple[subprocess.Popen[bytes], int, Path, Path], fuzz_budget: FuzzBudget, request: pytest.FixtureRequest
+    fuzz_budget: FuzzBudget, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    process, port, config, log = server
     seconds, rng = fuzz_budget
-    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
-    wait_until_ready(client, process, log)
-    load = MixedLoad(port, config, rng)
-    load.start()
-    began, memory = time.monotonic(), []
-    while (passed := time.monotonic() - began) < seconds:
-        assert process.poll() is None, log.read_text()[-5_000:]
-        memory.append((passed, resident_mb(process.pid), resident_mb(*children(process.pid))))
-        time.sleep(min(1.0, seconds))
-    load.stop()
-    report(load, memory, log, request.config.getoption("--plot"))
-    wrong = {key: count for key, count in load.answers.items() if key[1] not in ALLOWED.get(key[0], set())}
-    assert not wrong
-    assert len(log.read_text().splitlines()) <= 200 + MAX_LOG_LINES_PER_S * seconds
-    until = time.monotonic() + 60
-    while requests_inside(client):  # those of callers who left
-        assert time.monotonic() < until, "requests are stuck"
-        time.sleep(0.2)
-    client.close()
-    process.terminate()
-    assert process.wait(60) == 0
+    config, log = write_config(tmp_path), tmp_path / "log"
+    flags = ("--file_system_poll_wait_seconds", "0", "--metrics_enable", "--drain_seconds", "20")
+    with serving("--config_path", str(config), *flags, log=log) as server:
+        load = MixedLoad(server.port, config, rng)
+        load.start()
+        began, memory = time.monotonic(), []
+        while (passed := time.monotonic() - began) < seconds:
+            pid = server.process.pid
+            assert server.process.poll() is None, log.read_text()[-5_000:]
+            memory.append((passed, resident_mb(pid), resident_mb(*children(pid))))
+            time.sleep(min(1.0, seconds))
+        load.stop()
+        report(load, memory, log, request.config.getoption("--plot"))
+        wrong = {key: count for key, count in load.answers.items() if key[1] not in ALLOWED.get(key[0], set())}
+        assert not wrong
+        assert len(log.read_text().splitlines()) <= 200 + MAX_LOG_LINES_PER_S * seconds
+        until = time.monotonic() + 60
+        while requests_inside(server.client):  # those of callers who left
+            assert time.monotonic() < until, "requests are stuck"
+            time.sleep(0.2)
     if seconds >= 3 * SETTLING_S:
-        settled = [server for passed, server, _ in memory if passed >= SETTLING_S]
+        settled = [in_server for passed, in_server, _ in memory if passed >= SETTLING_S]
         third = len(settled) // 3
         first, last = statistics.mean(settled[:third]), statistics.mean(settled[-third:])
         assert last <= (1 + MAX_GROWTH) * first
 
 
-def wait_until_ready(client: httpx.Client, process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + 120
-    while True:
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < until, log.read_text()
-        try:
-            if client.get("/v2/health/ready").status_code == 200:
-                return
-        except httpx.ConnectError:
-            pass
-        time.sleep(0.1)
+def write_config(folder: Path) -> Path:
+    """A config.json of starter-asr, starter-tts and espeak."""
+    paths = {"starter-asr": str(STARTER_ASR), "starter-tts": str(STARTER_TTS), "espeak": "espeak"}
+    entries = [{"config": {"name": name, "base_path": path}} for name, path in paths.items()]
+    config = folder / "config.json"
+    config.write_text(json.dumps({"model_config_list": entries}))
+    return config
 
 
 def requests_inside(client: httpx.Client) -> float:

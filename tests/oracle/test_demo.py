@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ import pytest
 from tests.support.espeak_voice import Voice
 from tests.support.exporting import write_speecht5
 from tests.support.fake_hub import Hub, serve_hub
+from tests.support.serving import free_port
 from tests.support.sounds import encode
 from tests.support.starters import STARTER_ASR as STARTER
 
@@ -75,9 +75,7 @@ def run(place: Path, hub: Hub, command: str) -> str:
 @contextmanager
 def serving(place: Path, hub: Hub, flags: str) -> Iterator[str]:
     """`antiphon --rest_port … flags` as long as it is needed; gives its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     arguments = [sys.executable, "-m", "antiphon", "--rest_port", str(port), "--rest_bind_address", "127.0.0.1"]
     log = place / f"server-{port}.log"
     with log.open("w") as out:

@@ -3,19 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
-import subprocess
-import sys
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -26,54 +18,13 @@ from antiphon.server.loading import summary
 from antiphon.server.routes.config import NOT_WORKING
 from antiphon.testing.fake import FAKE_INFO
 from tests.support.fake_hub import serve_hub
+from tests.support.serving import serving, wait_until
 from tests.support.sounds import make_audio
 from tests.support.tiny_speecht5 import write_tiny as write_tiny_speecht5
 from tests.support.tiny_whisper import write_tiny
 
-SOURCE = Path(__file__).parents[2] / "src"
 RECOGNISERS = ("openai/whisper-tiny", "openai/whisper-other", "someone/whisper")
 VOICE = "microsoft/speecht5_tts"
-
-
-@contextmanager
-def serving(*arguments: str, log: Path, **environment: str) -> Iterator[httpx.Client]:
-    """`antiphon` with these flags, once it is ready; at the end it must stop with exit code 0."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "antiphon", "--rest_port", str(port), "--rest_bind_address", "127.0.0.1"]
-    command += ["--drain_grace", "0"]
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [*command, *arguments],
-            stdout=output,
-            stderr=output,
-            env={**os.environ, "PYTHONPATH": str(SOURCE), **environment},
-        )
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=300) as client:
-            wait_until(lambda: is_ready(client, process), log)
-            yield client
-            process.terminate()
-            assert process.wait(60) == 0
-    finally:
-        process.kill()
-        process.wait()
-
-
-def is_ready(client: httpx.Client, process: subprocess.Popen[bytes]) -> bool:
-    assert process.poll() is None, "the server has exited"
-    try:
-        return client.get("/v2/health/ready").status_code == 200
-    except httpx.ConnectError:
-        return False
-
-
-def wait_until(true: Callable[[], Any], log: Path) -> None:
-    until = time.monotonic() + 300
-    while not true():
-        assert time.monotonic() < until, log.read_text()
-        time.sleep(0.05)
 
 
 def states(client: httpx.Client) -> dict[str, str]:
@@ -134,7 +85,8 @@ class Caller(threading.Thread):
 def test_models_are_added_and_removed_while_requests_run_and_404_after_removal(config: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     quick = ("--file_system_poll_wait_seconds", "0.1", "--precision", "f32", "--slots", "4")
-    with serving("--config_path", str(config), *quick, log=log) as client:
+    with serving("--config_path", str(config), *quick, log=log) as server:
+        client = server.client
         assert states(client) == dict.fromkeys((*RECOGNISERS, VOICE), "AVAILABLE")
         assert {card["id"] for card in client.get("/v3/models").json()["data"]} == {*RECOGNISERS, VOICE}
         callers = [Caller(client, model) for model in (*RECOGNISERS, VOICE) for _ in range(2)]
@@ -171,7 +123,8 @@ def test_reload_endpoint_reads_the_config_again(config: Path, tmp_path: Path) ->
     for name in (*RECOGNISERS[1:], VOICE):
         remove_entry(config, name)
     still = ("--file_system_poll_wait_seconds", "0")
-    with serving(*still, log=log, OVMS_MODEL_REPOSITORY_PATH=str(config.parent)) as client:
+    with serving(*still, log=log, OVMS_MODEL_REPOSITORY_PATH=str(config.parent)) as server:
+        client = server.client
         assert states(client) == {RECOGNISERS[0]: "AVAILABLE"}
         before = client.get("/v1/config").json()
         assert before[RECOGNISERS[0]] == {
@@ -223,7 +176,8 @@ def test_flags_without_a_command_serve_one_model(models: Path, tmp_path: Path) -
         "4",
         "--port=9000",
     )
-    with serving(*arguments, log=log) as client:
+    with serving(*arguments, log=log) as server:
+        client = server.client
         assert states(client) == {"mine": "AVAILABLE"}
         assert Caller(client, "mine").ask().status_code == 200
         assert client.post("/v1/config/reload").status_code == 200
@@ -240,13 +194,15 @@ def test_one_command_pulls_and_serves(models: Path, tmp_path: Path) -> None:
     arguments = ("--source_model", RECOGNISERS[0], "--model_repository_path", str(repository), "--task", "speech2text")
     with serve_hub(models) as hub:
         environment = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0"}
-        with serving(*arguments, log=log, **environment) as client:
+        with serving(*arguments, log=log, **environment) as server:
+            client = server.client
             assert Caller(client, RECOGNISERS[0]).ask().status_code == 200
         output = log.read_text()
         assert f"Model: {RECOGNISERS[0]} downloaded to: {repository / RECOGNISERS[0]}\n" in output
         assert f"Graph: graph.pbtxt created in: {repository / RECOGNISERS[0]}\n" in output
         downloads = len(hub.requests)
-        with serving(*arguments, "--model_name", "mine", log=log, **environment) as client:
+        with serving(*arguments, "--model_name", "mine", log=log, **environment) as server:
+            client = server.client
             assert Caller(client, "mine").ask().status_code == 200
         assert len(hub.requests) == downloads
 

@@ -8,6 +8,7 @@ import pytest
 
 from antiphon.errors import ConfigError
 from antiphon.server.listener import bind, is_loopback, url_of
+from tests.support.serving import free_port
 
 
 def test_port_in_use_is_a_config_error() -> None:
@@ -38,12 +39,6 @@ def ipv6() -> bool:
     except OSError:
         return False
     return True
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.skipif(not ipv6(), reason="this machine has no IPv6")

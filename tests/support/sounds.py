@@ -9,6 +9,15 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+USUAL_FORMATS = (  # container and codec
+    ("wav", "pcm_s16le"),
+    ("mp3", "libmp3lame"),
+    ("flac", "flac"),
+    ("ogg", "libopus"),
+    ("webm", "libopus"),
+    ("mp4", "aac"),
+)
+
 
 class Unseekable(io.RawIOBase):
     """A pipe: an encoder that writes into it cannot go back to fill in lengths."""

@@ -25,7 +25,7 @@ from antiphon.server.requests import upload
 from antiphon.server.requests.upload import Decoders
 from antiphon.types.audio import Waveform
 from tests.support import hostile_audio
-from tests.support.sounds import encode, make_audio
+from tests.support.sounds import USUAL_FORMATS, encode, make_audio
 
 CLIP = make_audio(0.5)
 LINUX = sys.platform == "linux"
@@ -55,17 +55,7 @@ def helpers(decoders: Decoders) -> list[int]:
     return [helper.pid for each in (decoders._short, decoders._long) for helper in each._helpers._idle]
 
 
-@pytest.mark.parametrize(
-    ("container", "codec"),
-    [
-        ("wav", "pcm_s16le"),
-        ("mp3", "libmp3lame"),
-        ("flac", "flac"),
-        ("ogg", "libopus"),
-        ("webm", "libopus"),
-        ("mp4", "aac"),
-    ],
-)
+@pytest.mark.parametrize(("container", "codec"), USUAL_FORMATS)
 def test_samples_are_those_of_decoding_in_process(shared: Decoders, container: str, codec: str) -> None:
     data = make_audio(3.0, container, codec, rate=48_000, channels=2)
     np.testing.assert_array_equal(run(shared, data)[:], decode(data)[:])
